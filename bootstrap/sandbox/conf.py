@@ -13,7 +13,6 @@ class ServerSettings:
     """What all pods of a world have in common."""
 
     server: ServerBinary
-    port: int
     node_timeout_ms: int
     appendonly: bool
     password: str | None
@@ -24,6 +23,7 @@ def render(
     settings: ServerSettings,
     *,
     address: str,
+    port: int,
     directory: Path,
     place: tuple[str, str] | None,
     extra: Mapping[str, str],
@@ -33,12 +33,13 @@ def render(
     Args:
         settings: What all pods have in common.
         address: The only address it listens on and speaks from.
+        port: Its client port.
         directory: Where it keeps its data.
         place: Its zone and Kubernetes node, if it is to publish them.
         extra: Directives of this pod; they win over the world's, and those over ours.
     """
     directives = {
-        "port": str(settings.port),
+        "port": str(port),
         "bind": address,
         "protected-mode": "no",
         "daemonize": "no",

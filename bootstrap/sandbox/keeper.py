@@ -7,6 +7,7 @@ of the *thread* that forked, and works on every POSIX system. Servers outside th
 foreground group get no SIGINT from Ctrl-C either: whoever owns the world decides when it ends.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -63,7 +64,8 @@ class Keeper:
         """Kill the whole group at once; their owners still have to reap them."""
         if self._leader.returncode is None:
             # Not yet reaped, so the number cannot have passed to another group.
-            os.killpg(self._leader.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._leader.pid, signal.SIGKILL)
             self._leader.wait()
         if self._leader.stdin is not None:
             self._leader.stdin.close()

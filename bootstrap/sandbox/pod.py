@@ -29,7 +29,7 @@ class Pod:
         fqdn: Its full DNS name, without a last dot.
         ordinal: Its number in the StatefulSet.
         address: Where it listens, or will once started.
-        port: Its client port.
+        port: Its client port; read at the next start.
         directory: Its volume: what stays when its process ends.
         place: The zone and Kubernetes node it runs on; read at the next start.
         password: What :meth:`command` logs in with.
@@ -43,6 +43,7 @@ class Pod:
         fqdn: str,
         ordinal: int,
         address: str,
+        port: int,
         place: Place | None,
         root: Path,
         settings: conf.ServerSettings,
@@ -55,7 +56,7 @@ class Pod:
         self.fqdn = fqdn
         self.ordinal = ordinal
         self.address = address
-        self.port = settings.port
+        self.port = port
         self.directory = root / "data"
         self.place = place
         self.password = settings.password
@@ -94,6 +95,7 @@ class Pod:
         text = conf.render(
             self._settings,
             address=self.address,
+            port=self.port,
             directory=self.directory,
             place=self.place,
             extra=self.config,

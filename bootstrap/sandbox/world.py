@@ -75,7 +75,6 @@ class World:
         self.pods: list[Pod] = []
         self._settings = ServerSettings(
             server=server,
-            port=port,
             node_timeout_ms=node_timeout_ms,
             appendonly=appendonly,
             password=password,
@@ -180,6 +179,7 @@ class World:
             fqdn=f"{name}.{self._service_fqdn}",
             ordinal=ordinal,
             address=self._next_address(),
+            port=self.port,
             place=place,
             root=self.directory / name,
             settings=self._settings,

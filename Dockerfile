@@ -1,0 +1,29 @@
+# Two stages: the first has pip and a compiler of bytecode, the second only what runs.
+FROM python:3.13-slim AS build
+COPY requirements.lock scripts/image-root /build/
+# Locked versions, checked hashes, no packages built here; pip stays outside of the venv.
+RUN python -m venv --without-pip /app \
+ && pip --python /app/bin/python install --no-cache-dir --no-compile --no-deps --only-binary :all: \
+      --require-hashes --disable-pip-version-check --root-user-action ignore -r /build/requirements.lock \
+ && python /build/image-root /root-of-image /app
+# The program, in a folder of its own: a change of it is a small layer on top of the one above.
+COPY bootstrap /program/bootstrap
+RUN site=$(/app/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+ && mkdir -p "/code$site" /code/app/bin && cp -r /program/bootstrap "/code$site/" \
+ && printf '#!/app/bin/python -IB\nfrom bootstrap.cli import main\n\nraise SystemExit(main())\n' \
+      >/code/app/bin/redis-cluster-bootstrap \
+ && chmod -R a+rX,go-w /code && chmod 755 /code/app/bin/redis-cluster-bootstrap \
+ && python -m compileall -q --invalidation-mode unchecked-hash -s /code "/code$site"
+
+FROM scratch
+LABEL org.opencontainers.image.title="redis-cluster-bootstrap" \
+      org.opencontainers.image.description="Makes one Redis or Valkey Cluster out of the pods of a StatefulSet, proves it and exits" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /root-of-image/ /
+COPY --from=build /code/ /
+ENV PATH=/app/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1
+# A number, so that Kubernetes can see that it is not root; any other user works as well.
+USER 65532:65532
+# The image that cannot start is not built.
+RUN ["/app/bin/redis-cluster-bootstrap", "--help"]
+ENTRYPOINT ["/app/bin/redis-cluster-bootstrap"]

@@ -1,0 +1,224 @@
+"""What follows from a view, worked out once for diagnosis and planning.
+
+Rules: a node's own line is first-hand and wins over what others say of it; a live process is
+recognised by its id; an id that no live process has is `gone`, and only then.
+
+Invariant: every known id is exactly one of staying, leaving or gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from .slots import SlotSet, union
+from .topology import (
+    ClusterView,
+    DesiredTopology,
+    Flag,
+    KnownNode,
+    NodeId,
+    NodeView,
+    Role,
+)
+
+FAILING = frozenset({Flag.FAIL, Flag.PFAIL})
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Derived facts about one view.
+
+    Attributes:
+        view: What was seen.
+        desired: What is wanted.
+    """
+
+    view: ClusterView
+    desired: DesiredTopology
+
+    @cached_property
+    def groups(self) -> tuple[frozenset[NodeId], ...]:
+        """Ids that know each other, directly or through others; a fresh node is one of its own."""
+        groups: list[set[NodeId]] = []
+        for node in self.view.nodes:
+            merged = set(node.known)
+            apart = []
+            for group in groups:
+                if merged.isdisjoint(group):
+                    apart.append(group)
+                else:
+                    merged |= group
+            groups = [*apart, merged]
+        return tuple(frozenset(group) for group in groups)
+
+    @cached_property
+    def slot_groups(self) -> tuple[frozenset[NodeId], ...]:
+        """Return the groups in which anybody owns a slot, in anybody's view."""
+        owning = {
+            known.node_id
+            for node in self.view.nodes
+            for known in node.known.values()
+            if known.slots
+        }
+        return tuple(group for group in self.groups if group & owning)
+
+    @cached_property
+    def staying(self) -> tuple[NodeView, ...]:
+        """Views of the wanted pods, by ordinal."""
+        return tuple(n for n in self.view.nodes if self.desired.stays(n.endpoint.ordinal))
+
+    @cached_property
+    def leaving(self) -> tuple[NodeView, ...]:
+        """Views of pods that are not wanted but still members, highest ordinal first."""
+        ours = {n.node_id for n in self.staying}
+        known = {i for n in self.staying for i in n.known} | ours
+        return tuple(
+            n
+            for n in reversed(self.view.nodes)
+            if not self.desired.stays(n.endpoint.ordinal)
+            and (n.node_id in known or not ours.isdisjoint(n.known))
+        )
+
+    @cached_property
+    def live(self) -> dict[NodeId, NodeView]:
+        """Members with a process, staying first."""
+        return {n.node_id: n for n in (*self.staying, *self.leaving)}
+
+    @cached_property
+    def truth(self) -> dict[NodeId, KnownNode]:
+        """What each live node says of itself."""
+        return {node_id: node.myself for node_id, node in self.live.items()}
+
+    @cached_property
+    def gone(self) -> frozenset[NodeId]:
+        """Known ids without a live process."""
+        known = {i for n in self.live.values() for i in n.known}
+        return frozenset(known - self.live.keys())
+
+    @cached_property
+    def owned(self) -> SlotSet:
+        """Slots with a live owner, first-hand."""
+        return union(node.slots for node in self.live.values())
+
+    @cached_property
+    def claims_of_gone(self) -> dict[NodeId, SlotSet]:
+        """Slots that some view gives to an id without a process and that no live node owns."""
+        claims: dict[NodeId, SlotSet] = {}
+        for node in self.live.values():
+            for node_id in self.gone & node.known.keys():
+                slots = node.known[node_id].slots - self.owned
+                if slots:
+                    claims[node_id] = claims.get(node_id, SlotSet()) | slots
+        return claims
+
+    @cached_property
+    def uncovered(self) -> SlotSet:
+        """Slots that no live node owns and no view gives to anybody."""
+        return SlotSet.all() - self.owned - union(self.claims_of_gone.values())
+
+    @cached_property
+    def contested(self) -> SlotSet:
+        """Slots that two live nodes say they own."""
+        once = twice = 0
+        for node in self.live.values():
+            twice |= once & node.slots.mask
+            once |= node.slots.mask
+        return SlotSet(twice)
+
+    @cached_property
+    def open_slots(self) -> SlotSet:
+        """Slots in transit anywhere."""
+        return union(node.open_slots for node in self.live.values())
+
+    @cached_property
+    def in_question(self) -> SlotSet:
+        """Slots for which the planner must know who holds keys."""
+        doubtful = self.uncovered | self.open_slots | self.contested
+        if not doubtful or not any(node.keys for node in self.live.values()):
+            return SlotSet()
+        return doubtful
+
+    @cached_property
+    def owners(self) -> tuple[NodeView, ...]:
+        """Live primaries with slots."""
+        return tuple(n for n in self.live.values() if n.role is Role.PRIMARY and n.slots)
+
+    @cached_property
+    def max_epoch(self) -> int:
+        """The highest epoch that any node knows of."""
+        epochs = [n.current_epoch for n in self.view.nodes]
+        epochs += [n.myself.config_epoch for n in self.view.nodes]
+        return max(epochs, default=0)
+
+    def replicas_of(self, primary: NodeId) -> tuple[NodeView, ...]:
+        """Return the live replicas of a primary, by their own word."""
+        return tuple(
+            n
+            for n in self.live.values()
+            if n.role is Role.REPLICA and n.myself.primary_id == primary
+        )
+
+    def is_at(self, line: KnownNode, node: NodeView) -> bool:
+        """Tell whether a line has the node's present address."""
+        address = line.address
+        return address.port == node.address.port and (
+            address.ip == node.address.ip
+            or (not node.announced_ip and address.ip in node.endpoint.addresses)
+        )
+
+    def strangers(self) -> Iterator[tuple[NodeView, NodeView]]:
+        """Yield (a, b) where staying or leaving a does not know b."""
+        ids = self.truth.keys()
+        for node in self.live.values():
+            if len(node.known) < len(ids) or not ids <= node.known.keys():
+                for node_id in ids - node.known.keys():
+                    yield node, self.live[node_id]
+
+    def misplaced(self) -> Iterator[tuple[NodeView, NodeView]]:
+        """Yield (a, b) where a knows b at an address that is not b's; (b, b) for its own line."""
+        for node in self.live.values():
+            if node.known == self.truth and not self._moved:
+                continue
+            for node_id, other in self.live.items():
+                line = node.known.get(node_id)
+                if line is None or (line is other.myself and node_id not in self._moved):
+                    continue
+                lonely = node is other and node.is_isolated
+                if not lonely and (Flag.NOADDR in line.flags or not self.is_at(line, other)):
+                    yield node, other
+
+    @cached_property
+    def _moved(self) -> frozenset[NodeId]:
+        return frozenset(i for i, n in self.live.items() if not self.is_at(n.myself, n))
+
+    def outdated(self) -> Iterator[tuple[NodeView, NodeView]]:
+        """Yield (a, b) where a's line on b differs from b's own in role, primary, slots, epoch."""
+        for node in self.live.values():
+            if node.known == self.truth:
+                continue
+            for node_id, own in self.truth.items():
+                line = node.known.get(node_id)
+                if line is not None and line is not own and not same_facts(line, own):
+                    yield node, self.live[node_id]
+
+    def flagged(self) -> Iterator[tuple[NodeView, NodeView, frozenset[Flag]]]:
+        """Yield (a, b, flags) where a says that live b fails."""
+        for node in self.live.values():
+            if node.known == self.truth:
+                continue
+            for node_id, other in self.live.items():
+                line = node.known.get(node_id)
+                if line is not None and line.flags & FAILING:
+                    yield node, other, line.flags & FAILING
+
+
+def same_facts(line: KnownNode, own: KnownNode) -> bool:
+    """Tell whether two lines agree on what only a node's own header carries."""
+    return (
+        line.role is own.role
+        and line.primary_id == own.primary_id
+        and line.slots == own.slots
+        and (line.config_epoch == own.config_epoch or own.role is Role.REPLICA)
+    )

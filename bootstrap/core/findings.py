@@ -1,0 +1,227 @@
+"""What keeps a cluster from being whole, as coded values.
+
+Rules: `diagnose` tells everything that is not as it must be on any node's own view, and nothing
+else: an empty answer is the definition of *whole*. Pairs of nodes are told once per code with the
+first few names, so that a thousand nodes do not make a million findings.
+
+Invariant: equal views give equal findings, whatever the order of nodes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+from .facts import Facts
+from .slots import SLOT_COUNT, SlotSet
+from .topology import NodeView, Role, short_id
+
+_NAMED = 3
+_MANY = 1000
+
+
+class FindingCode(StrEnum):
+    """Kinds of findings; part of the JSON output and of the logs."""
+
+    POD_ABSENT = "pod_absent"
+    NODE_UNKNOWN = "node_unknown"
+    ADDRESS_STALE = "address_stale"
+    HANDSHAKE_OPEN = "handshake_open"
+    NODE_FAILING = "node_failing"
+    MEMBER_GONE = "member_gone"
+    MEMBER_LEAVING = "member_leaving"
+    EPOCH_COLLISION = "epoch_collision"
+    SLOT_OPEN = "slot_open"
+    SLOTS_CONTESTED = "slots_contested"
+    SLOTS_UNCOVERED = "slots_uncovered"
+    SLOTS_OF_GONE = "slots_of_gone"
+    SLOTS_UNEVEN = "slots_uneven"
+    PRIMARY_COUNT = "primary_count"
+    REPLICA_COUNT = "replica_count"
+    REPLICA_CHAINED = "replica_chained"
+    REPLICA_LINK_DOWN = "replica_link_down"
+    FUNCTIONS_MISSING = "functions_missing"
+    FAILOVER_HELD = "failover_held"
+    VIEW_OUTDATED = "view_outdated"
+    STATE_FAIL = "state_fail"
+    SHARDS_DISAGREE = "shards_disagree"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it must be.
+
+    Attributes:
+        node: The pod concerned, or the first of several; empty when it is the whole cluster.
+        detail: One clause that names the things.
+    """
+
+    code: FindingCode
+    node: str = ""
+    detail: str = ""
+
+
+def diagnose(facts: Facts, *, rebalance: bool = True) -> tuple[Finding, ...]:
+    """Return all that keeps the cluster from being whole; empty when it is whole.
+
+    Args:
+        rebalance: Whether slots must be even to within one.
+    """
+    return tuple(
+        [
+            *_absent(facts),
+            *_membership(facts),
+            *_slots(facts),
+            *_roles(facts),
+            *(_evenness(facts) if rebalance else ()),
+            *_agreement(facts),
+        ]
+    )
+
+
+def _pairs(
+    code: FindingCode, verb: str, pairs: Iterable[tuple[NodeView, NodeView]]
+) -> Iterator[Finding]:
+    """Fold (observer, subject) pairs into one finding."""
+    some = list(islice(pairs, _MANY))
+    if some:
+        named = ", ".join(f"{a.name} {verb} {b.name}" for a, b in some[:_NAMED])
+        rest = len(some) - _NAMED
+        more = f" and {rest}{'+' if len(some) == _MANY else ''} more pairs" if rest > 0 else ""
+        yield Finding(code=code, node=some[0][0].name, detail=named + more)
+
+
+def _absent(facts: Facts) -> Iterator[Finding]:
+    for absent in facts.view.absent:
+        if facts.desired.stays(absent.ordinal):
+            yield Finding(
+                code=FindingCode.POD_ABSENT, node=absent.name, detail=f"{absent.name}: {absent.cause}"
+            )
+
+
+def _membership(facts: Facts) -> Iterator[Finding]:
+    yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", facts.strangers())
+    yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", facts.misplaced())
+    for node in facts.live.values():
+        if node.handshakes:
+            first = min(map(str, node.handshakes))
+            detail = f"{node.name} shakes hands with {first}"
+            yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=node.name, detail=detail)
+    yield from _pairs(
+        FindingCode.NODE_FAILING, "says fail of", ((a, b) for a, b, _ in facts.flagged())
+    )
+    for node_id in sorted(facts.gone):
+        knower = next(n for n in facts.live.values() if node_id in n.known)
+        detail = f"member {short_id(node_id)} at {knower.known[node_id].address} has no process"
+        yield Finding(code=FindingCode.MEMBER_GONE, node=knower.name, detail=detail)
+    for node in facts.leaving:
+        detail = f"{node.name} is a member but not wanted any more"
+        yield Finding(code=FindingCode.MEMBER_LEAVING, node=node.name, detail=detail)
+
+
+def _slots(facts: Facts) -> Iterator[Finding]:
+    for code, slots, verb in (
+        (FindingCode.SLOTS_UNCOVERED, facts.uncovered, "owned by nobody"),
+        (FindingCode.SLOTS_CONTESTED, facts.contested, "owned by two nodes"),
+        (FindingCode.SLOT_OPEN, facts.open_slots, "in transit"),
+    ):
+        if slots:
+            yield Finding(code=code, detail=f"{len(slots)} slots {verb}: {shorten(slots)}")
+    for node_id, slots in sorted(facts.claims_of_gone.items()):
+        detail = f"{len(slots)} slots of {short_id(node_id)}, which has no process: {shorten(slots)}"
+        yield Finding(code=FindingCode.SLOTS_OF_GONE, detail=detail)
+    epochs = Counter(owner.myself.config_epoch for owner in facts.owners)
+    for owner in facts.owners:
+        if epochs[owner.myself.config_epoch] > 1:
+            detail = f"{owner.name} shares config epoch {owner.myself.config_epoch}"
+            yield Finding(code=FindingCode.EPOCH_COLLISION, node=owner.name, detail=detail)
+
+
+def _roles(facts: Facts) -> Iterator[Finding]:
+    primaries = [n for n in facts.staying if n.role is Role.PRIMARY]
+    if len(primaries) != facts.desired.primaries:
+        detail = f"{len(primaries)} primaries, wanted {facts.desired.primaries}"
+        yield Finding(code=FindingCode.PRIMARY_COUNT, detail=detail)
+    most = -(-(facts.desired.nodes - facts.desired.primaries) // facts.desired.primaries)
+    for primary in primaries:
+        count = sum(facts.desired.stays(n.endpoint.ordinal) for n in facts.replicas_of(primary.node_id))
+        if primary.slots and not facts.desired.replicas <= count <= most:
+            detail = f"{primary.name} has {count} replicas, wanted {facts.desired.replicas}"
+            yield Finding(code=FindingCode.REPLICA_COUNT, node=primary.name, detail=detail)
+    for node in facts.staying:
+        if node.role is Role.PRIMARY:
+            continue
+        primary_line = facts.truth.get(node.myself.primary_id or node.node_id)
+        if primary_line is not None and primary_line.role is Role.REPLICA:
+            detail = f"{node.name} replicates a replica"
+            yield Finding(code=FindingCode.REPLICA_CHAINED, node=node.name, detail=detail)
+        if not node.link_up:
+            detail = f"{node.name} has no replication link to its primary yet"
+            yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=node.name, detail=detail)
+
+
+def _evenness(facts: Facts) -> Iterator[Finding]:
+    counts = [(len(n.slots), n.name) for n in facts.staying if n.role is Role.PRIMARY]
+    low, high = SLOT_COUNT // facts.desired.primaries, -(-SLOT_COUNT // facts.desired.primaries)
+    wrong = [f"{name} {count}" for count, name in sorted(counts) if not low <= count <= high]
+    if wrong:
+        few = ", ".join(wrong[:_NAMED])
+        detail = f"{len(wrong)} primaries do not hold {low}-{high} slots: {few}"
+        yield Finding(code=FindingCode.SLOTS_UNEVEN, detail=detail)
+
+
+def _agreement(facts: Facts) -> Iterator[Finding]:
+    yield from _pairs(FindingCode.VIEW_OUTDATED, "has an old view of", facts.outdated())
+    failing = [n.name for n in facts.live.values() if not n.state_ok]
+    if failing:
+        few = ", ".join(failing[:_NAMED])
+        detail = f"cluster_state is fail on {len(failing)} nodes: {few}"
+        yield Finding(code=FindingCode.STATE_FAIL, node=failing[0], detail=detail)
+    if libraries_lacking := functions_missing(facts):
+        detail = f"{libraries_lacking[0].name} lacks the function libraries of the cluster"
+        yield Finding(
+            code=FindingCode.FUNCTIONS_MISSING, node=libraries_lacking[0].name, detail=detail
+        )
+    for node in held(facts):
+        detail = f"{node.name} may not fail over (cluster-replica-no-failover)"
+        yield Finding(code=FindingCode.FAILOVER_HELD, node=node.name, detail=detail)
+    groupings = {n.shards for n in facts.staying if n.shards is not None}
+    if groupings and groupings != {_true_shards(facts)}:
+        detail = "shard ids do not group every replica with its primary on every node yet"
+        yield Finding(code=FindingCode.SHARDS_DISAGREE, detail=detail)
+
+
+def _true_shards(facts: Facts) -> frozenset[frozenset[str]]:
+    shards: dict[str, set[str]] = {}
+    for node_id, line in facts.truth.items():
+        shards.setdefault(line.primary_id or node_id, set()).add(node_id)
+    return frozenset(frozenset(shard) for shard in shards.values())
+
+
+def functions_missing(facts: Facts) -> list[NodeView]:
+    """Return new primaries (no slots yet) without the function libraries that others have."""
+    if not any(n.libraries for n in facts.owners):
+        return []
+    return [
+        n for n in facts.staying if n.role is Role.PRIMARY and not n.slots and not n.libraries
+    ]
+
+
+def held(facts: Facts) -> list[NodeView]:
+    """Return replicas that an earlier run still keeps from failing over.
+
+    A run sets `cluster-replica-no-failover` on replicas only. Where every node has it, primaries
+    included, it is the configuration of the people who run the cluster and stays.
+    """
+    if all(n.no_failover for n in facts.live.values()):
+        return []
+    return [n for n in facts.live.values() if n.no_failover and n.role is Role.REPLICA]
+
+
+def shorten(slots: SlotSet, most: int = 5) -> str:
+    """Return the first ranges, with a mark where some were left out."""
+    ranges = str(slots).split(",")
+    return ",".join(ranges[:most]) + (",…" if len(ranges) > most else "")

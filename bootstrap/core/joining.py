@@ -1,0 +1,205 @@
+"""From single nodes to one cluster: epochs, first slots, MEET, REPLICATE, nudges.
+
+Rules: slots and epochs go to a fresh node before it meets anybody, because a primary says ok only
+5 s after it first owned a slot, and because an epoch can be set only while a node is alone. MEET
+goes to exactly the pairs that are missing. A MEET towards a node that is known already makes the
+two exchange headers within a tick, which is the only way by which slots and roles travel fast
+(clusterProcessPacket: the PONG that completes a handshake is not read for slots).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from .actions import (
+    Action,
+    AssignSlots,
+    CopyFunctions,
+    HoldFailover,
+    Meet,
+    Replicate,
+    SetConfigEpoch,
+)
+from .facts import Facts
+from .findings import FindingCode, functions_missing, held
+from .placement import Roles, deal
+from .slots import SLOT_COUNT, SlotSet, even_split
+from .topology import NodeId, NodeView, Role
+
+MEETS_PER_NODE = 100
+MEETS_PER_PLAN = 20_000
+
+
+def introduce(facts: Facts) -> list[Action]:
+    """Return epochs for fresh nodes, first slots, holds and the MEETs that are missing."""
+    return [*_epochs(facts), *assign(facts), *_holds(facts), *_meets(facts)]
+
+
+def _epochs(facts: Facts) -> Iterator[SetConfigEpoch]:
+    """Give each isolated node an epoch that no other has, above the cluster's."""
+    highest = facts.max_epoch
+    for node in facts.staying:
+        alone = node.is_isolated and not node.handshakes
+        if alone and node.myself.config_epoch == 0 and node.current_epoch == 0:
+            highest += 1
+            yield SetConfigEpoch(
+                node=node.node_id, epoch=highest, reason=FindingCode.NODE_UNKNOWN
+            )
+
+
+def assign(facts: Facts) -> Iterator[AssignSlots]:
+    """Give slots that nobody owns, and of which no node holds keys, to primaries.
+
+    Only ever called when nothing can be lost: no node has keys, no member is gone.
+    """
+    if not facts.uncovered or facts.gone or any(n.keys for n in facts.live.values()):
+        return
+    for node, slots in _first_slots(facts):
+        fresh = slots & facts.uncovered
+        if fresh:
+            yield AssignSlots(node=node.node_id, slots=fresh, reason=FindingCode.SLOTS_UNCOVERED)
+
+
+def _first_slots(facts: Facts) -> Iterable[tuple[NodeView, SlotSet]]:
+    """Return the ranges of a dealt cluster, or, where others own slots already, fill them up."""
+    shards = deal(facts.staying, facts.desired.primaries)
+    dealt = [hand[0] for hand in shards]
+    split = even_split(facts.desired.primaries)
+    planned = dict(zip((n.node_id for n in dealt), split, strict=True))
+    if all(
+        not (owner.slots - planned.get(owner.node_id, SlotSet())) for owner in facts.owners
+    ) and all(n.role is Role.PRIMARY for n in dealt):
+        return list(zip(dealt, split, strict=True))
+    return _fill_up(facts, dealt)
+
+
+def _fill_up(facts: Facts, dealt: Iterable[NodeView]) -> list[tuple[NodeView, SlotSet]]:
+    primaries = [n for n in facts.owners if facts.desired.stays(n.endpoint.ordinal)]
+    for node in (*dealt, *facts.staying):
+        chosen = {n.node_id for n in primaries}
+        if len(primaries) >= facts.desired.primaries:
+            break
+        if node.role is Role.PRIMARY and node.node_id not in chosen:
+            primaries.append(node)
+    left, result = facts.uncovered, []
+    for index, node in enumerate(primaries):
+        last = index == len(primaries) - 1
+        share = -(-SLOT_COUNT // len(primaries)) - len(node.slots)
+        slots = left if last else left.lowest(max(0, share))
+        left -= slots
+        result.append((node, slots))
+    return result
+
+
+def _holds(facts: Facts) -> Iterator[HoldFailover]:
+    """Keep replicas from elections while their live primary seems lost on an old address.
+
+    Without it every primary loses its role to a replica while all pods come back on new
+    addresses (anchors: measured on Redis 7.0).
+    """
+    moved = {b.node_id for _, b in facts.misplaced()}
+    for node in facts.live.values():
+        primary = node.myself.primary_id
+        if node.role is Role.REPLICA and primary in moved and node.no_failover is False:
+            yield HoldFailover(node=node.node_id, hold=True, reason=FindingCode.ADDRESS_STALE)
+
+
+def _meets(facts: Facts) -> list[Meet]:
+    """Return the MEETs that are missing: one for each pair of strangers, one for each address."""
+    wanted: dict[tuple[NodeId, NodeId], FindingCode] = {}
+    for one, other in facts.strangers():
+        first, second = sorted((one, other), key=lambda n: n.endpoint.ordinal)
+        if not _is_meeting(first, second):
+            wanted[first.node_id, second.node_id] = FindingCode.NODE_UNKNOWN
+    for knower, moved in facts.misplaced():
+        sender = knower if knower is not moved else _other_than(facts, moved)
+        if sender and not _is_meeting(sender, moved, mutual=False):
+            wanted[sender.node_id, moved.node_id] = FindingCode.ADDRESS_STALE
+    return _limited(facts, wanted)
+
+
+def _limited(facts: Facts, wanted: dict[tuple[NodeId, NodeId], FindingCode]) -> list[Meet]:
+    """Keep the handshakes in flight bounded; gossip does the rest in very large clusters.
+
+    Nearer ordinals first, so that the first MEETs already connect every node to every other.
+    """
+    ordinal = {i: n.endpoint.ordinal for i, n in facts.live.items()}
+    sent: Counter[NodeId] = Counter()
+    meets = []
+    pairs = wanted if len(wanted) <= MEETS_PER_PLAN else sorted(
+        wanted, key=lambda pair: (ordinal[pair[1]] - ordinal[pair[0]], ordinal[pair[0]])
+    )
+    for node, target in pairs:
+        if sent[node] < MEETS_PER_NODE and len(meets) < MEETS_PER_PLAN:
+            sent[node] += 1
+            meets.append(Meet(node=node, target=target, reason=wanted[node, target]))
+    return meets
+
+
+def _is_meeting(one: NodeView, other: NodeView, *, mutual: bool = True) -> bool:
+    """Tell whether a handshake between the two is under way; asking again would change nothing."""
+    return other.address in one.handshakes or (mutual and one.address in other.handshakes)
+
+
+def _other_than(facts: Facts, node: NodeView) -> NodeView | None:
+    return next((n for n in facts.live.values() if n is not node), None)
+
+
+def replicate(facts: Facts, roles: Roles) -> list[Action]:
+    """Return the REPLICATEs that each node's own view allows already."""
+    return [
+        Replicate(node=node_id, primary=primary, reason=_replicate_reason(facts.live[node_id]))
+        for node_id, primary in sorted(
+            roles.following.items(), key=lambda item: facts.live[item[0]].endpoint.ordinal
+        )
+        if _can_replicate(facts, facts.live[node_id], primary)
+    ]
+
+
+def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
+    if node.role is Role.REPLICA:
+        if node.myself.primary_id == primary:
+            return False
+        old = facts.live.get(node.myself.primary_id or node.node_id)
+        if old is not None and old.role is Role.PRIMARY and old.slots and not node.link_up:
+            return False  # it may hold the newest copy of what its primary lost
+    elif node.keys or node.slots:
+        return False
+    line = node.known.get(primary)
+    target = facts.truth[primary]
+    return line is not None and line.role is Role.PRIMARY and target.role is Role.PRIMARY
+
+
+def _replicate_reason(node: NodeView) -> FindingCode:
+    return FindingCode.PRIMARY_COUNT if node.role is Role.PRIMARY else FindingCode.REPLICA_COUNT
+
+
+def nudge(facts: Facts) -> list[Action]:
+    """Return MEETs that make outdated views exchange headers with the node they are wrong about."""
+    wanted: dict[tuple[NodeId, NodeId], FindingCode] = {}
+    for observer, subject in facts.outdated():
+        if not _is_meeting(subject, observer, mutual=False):
+            wanted[subject.node_id, observer.node_id] = FindingCode.VIEW_OUTDATED
+    return [*_limited(facts, wanted)]
+
+
+def release(facts: Facts) -> list[Action]:
+    """Return the end of every hold on failover."""
+    return [
+        HoldFailover(node=n.node_id, hold=False, reason=FindingCode.FAILOVER_HELD)
+        for n in held(facts)
+    ]
+
+
+def copy_functions(facts: Facts) -> list[Action]:
+    """Return copies of the function libraries onto new primaries."""
+    source = next((n for n in facts.owners if n.libraries), None)
+    if source is None:
+        return []
+    return [
+        CopyFunctions(
+            source=source.node_id, target=n.node_id, reason=FindingCode.FUNCTIONS_MISSING
+        )
+        for n in functions_missing(facts)
+    ]

@@ -1,0 +1,102 @@
+"""The next safe stage out of what is seen.
+
+Rules: one stage at a time, in the order of `_stages`; a stage that depends on what another one
+changes waits for a look that shows it. Nothing is planned while a wanted pod is absent, because
+an absent pod may own slots or hold the only copy of keys.
+
+Invariant: from any view, carrying out plans ends in a whole cluster, a refusal, or waiting for
+the servers; a whole view gives an empty plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from . import joining, moves, repairs
+from .actions import Action, Plan, Stage
+from .facts import Facts
+from .findings import FindingCode, diagnose
+from .placement import assign_roles
+from .refusals import refuse
+from .topology import ClusterView, DesiredTopology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the people who run the cluster allow.
+
+    Attributes:
+        allow_data_loss: Consent to give slots whose keys are lost to new owners.
+        rebalance: Move slots until primaries differ by at most one.
+    """
+
+    allow_data_loss: bool = False
+    rebalance: bool = True
+
+
+def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
+    """Return the next stage, or the reasons for doing nothing.
+
+    An empty plan with findings means that the servers need time, for gossip, elections or
+    replication; an empty plan without findings means that the cluster is whole.
+    """
+    facts = Facts(view, desired)
+    refusals = refuse(facts, allow_data_loss=policy.allow_data_loss)
+    findings = diagnose(facts, rebalance=policy.rebalance)
+    if refusals or any(f.code is FindingCode.POD_ABSENT for f in findings):
+        return Plan(findings=findings, refusals=refusals)
+    for stage, actions in _stages(facts, policy):
+        if actions or stage is Stage.SETTLE:
+            return Plan(stage=stage, actions=tuple(actions), findings=findings)
+    return Plan(findings=findings)
+
+
+def _stages(facts: Facts, policy: Policy) -> Iterator[tuple[Stage, Sequence[Action]]]:
+    """Yield stages in their order; a SETTLE ends the list also when it has no action."""
+    yield Stage.INTRODUCE, joining.introduce(facts)
+    joined = not any(facts.strangers()) and not any(facts.misplaced())
+    if joined:
+        yield Stage.REPAIR, repairs.inherit(facts)
+        yield Stage.REPAIR, repairs.settle_contests(facts)
+        yield Stage.REPAIR, repairs.close_open_slots(facts)
+        yield Stage.REPAIR, repairs.adopt(facts, allow_data_loss=policy.allow_data_loss)
+        yield Stage.REPAIR, repairs.separate_epochs(facts)
+    if facts.uncovered or facts.claims_of_gone or facts.contested:
+        yield Stage.SETTLE, joining.nudge(facts)
+    roles = assign_roles(facts)
+    yield Stage.REPLICATE, joining.replicate(facts, roles)
+    if joined:
+        yield Stage.FORGET, moves.forget_gone(facts)
+    if not _is_settled(facts):
+        yield Stage.SETTLE, joining.nudge(facts)
+    yield Stage.REPAIR, joining.release(facts)
+    yield Stage.REPLICATE, moves.promote(facts, roles)
+    yield Stage.REPLICATE, moves.retire(facts, [*roles.convert], FindingCode.PRIMARY_COUNT)
+    yield Stage.ASSIGN, joining.copy_functions(facts)
+    slot_moves = moves.move_slots(facts, roles, rebalance=policy.rebalance)
+    yield (Stage.DRAIN if roles.drain else Stage.REBALANCE), slot_moves
+    yield Stage.FORGET, moves.leave(facts)
+
+
+_UNSETTLED = frozenset(
+    {
+        FindingCode.NODE_UNKNOWN,
+        FindingCode.ADDRESS_STALE,
+        FindingCode.NODE_FAILING,
+        FindingCode.VIEW_OUTDATED,
+        FindingCode.STATE_FAIL,
+        FindingCode.REPLICA_LINK_DOWN,
+        FindingCode.MEMBER_GONE,
+    }
+)
+
+
+def _is_settled(facts: Facts) -> bool:
+    """Tell whether all views agree and serve, so that slots and members may move."""
+    return not any(f.code in _UNSETTLED for f in diagnose(facts, rebalance=False))
+
+
+def probe_slots(view: ClusterView, desired: DesiredTopology) -> tuple[int, ...]:
+    """Return the slots of which `plan` must know who holds keys."""
+    return tuple(Facts(view, desired).in_question)

@@ -1,0 +1,197 @@
+"""When to stop before the first change.
+
+Rules: whatever could lose data, or mix two clusters, is a refusal that names the node, the reason
+and what a person can do. Refusals about single nodes are told as soon as the node was seen, also
+while other pods are still missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from .actions import Refusal
+from .facts import Facts
+from .findings import shorten
+from .slots import SlotSet
+from .topology import NodeId, NodeView, Role, short_id
+
+OLDEST = (6, 2, 0)
+
+
+def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
+    """Return every reason for not touching anything; empty when it is safe to go on."""
+    single = [*_servers(facts), *_duplicates(facts), *_fresh_with_keys(facts)]
+    if single:
+        return tuple(single)
+    mixed = [*_two_clusters(facts), *_outsiders(facts)]
+    if mixed:
+        return tuple(mixed)
+    if any(facts.desired.stays(absent.ordinal) for absent in facts.view.absent):
+        return ()
+    return tuple([*_lost_slots(facts, allow_data_loss=allow_data_loss), *_memory(facts)])
+
+
+def _servers(facts: Facts) -> Iterator[Refusal]:
+    for node in facts.view.nodes:
+        if not node.cluster_enabled:
+            yield Refusal(
+                node=node.name,
+                cause=f"{node.name} runs with cluster mode off",
+                remedy="set `cluster-enabled yes` in its redis.conf and restart it",
+            )
+        elif node.version < OLDEST:
+            found = ".".join(map(str, node.version))
+            yield Refusal(
+                node=node.name,
+                cause=f"{node.name} runs {node.engine} {found}",
+                remedy="upgrade it to 6.2 or later",
+            )
+
+
+def _duplicates(facts: Facts) -> Iterator[Refusal]:
+    by_id: dict[NodeId, list[NodeView]] = {}
+    for node in facts.view.nodes:
+        by_id.setdefault(node.node_id, []).append(node)
+    for node_id, nodes in by_id.items():
+        if len(nodes) > 1:
+            names = " and ".join(f"{n.name} ({n.address})" for n in nodes)
+            same = len({n.run_id for n in nodes}) == 1
+            yield Refusal(
+                node=nodes[0].name,
+                cause=f"{names} are the same process"
+                if same
+                else f"{names} have the same node id {short_id(node_id)}",
+                remedy="give every pod an address of its own"
+                if same
+                else "one has a copied volume: delete that pod's nodes.conf, or its volume if "
+                "nothing in it is needed, and restart it",
+            )
+
+
+def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
+    for node in facts.view.nodes:
+        lone = node.is_isolated and not node.slots and node.role is Role.PRIMARY
+        if lone and node.keys:
+            yield Refusal(
+                node=node.name,
+                cause=f"{node.name} is in no cluster but holds {node.keys} keys",
+                remedy="move the keys away and empty it, or take it out of the pods",
+            )
+
+
+def _two_clusters(facts: Facts) -> Iterator[Refusal]:
+    """Refuse groups that would collide; groups of a start that was broken off may unite.
+
+    Those are told from two clusters by this: all members are ours, nobody owns a slot that
+    another group owns, and at most one group has keys.
+    """
+    groups = facts.slot_groups
+    if len(groups) < 2:
+        return
+    live = facts.view.by_id()
+    claimed: Counter[NodeId] = Counter()
+    union_mask = 0
+    overlap = foreign = False
+    with_keys = 0
+    for index, group in enumerate(groups):
+        mask = 0
+        for node in (n for n in facts.view.nodes if n.node_id in group):
+            for line in node.known.values():
+                mask |= line.slots.mask
+            claimed[node.node_id] = index
+        overlap = overlap or bool(mask & union_mask)
+        union_mask |= mask
+        foreign = foreign or any(member not in live for member in group)
+        with_keys += any(live[member].keys for member in group if member in live)
+    if overlap or foreign or with_keys > 1:
+        first = [min(n.name for n in facts.view.nodes if n.node_id in group) for group in groups]
+        yield Refusal(
+            node=first[1],
+            cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own slots",
+            remedy="keep the pods of one of them, or empty the other with CLUSTER RESET HARD",
+        )
+
+
+def _outsiders(facts: Facts) -> Iterator[Refusal]:
+    """Refuse a pod of another cluster, and a live member that is no pod of ours."""
+    for node in facts.view.nodes:
+        if node.endpoint.ordinal < 0:
+            yield Refusal(
+                node=node.name,
+                cause=f"{node.name} ({short_id(node.node_id)}) is a live member of the cluster but "
+                "none of the pods",
+                remedy="name its pod too, or take it out of the cluster with CLUSTER FORGET",
+            )
+    main = max(facts.slot_groups, key=len, default=None)
+    if main is None:
+        return
+    live = facts.view.by_id()
+    for group in facts.groups:
+        ours = sorted(live[i].name for i in group if i in live)
+        unknown = [i for i in group if i not in live]
+        if group is not main and unknown and ours:
+            yield Refusal(
+                node=ours[0],
+                cause=f"{ours[0]} knows {len(unknown)} nodes of another cluster",
+                remedy="empty it with CLUSTER RESET HARD if it is not needed there any more",
+            )
+
+
+def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
+    """Refuse to give away slots whose data nobody here has, unless there is consent."""
+    if allow_data_loss:
+        return
+    for node_id, slots in sorted(facts.claims_of_gone.items()):
+        if not facts.replicas_of(node_id):
+            yield Refusal(
+                cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is gone "
+                "with all its replicas",
+                remedy=_CONSENT,
+            )
+    slots = facts.uncovered
+    orphans = slots - held_somewhere(facts, slots)
+    empty = not facts.gone and not any(n.keys for n in facts.live.values())
+    settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
+    orphans -= settled_by_import
+    if orphans and not empty:
+        yield Refusal(
+            cause=f"nobody owns slots {shorten(orphans)} and no node holds keys of them",
+            remedy=_CONSENT,
+        )
+
+
+_CONSENT = (
+    "bring the lost pod's volume back, or accept the loss of their keys with "
+    "BOOTSTRAP_ALLOW_DATA_LOSS=true"
+)
+
+
+def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
+    """Return those of the slots for which a live node still holds keys."""
+    return slots & SlotSet.of(
+        slot
+        for node_id, counts in facts.view.slot_keys.items()
+        if node_id in facts.live
+        for slot, count in counts.items()
+        if count
+    )
+
+
+def _memory(facts: Facts) -> Iterator[Refusal]:
+    """Refuse to shrink into less memory than the data needs (limits are `maxmemory`)."""
+    owners = {n.node_id: n for n in facts.owners}
+    leaving = [n for n in facts.leaving if n.node_id in owners and not facts.replicas_of(n.node_id)]
+    staying = [n for n in owners.values() if facts.desired.stays(n.endpoint.ordinal)]
+    if not leaving or not staying or not all(n.max_memory for n in staying):
+        return
+    needed = sum(n.used_memory for n in leaving)
+    room = sum(n.max_memory - n.used_memory for n in staying)
+    if needed > room:
+        names = ", ".join(n.name for n in leaving)
+        yield Refusal(
+            node=leaving[0].name,
+            cause=f"the data of {names} ({needed} bytes) does not fit into the {room} bytes that "
+            "the staying primaries have left below maxmemory",
+            remedy="raise maxmemory, or keep more pods",
+        )

@@ -1,0 +1,221 @@
+"""Slots that are not simply owned by one live node: lost owners, open slots, orphans, epochs.
+
+Rules: the owner is who says so first-hand; keys are gathered at the owner before a slot is
+closed; a slot that nobody owns goes to the node that still holds its keys. The cases of open
+slots are those of clusterManagerFixOpenSlot in redis-cli.c, decided instead of asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .actions import (
+    Action,
+    BumpEpoch,
+    ClaimSlots,
+    CloseSlots,
+    Failover,
+    GatherKeys,
+    MoveSlots,
+)
+from .facts import FAILING, Facts
+from .findings import FindingCode
+from .refusals import held_somewhere
+from .slots import SlotSet
+from .topology import Flag, NodeId, NodeView, Role
+
+
+def inherit(facts: Facts) -> list[Action]:
+    """Return the failover of a replica whose primary is gone.
+
+    Where a quorum of primaries lives the servers elect by themselves; FORCE only saves the wait.
+    Without a quorum nobody can vote, and TAKEOVER is the only way to keep the data.
+    """
+    actions: list[Action] = []
+    for node_id in sorted(facts.claims_of_gone):
+        heirs = facts.replicas_of(node_id)
+        heir = max(
+            heirs, key=lambda n: (n.replication_offset, -n.endpoint.ordinal), default=None
+        )
+        if heir is None:
+            continue
+        flags = heir.known[node_id].flags if node_id in heir.known else frozenset()
+        quorum = _has_quorum(facts, heir)
+        if Flag.FAIL in flags or (not quorum and flags & (FAILING | {Flag.NOADDR})):
+            actions.append(
+                Failover(
+                    node=heir.node_id, takeover=not quorum, reason=FindingCode.SLOTS_OF_GONE
+                )
+            )
+    return actions
+
+
+def _has_quorum(facts: Facts, node: NodeView) -> bool:
+    """Tell whether most primaries with slots are alive, counted in the node's own view."""
+    voters = [k for k in node.known.values() if k.role is Role.PRIMARY and k.slots]
+    alive = [k for k in voters if k.node_id in facts.live and not k.flags & FAILING]
+    return len(alive) > len(voters) // 2
+
+
+def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
+    """Return new owners for slots that nobody owns.
+
+    A half-finished move may have left both ends saying that the other owns the slot: the
+    importing node takes it. Else the node with the most keys of a slot takes it; the others' keys
+    are gathered there afterwards. Slots without any key here need consent.
+    """
+    claims: dict[NodeId, int] = {}
+    orphans = facts.uncovered
+    for slot in orphans & (held_somewhere(facts, orphans) | _imported(facts)):
+        node = _adopter(facts, slot)
+        if node is not None:
+            claims[node.node_id] = claims.get(node.node_id, 0) | 1 << slot
+            orphans -= SlotSet.of([slot])
+    lost = orphans
+    for node_id, slots in facts.claims_of_gone.items():
+        if not facts.replicas_of(node_id):
+            lost |= slots
+    if lost and allow_data_loss:
+        for node, slots in _spread(facts, lost):
+            claims[node.node_id] = claims.get(node.node_id, 0) | slots.mask
+    return [
+        ClaimSlots(node=node_id, slots=SlotSet(mask), reason=FindingCode.SLOTS_UNCOVERED)
+        for node_id, mask in claims.items()
+        if mask
+    ]
+
+
+def _imported(facts: Facts) -> SlotSet:
+    return SlotSet.of(slot for n in facts.live.values() for slot in n.importing)
+
+
+def _adopter(facts: Facts, slot: int) -> NodeView | None:
+    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
+    return max(
+        (n for n in primaries if slot in n.importing or _keys(facts, n, slot)),
+        key=lambda n: (
+            _keys(facts, n, slot) > 0,
+            slot in n.importing,
+            _keys(facts, n, slot),
+            -n.endpoint.ordinal,
+        ),
+        default=None,
+    )
+
+
+def _keys(facts: Facts, node: NodeView, slot: int) -> int:
+    return facts.view.slot_keys.get(node.node_id, {}).get(slot, 0)
+
+
+def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
+    """Give lost slots to staying primaries, the ones with the fewest slots first."""
+    primaries = [n for n in facts.staying if n.role is Role.PRIMARY]
+    primaries.sort(key=lambda n: (len(n.slots), n.endpoint.ordinal))
+    total = sum(len(n.slots) for n in primaries) + len(slots)
+    for index, node in enumerate(primaries):
+        share = max(0, -(-total // len(primaries)) - len(node.slots))
+        part = slots if index == len(primaries) - 1 else slots.lowest(share)
+        slots -= part
+        if part:
+            yield node, part
+
+
+def settle_contests(facts: Facts) -> list[Action]:
+    """Return the claim of the node with the keys where two live nodes own a slot.
+
+    Servers settle a contest by config epoch and delete the loser's keys, so the node with the
+    keys must have the higher epoch before the two exchange headers again.
+    """
+    claims: dict[NodeId, int] = {}
+    for slot in facts.contested:
+        rivals = [n for n in facts.owners if slot in n.slots]
+        best = max(rivals, key=lambda n: (_keys(facts, n, slot), n.myself.config_epoch))
+        highest = max(rivals, key=lambda n: n.myself.config_epoch)
+        tied = sum(n.myself.config_epoch == highest.myself.config_epoch for n in rivals) > 1
+        if best is not highest or tied:
+            claims[best.node_id] = claims.get(best.node_id, 0) | 1 << slot
+    return [
+        ClaimSlots(node=node_id, slots=SlotSet(mask), reason=FindingCode.SLOTS_CONTESTED)
+        for node_id, mask in sorted(claims.items())
+    ]
+
+
+def separate_epochs(facts: Facts) -> list[Action]:
+    """Return one bump: two at a time would collide again, both taking the next number."""
+    seen: dict[int, NodeView] = {}
+    for owner in sorted(facts.owners, key=lambda n: n.endpoint.ordinal):
+        first = seen.setdefault(owner.myself.config_epoch, owner)
+        if first is not owner:
+            return [BumpEpoch(node=owner.node_id, reason=FindingCode.EPOCH_COLLISION)]
+    return []
+
+
+def close_open_slots(facts: Facts) -> list[Action]:
+    """Return what finishes or reverts every slot in transit."""
+    moves: dict[tuple[NodeId, NodeId], int] = {}
+    gathers: dict[tuple[NodeId, NodeId], int] = {}
+    closes: dict[NodeId, int] = {}
+    for slot in facts.open_slots - facts.contested:
+        owner = next((n for n in facts.owners if slot in n.slots), None)
+        if owner is not None:
+            _close_one(facts, slot, owner, moves, gathers, closes)
+    for slot in facts.open_slots & facts.contested:
+        _finish_contested(facts, slot, moves)
+    reason = FindingCode.SLOT_OPEN
+    actions: list[Action] = [
+        CloseSlots(node=node, slots=SlotSet(mask), reason=reason)
+        for node, mask in closes.items()
+    ]
+    actions += [
+        GatherKeys(source=source, target=target, slots=SlotSet(mask), reason=reason)
+        for (source, target), mask in gathers.items()
+    ]
+    actions += [
+        MoveSlots(source=source, target=target, slots=SlotSet(mask), reason=reason)
+        for (source, target), mask in moves.items()
+    ]
+    return actions
+
+
+def _close_one(
+    facts: Facts,
+    slot: int,
+    owner: NodeView,
+    moves: dict[tuple[NodeId, NodeId], int],
+    gathers: dict[tuple[NodeId, NodeId], int],
+    closes: dict[NodeId, int],
+) -> None:
+    """Decide one open slot with one owner."""
+    bit = 1 << slot
+    target = facts.live.get(owner.migrating.get(slot, owner.node_id))
+    finish = (
+        target is not None
+        and target is not owner
+        and slot in target.importing
+        and target.role is Role.PRIMARY
+        and facts.desired.stays(target.endpoint.ordinal)
+    )
+    for node in facts.live.values():
+        if node is owner or (finish and node is target):
+            continue
+        if _keys(facts, node, slot) and node.role is Role.PRIMARY:
+            pair = (node.node_id, owner.node_id)
+            gathers[pair] = gathers.get(pair, 0) | bit
+        elif slot in node.open_slots:
+            closes[node.node_id] = closes.get(node.node_id, 0) | bit
+    if finish and target is not None:
+        pair = (owner.node_id, target.node_id)
+        moves[pair] = moves.get(pair, 0) | bit
+    elif slot in owner.open_slots:
+        closes[owner.node_id] = closes.get(owner.node_id, 0) | bit
+
+
+def _finish_contested(
+    facts: Facts, slot: int, moves: dict[tuple[NodeId, NodeId], int]
+) -> None:
+    """Finish a move whose target was told already while its source still migrates."""
+    for source in facts.owners:
+        target = facts.live.get(source.migrating.get(slot, source.node_id))
+        if target is not None and target is not source and slot in target.slots:
+            pair = (source.node_id, target.node_id)
+            moves[pair] = moves.get(pair, 0) | 1 << slot

@@ -1,0 +1,250 @@
+"""What the nodes said, kept as they said it.
+
+Rules: every node's own view is a value of its own and is never merged into another; what could
+not be read is a field (`ClusterView.absent`), never a gap. A node is known by its id; addresses
+and names come and go. Values are frozen; equal replies give equal (often identical) values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from .slots import SlotSet
+
+NodeId = NewType("NodeId", str)
+
+
+def short_id(node_id: str) -> str:
+    """Return the first eight digits, for logs and tables only."""
+    return node_id[:8]
+
+
+class Role(StrEnum):
+    """What a node is to its slots."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+class Flag(StrEnum):
+    """Flags of `CLUSTER NODES` that say something is not well, verbatim."""
+
+    FAIL = "fail"
+    PFAIL = "fail?"
+    HANDSHAKE = "handshake"
+    NOADDR = "noaddr"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a node says it is: numeric IP, client port and bus port (`cport`)."""
+
+    ip: str
+    port: int
+    cport: int
+
+    def __str__(self) -> str:
+        """Return `ip:port`, with brackets around IPv6."""
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Failure domain of a pod; empty strings where unknown."""
+
+    zone: str = ""
+    node: str = ""
+
+    def __str__(self) -> str:
+        """Return `zone/node`."""
+        return f"{self.zone}/{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A pod as we were told of it.
+
+    Attributes:
+        name: Pod name or configured host; what people know.
+        host: Full DNS name, against which certificates are verified.
+        ordinal: Position in the StatefulSet or in the configured list; negative for a live
+            member that is none of the pods.
+        addresses: Numeric addresses of the one chosen family.
+        port: Client port.
+    """
+
+    name: str
+    host: str
+    ordinal: int
+    addresses: tuple[str, ...]
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownNode:
+    """One line of one node's `CLUSTER NODES`, the `myself` mark taken out.
+
+    Attributes:
+        config_epoch: Of its primary, when the node is a replica.
+        link_up: The bus link from the node that said this; true for itself.
+    """
+
+    node_id: NodeId
+    address: Address
+    role: Role
+    primary_id: NodeId | None
+    flags: frozenset[Flag]
+    config_epoch: int
+    link_up: bool
+    slots: SlotSet
+
+    @property
+    def is_handshake(self) -> bool:
+        """Tell whether this is a temporary entry of a MEET under way, with a made-up id."""
+        return Flag.HANDSHAKE in self.flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """What one node said about itself and about every node that it knows.
+
+    Attributes:
+        endpoint: The pod that answered.
+        address: Where it is to be met: announced, or else where it answered.
+        announced_ip: `cluster-announce-ip` when it is set, else empty.
+        known: All it knows, itself included, by id; handshake entries are in `handshakes`.
+        handshakes: Addresses of MEETs under way.
+        migrating: Open slots and their targets. `importing`: and their sources.
+        keys: Of all databases.
+        link_up: A replica's replication link; true for a primary.
+        replication_offset: Bytes of the replication stream made or taken.
+        no_failover: `cluster-replica-no-failover`; None where CONFIG is not allowed.
+        max_memory: Bytes; 0 for no limit.
+        libraries: Function libraries it holds; 0 before 7.0.
+        commands: Optional CLUSTER subcommands that the server knows.
+        shards: Ids by shard, as the node groups them (from 7.2); None when it was not asked.
+    """
+
+    endpoint: Endpoint
+    address: Address
+    node_id: NodeId
+    run_id: str
+    engine: str
+    version: tuple[int, int, int]
+    known: Mapping[NodeId, KnownNode]
+    announced_ip: str = ""
+    handshakes: frozenset[Address] = frozenset()
+    migrating: Mapping[int, NodeId] = field(default_factory=dict)
+    importing: Mapping[int, NodeId] = field(default_factory=dict)
+    cluster_enabled: bool = True
+    state_ok: bool = False
+    current_epoch: int = 0
+    keys: int = 0
+    link_up: bool = True
+    replication_offset: int = 0
+    used_memory: int = 0
+    max_memory: int = 0
+    no_failover: bool | None = None
+    libraries: int = 0
+    place: Place = Place()
+    commands: frozenset[str] = frozenset()
+    shards: frozenset[frozenset[NodeId]] | None = None
+    node_timeout_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        """Return the pod's name."""
+        return self.endpoint.name
+
+    @property
+    def myself(self) -> KnownNode:
+        """Return the node's line about itself, the only place where its slots are first-hand."""
+        return self.known[self.node_id]
+
+    @property
+    def role(self) -> Role:
+        """Return its own role."""
+        return self.myself.role
+
+    @property
+    def slots(self) -> SlotSet:
+        """Return the slots that it says it owns."""
+        return self.myself.slots
+
+    @property
+    def is_isolated(self) -> bool:
+        """Tell whether it knows only itself."""
+        return len(self.known) == 1
+
+    @property
+    def is_fresh(self) -> bool:
+        """Tell whether it is new: no peers, slots, keys or primary."""
+        return (
+            self.is_isolated and not self.slots and not self.keys and self.role is Role.PRIMARY
+        )
+
+    @property
+    def open_slots(self) -> SlotSet:
+        """Return the slots in transit, migrating or importing."""
+        return SlotSet.of((*self.migrating, *self.importing))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A pod that gave no view.
+
+    Attributes:
+        phase: How far it came: `dns`, `connect`, `serve` or `command`.
+        cause: What was seen, with the server's or the system's own words.
+        address: Where it was asked; empty when it has none yet.
+    """
+
+    name: str
+    ordinal: int
+    phase: str
+    cause: str
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterView:
+    """Everything that was seen in one look.
+
+    Attributes:
+        nodes: Views of pods that answered, by ordinal; leaving pods come last.
+        absent: Pods that did not.
+        slot_keys: Slots in question for which a node holds keys; asked only where it matters.
+    """
+
+    nodes: tuple[NodeView, ...]
+    absent: tuple[Absent, ...] = ()
+    slot_keys: Mapping[NodeId, Mapping[int, int]] = field(default_factory=dict)
+
+    def by_id(self) -> dict[NodeId, NodeView]:
+        """Return the views by node id."""
+        return {node.node_id: node for node in self.nodes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredTopology:
+    """What the cluster is to be.
+
+    Attributes:
+        nodes: How many pods; ordinals below it stay, the others leave.
+        replicas: Replicas per primary.
+    """
+
+    nodes: int
+    replicas: int
+
+    @property
+    def primaries(self) -> int:
+        """Return how many shards there are; pods left over become further replicas."""
+        return self.nodes // (self.replicas + 1)
+
+    def stays(self, ordinal: int) -> bool:
+        """Tell whether the pod of this ordinal is wanted; negative ones are no pods of ours."""
+        return 0 <= ordinal < self.nodes

@@ -1,0 +1,1 @@
+"""Does. The only place with sockets, name servers, retries and waiting."""

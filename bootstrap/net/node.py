@@ -1,0 +1,363 @@
+"""One connection to one node, and what its failures mean.
+
+redis-py carries the bytes; replies stay raw, since its parsers drop what we need (two `noaddr`
+nodes collapse into one, the bus port is lost). Its errors are mapped here, once: an
+`AuthenticationError` is a `ConnectionError` to redis-py, but no retry mends a wrong password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from redis import exceptions
+from redis.asyncio.connection import Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ..core.wire import Reply
+from ..errors import (
+    BootstrapError,
+    CredentialsError,
+    NodeUnreachableError,
+    RefusedError,
+    SettingsError,
+)
+
+Command = Sequence[str | bytes | int]
+
+CONNECT_TIMEOUT_S = 3.0
+COMMAND_TIMEOUT_S = 10.0
+_NOT_NOW = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN"})
+_TLS_ALERT = "\\x15\\x03"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was sent in one run.
+
+    Attributes:
+        commands: All commands. `writes`: those that change a server's state.
+        round_trips: Times that a node was waited for; a pipeline counts once.
+    """
+
+    commands: int = 0
+    writes: int = 0
+    round_trips: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to talk to every node.
+
+    Attributes:
+        passwords: Tried in order, so that a rotation needs no moment of agreement.
+        tls: Context that verifies; None for plain TCP.
+    """
+
+    username: str | None = None
+    passwords: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+class ReplyError(Exception):
+    """An error reply of a server.
+
+    Attributes:
+        code: Its first word, such as `ERR`, `BUSYKEY`, `LOADING`.
+        message: All of it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = message.partition(" ")[0]
+
+
+class NodeClient(Protocol):
+    """What the rest of the program needs of a node."""
+
+    name: str
+    ip: str
+    port: int
+
+    async def call(self, *command: str | bytes | int, timeout_s: float = ...) -> Reply:
+        """Send one reading command and return its reply; raise `ReplyError` for an error."""
+
+    async def write(self, *command: str | bytes | int, timeout_s: float = ...) -> Reply:
+        """Send one changing command and return its reply; raise `ReplyError` for an error."""
+
+    async def pipeline(
+        self, commands: Sequence[Command], *, writes: bool = ..., timeout_s: float = ...
+    ) -> list[Reply | ReplyError]:
+        """Send commands in one go and return their replies, errors among them as values."""
+
+
+class _VerifiedConnection(Connection):
+    """A TLS connection to an address, verified against the DNS name it was found under."""
+
+    def __init__(
+        self,
+        *,
+        context: ssl.SSLContext,
+        server_name: str,
+        **kwargs: Any,  # noqa: ANN401 - handed on to redis-py as they are
+    ) -> None:
+        super().__init__(**kwargs)
+        self._context = context
+        self._server_name = server_name
+
+    def _connection_arguments(self) -> Mapping[str, object]:
+        return {
+            **super()._connection_arguments(),
+            "ssl": self._context,
+            "server_hostname": self._server_name,
+        }
+
+
+class RedisNode:
+    """A node behind one TCP connection, connected at first use and again after a failure.
+
+    Attributes:
+        name: Pod name, for messages.
+    """
+
+    def __init__(self, *, name: str, host: str, ip: str, port: int, access: Access) -> None:
+        self.name = name
+        self.ip = ip
+        self.port = port
+        self._access = access
+        self._lock = asyncio.Lock()
+        options: dict[str, Any] = {
+            "host": ip,
+            "port": port,
+            "protocol": 2,
+            "socket_timeout": None,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "driver_info": None,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._connection = (
+            _VerifiedConnection(context=access.tls, server_name=host, **options)
+            if access.tls
+            else Connection(**options)
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the connection is open."""
+        return bool(self._connection.is_connected)
+
+    async def call(
+        self, *command: str | bytes | int, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> Reply:
+        """Send one reading command and return its reply.
+
+        Raises:
+            ReplyError: The server answered with an error.
+            CredentialsError, NodeUnreachableError, SettingsError: See `pipeline`.
+        """
+        replies = await self.pipeline([command], timeout_s=timeout_s)
+        return self.require(command, replies[0])
+
+    async def write(
+        self, *command: str | bytes | int, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> Reply:
+        """Send one changing command and return its reply; raises as `call`."""
+        replies = await self.pipeline([command], writes=True, timeout_s=timeout_s)
+        return self.require(command, replies[0])
+
+    async def pipeline(
+        self,
+        commands: Sequence[Command],
+        *,
+        writes: bool = False,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> list[Reply | ReplyError]:
+        """Send commands in one go and return their replies, error replies among them as values.
+
+        Raises:
+            CredentialsError: NOAUTH or WRONGPASS; NOPERM stays a value, see `require`.
+            NodeUnreachableError: No connection, no answer in time, or not ready to serve.
+            SettingsError: Something else than Redis answers, or TLS does not fit.
+        """
+        async with self._lock:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._connect()
+                    self._count(len(commands), writes=writes)
+                    await self._connection.send_packed_command(
+                        self._connection.pack_commands(commands), check_health=False
+                    )
+                    return [await self._read() for _ in commands]
+            except (TimeoutError, exceptions.RedisError, OSError) as error:
+                await self._connection.disconnect(nowait=True)
+                raise self._explain(error) from error
+
+    async def close(self) -> None:
+        """Close the connection; the server forgets our name with it."""
+        await self._connection.disconnect(nowait=True)
+
+    def _count(self, commands: int, *, writes: bool) -> None:
+        self._access.traffic.commands += commands
+        self._access.traffic.writes += commands if writes else 0
+        self._access.traffic.round_trips += 1
+
+    async def _read(self) -> Reply | ReplyError:
+        """Read one reply; raises for those after which redis-py drops the connection."""
+        try:
+            reply: Reply = await self._connection.read_response(disable_decoding=True)
+        except (exceptions.AuthenticationError, exceptions.BusyLoadingError) as error:
+            raise self._unready(ReplyError(_message(error))) from error
+        except exceptions.ResponseError as error:
+            return ReplyError(_message(error))
+        return reply
+
+    async def _connect(self) -> None:
+        if self._connection.is_connected:
+            return
+        await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        user = (self._access.username,) if self._access.username else ()
+        last: CredentialsError | None = None
+        for password in self._access.passwords:
+            await self._connection.send_command("AUTH", *user, password, check_health=False)
+            try:
+                reply = await self._read()
+            except CredentialsError as error:
+                last = error
+                continue
+            if not isinstance(reply, ReplyError):
+                return
+            last = CredentialsError(
+                node=self.name,
+                cause=f"{self.name} did not accept AUTH: {reply.message}",
+                remedy="set BOOTSTRAP_USERNAME and BOOTSTRAP_PASSWORD as its ACL says, and neither "
+                "where it asks for none",
+            )
+        if last is not None:
+            await self._connection.disconnect(nowait=True)
+            raise last
+
+    def _unready(self, reply: ReplyError) -> BootstrapError:
+        """Return the error for a reply that says who we are is wrong, or that it is loading."""
+        remedies = {
+            "NOAUTH": "set BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
+            "WRONGPASS": "check BOOTSTRAP_USERNAME, BOOTSTRAP_PASSWORD and "
+            "BOOTSTRAP_PASSWORD_FILE",
+        }
+        if reply.code in remedies:
+            return CredentialsError(
+                node=self.name,
+                cause=f"{self.name} did not let us in: {reply.message}",
+                remedy=remedies[reply.code],
+            )
+        return NodeUnreachableError(
+            node=self.name,
+            cause=f"{self.name} is not ready: {reply.message}",
+            remedy="wait until it has loaded its data, or look at its log",
+        )
+
+    def require(self, command: Command, reply: Reply | ReplyError) -> Reply:
+        """Return a reply that is no error.
+
+        Raises:
+            CredentialsError: NOPERM, with the ACL rule that is missing.
+            NodeUnreachableError: It cannot serve now (MASTERDOWN, BUSY, TRYAGAIN, CLUSTERDOWN).
+            ReplyError: Any other error reply.
+        """
+        if not isinstance(reply, ReplyError):
+            return reply
+        if reply.code in _NOT_NOW:
+            raise self._unready(reply)
+        if reply.code != "NOPERM":
+            raise reply
+        words = " ".join(str(word).upper() for word in command[:2])
+        user = self._access.username or "default"
+        raise CredentialsError(
+            node=self.name,
+            cause=f"{self.name} refuses {words}: {reply.message}",
+            remedy=f"allow it: ACL SETUSER {user} +{acl(command)}",
+        )
+
+    def _explain(self, error: Exception) -> Exception:
+        """Return our error for one of redis-py, the system or the TLS library."""
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return SettingsError(
+                    node=self.name,
+                    cause=f"{self.name}: its certificate is not valid: {cause.verify_message}",
+                    remedy="set BOOTSTRAP_TLS_CA to the CA that signed it; the certificate must "
+                    "name the pod's DNS name",
+                )
+            if isinstance(cause, ssl.SSLError):
+                return SettingsError(
+                    node=self.name,
+                    cause=f"{self.name}: no TLS on {self.ip} port {self.port}: {cause.reason}",
+                    remedy="unset BOOTSTRAP_TLS if the servers speak plain TCP; if they ask for "
+                    "client certificates set BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY",
+                )
+        if isinstance(error, exceptions.InvalidResponse):
+            tls = _TLS_ALERT in str(error)
+            return SettingsError(
+                node=self.name,
+                cause=f"{self.name}: {'a TLS server' if tls else 'something other than Redis'} "
+                f"answers on {self.ip} port {self.port}",
+                remedy="set BOOTSTRAP_TLS=true" if tls else "check BOOTSTRAP_PORT",
+            )
+        return NodeUnreachableError(
+            node=self.name,
+            cause=f"{self.name} at {self.ip} port {self.port} does not answer: {_reason(error)}",
+            remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
+            + ("" if self._access.tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
+        )
+
+
+def refused(node: str, command: str, error: ReplyError) -> RefusedError:
+    """Return the error for a command that a server will not do."""
+    return RefusedError(
+        node=node,
+        cause=f"{node} answered {command} with: {error.message}",
+        remedy="look at its log, mend that and run again",
+    )
+
+
+def acl(command: Command) -> str:
+    """Return the ACL rule that allows a command, `cluster|meet` for a subcommand."""
+    words = [str(word).lower() for word in command[:2]]
+    containers = {"cluster", "config", "client", "function", "acl", "memory"}
+    return "|".join(words) if words[0] in containers and len(words) > 1 else words[0]
+
+
+def text(reply: Reply) -> str:
+    """Return a bulk or simple string reply as text."""
+    if isinstance(reply, bytes):
+        return reply.decode("utf-8", "replace")
+    return str(reply)
+
+
+def _message(error: exceptions.RedisError) -> str:
+    """Return the reply as the server sent it; redis-py takes the codes off that it knows."""
+    words, code = str(error), getattr(error, "status_code", None)
+    return words if not code or words.startswith(f"{code} ") else f"{code} {words}"
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    causes = []
+    while error is not None and error not in causes:
+        causes.append(error)
+        error = error.__cause__ or error.__context__
+    return causes
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's word for a failed connection, without redis-py's wrapping."""
+    for cause in reversed(_causes(error)):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
+        return "timed out"
+    return "connection closed" if "closed" in str(error).lower() else str(error) or "timed out"

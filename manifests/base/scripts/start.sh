@@ -19,13 +19,24 @@ for file in "$here"/*.conf; do
 done
 
 # The address that peers and clients are told. A pod comes back with another one, so it is set at each start.
-set -- "$@" --cluster-announce-ip "$POD_IP"
-
-# The pod's full name as the kubelet wrote it to /etc/hosts: CLUSTER NODES then says which pod a member is.
-name=$(hostname -f 2>/dev/null) || name=
-if at_least 7 0 && [ "${name#*.}" != "$name" ]; then
-  set -- "$@" --cluster-announce-hostname "$name"
+set -- "$@" --cluster-announce-ip "${ANNOUNCE_IP:-$POD_IP}"
+if [ -n "${ANNOUNCE_PORT_BASE:-}" ]; then # components/external-nodeport: a port for each ordinal
+  ordinal=${POD_NAME##*-}
+  set -- "$@" --cluster-announce-port "$((ANNOUNCE_PORT_BASE + ordinal))"
+  set -- "$@" --cluster-announce-bus-port "$((ANNOUNCE_BUS_PORT_BASE + ordinal))"
 fi
+
+# The pod's full name as the kubelet wrote it to /etc/hosts: CLUSTER NODES then says which pod a member is, and
+# clients that verify certificates are redirected to names. A pod on its node's network has no such name.
+name=$(hostname -f 2>/dev/null) || name=
+case $name in
+  "$POD_NAME".*)
+    if at_least 7 0; then
+      set -- "$@" --cluster-announce-hostname "$name"
+      [ ! -f "$here/tls.conf" ] || set -- "$@" --cluster-preferred-endpoint-type hostname
+    fi
+    ;;
+esac
 
 # Where the pod runs: the Job keeps a primary and its replicas apart by this.
 if at_least 7 2; then

@@ -1,0 +1,34 @@
+"""What other tools say about the files that are not Python; each where the tool is installed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from rendering import ROOT
+
+
+def told(tool: str, *arguments: str | Path) -> str:
+    program = shutil.which(tool)
+    if program is None:
+        pytest.skip(f"{tool} is not here")
+    done = subprocess.run(
+        [program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def test_scripts_are_clean() -> None:
+    scripts = [
+        *(ROOT / "manifests/base/scripts").glob("*.sh"),
+        *(ROOT / "scripts").glob("*-secret"),
+    ]
+    assert told("shellcheck", "-x", "-P", "SCRIPTDIR", *scripts) == ""
+
+
+def test_dockerfile_is_clean() -> None:
+    assert told("hadolint", ROOT / "Dockerfile") == ""
+
+
+def test_workflows_are_clean() -> None:
+    assert told("actionlint", *(ROOT / ".github/workflows").glob("*.yaml")) == ""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -217,9 +219,13 @@ class Plan:
 
 def describe(action: Action) -> dict[str, str | int | bool]:
     """Return the action as plain JSON values."""
-    fields: dict[str, str | int | bool] = {"action": type(action).__name__}
-    for name, value in asdict(action).items():
-        fields[name] = str(getattr(action, name)) if name == "slots" else value
-    return fields
+    described: dict[str, str | int | bool] = {"action": type(action).__name__}
+    for each in fields(action):
+        value = getattr(action, each.name)
+        described[each.name] = str(value) if isinstance(value, SlotSet) else value
+    return described
 
 
+def kinds(actions: Iterable[Action]) -> dict[str, int]:
+    """Return how many actions there are of each kind."""
+    return dict(Counter(type(action).__name__ for action in actions))

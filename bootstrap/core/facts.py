@@ -203,6 +203,23 @@ class Facts:
                 if line is not None and line is not own and not same_facts(line, own):
                     yield node, self.live[node_id]
 
+    @cached_property
+    def true_shards(self) -> frozenset[frozenset[NodeId]]:
+        """Live ids by shard, each replica with the primary it names."""
+        shards: dict[NodeId, set[NodeId]] = {}
+        for node_id, line in self.truth.items():
+            shards.setdefault(line.primary_id or node_id, set()).add(node_id)
+        return frozenset(frozenset(shard) for shard in shards.values())
+
+    def misgrouped(self) -> Iterator[tuple[NodeView, NodeView]]:
+        """Yield (a, b) where a groups b with other nodes by shard id than b's replication does."""
+        for node in self.staying:
+            if node.shards is None or node.shards == self.true_shards:
+                continue
+            for shard in self.true_shards - node.shards:
+                for node_id in shard - {node.node_id}:
+                    yield node, self.live[node_id]
+
     def flagged(self) -> Iterator[tuple[NodeView, NodeView, frozenset[Flag]]]:
         """Yield (a, b, flags) where a says that live b fails."""
         for node in self.live.values():

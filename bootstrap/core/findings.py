@@ -76,6 +76,7 @@ def diagnose(facts: Facts, *, rebalance: bool = True) -> tuple[Finding, ...]:
             *_membership(facts),
             *_slots(facts),
             *_roles(facts),
+            *_links(facts),
             *(_evenness(facts) if rebalance else ()),
             *_agreement(facts),
         ]
@@ -105,11 +106,11 @@ def _absent(facts: Facts) -> Iterator[Finding]:
 def _membership(facts: Facts) -> Iterator[Finding]:
     yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", facts.strangers())
     yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", facts.misplaced())
-    for node in facts.live.values():
-        if node.handshakes:
-            first = min(map(str, node.handshakes))
-            detail = f"{node.name} shakes hands with {first}"
-            yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=node.name, detail=detail)
+    shaking = [n for n in facts.live.values() if n.handshakes]
+    if shaking:
+        first = min(map(str, shaking[0].handshakes))
+        detail = f"{len(shaking)} nodes shake hands, {shaking[0].name} with {first}"
+        yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=shaking[0].name, detail=detail)
     yield from _pairs(
         FindingCode.NODE_FAILING, "says fail of", ((a, b) for a, b, _ in facts.flagged())
     )
@@ -158,9 +159,14 @@ def _roles(facts: Facts) -> Iterator[Finding]:
         if primary_line is not None and primary_line.role is Role.REPLICA:
             detail = f"{node.name} replicates a replica"
             yield Finding(code=FindingCode.REPLICA_CHAINED, node=node.name, detail=detail)
-        if not node.link_up:
-            detail = f"{node.name} has no replication link to its primary yet"
-            yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=node.name, detail=detail)
+
+
+def _links(facts: Facts) -> Iterator[Finding]:
+    down = [n.name for n in facts.staying if not n.link_up]
+    if down:
+        few = ", ".join(down[:_NAMED])
+        detail = f"{len(down)} replicas have no replication link to their primary: {few}"
+        yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=down[0], detail=detail)
 
 
 def _evenness(facts: Facts) -> Iterator[Finding]:
@@ -188,17 +194,7 @@ def _agreement(facts: Facts) -> Iterator[Finding]:
     for node in held(facts):
         detail = f"{node.name} may not fail over (cluster-replica-no-failover)"
         yield Finding(code=FindingCode.FAILOVER_HELD, node=node.name, detail=detail)
-    groupings = {n.shards for n in facts.staying if n.shards is not None}
-    if groupings and groupings != {_true_shards(facts)}:
-        detail = "shard ids do not group every replica with its primary on every node yet"
-        yield Finding(code=FindingCode.SHARDS_DISAGREE, detail=detail)
-
-
-def _true_shards(facts: Facts) -> frozenset[frozenset[str]]:
-    shards: dict[str, set[str]] = {}
-    for node_id, line in facts.truth.items():
-        shards.setdefault(line.primary_id or node_id, set()).add(node_id)
-    return frozenset(frozenset(shard) for shard in shards.values())
+    yield from _pairs(FindingCode.SHARDS_DISAGREE, "does not know the shard of", facts.misgrouped())
 
 
 def functions_missing(facts: Facts) -> list[NodeView]:

@@ -126,10 +126,10 @@ def _limited(facts: Facts, wanted: dict[tuple[NodeId, NodeId], FindingCode]) -> 
     """
     ordinal = {i: n.endpoint.ordinal for i, n in facts.live.items()}
     sent: Counter[NodeId] = Counter()
-    meets = []
-    pairs = wanted if len(wanted) <= MEETS_PER_PLAN else sorted(
-        wanted, key=lambda pair: (ordinal[pair[1]] - ordinal[pair[0]], ordinal[pair[0]])
-    )
+    meets: list[Meet] = []
+    pairs = list(wanted)
+    if len(pairs) > MEETS_PER_PLAN:
+        pairs.sort(key=lambda pair: (ordinal[pair[1]] - ordinal[pair[0]], ordinal[pair[0]]))
     for node, target in pairs:
         if sent[node] < MEETS_PER_NODE and len(meets) < MEETS_PER_PLAN:
             sent[node] += 1
@@ -176,11 +176,19 @@ def _replicate_reason(node: NodeView) -> FindingCode:
 
 
 def nudge(facts: Facts) -> list[Action]:
-    """Return MEETs that make outdated views exchange headers with the node they are wrong about."""
+    """Return MEETs that make outdated views exchange headers with the node they are wrong about.
+
+    Slots and roles come with the MEET itself; the shard id comes with the PING that it causes,
+    which on Valkey the receiver sends, so both sides are asked.
+    """
     wanted: dict[tuple[NodeId, NodeId], FindingCode] = {}
     for observer, subject in facts.outdated():
         if not _is_meeting(subject, observer, mutual=False):
             wanted[subject.node_id, observer.node_id] = FindingCode.VIEW_OUTDATED
+    for observer, subject in facts.misgrouped():
+        for one, other in ((observer, subject), (subject, observer)):
+            if not _is_meeting(one, other, mutual=False):
+                wanted[one.node_id, other.node_id] = FindingCode.SHARDS_DISAGREE
     return [*_limited(facts, wanted)]
 
 

@@ -44,16 +44,15 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
         if len(slots) > targets[i]
     ]
     reason = FindingCode.MEMBER_LEAVING if roles.drain else FindingCode.SLOTS_UNEVEN
-    takers = [[i, targets[i] - len(slots)] for i, slots in held.items()]
+    room = {i: targets[i] - len(slots) for i, slots in held.items()}
     moves = []
     for source, slots in donors:
         left = slots
-        for taker in takers:
-            part = left.lowest(max(0, int(taker[1])))
+        for target in room:
+            part = left.lowest(max(0, room[target]))
             if part:
-                taker[1] = int(taker[1]) - len(part)
+                room[target] -= len(part)
                 left -= part
-                target = NodeId(str(taker[0]))
                 moves.append(MoveSlots(source=source, target=target, slots=part, reason=reason))
     return moves
 

@@ -211,9 +211,9 @@ class _Followers:
             if node.node_id in taken or node.is_isolated:
                 continue
             primary = node.myself.primary_id if node.role is Role.REPLICA else None
-            if primary in failovers:
-                primary = failovers[primary]
-            if primary in self.shards:
+            if primary is not None:
+                primary = failovers.get(primary, primary)
+            if primary is not None and primary in self.shards:
                 self.shards[primary].append(node)
             elif primary not in drain:
                 self.free.append(node)

@@ -88,6 +88,7 @@ _UNSETTLED = frozenset(
         FindingCode.STATE_FAIL,
         FindingCode.REPLICA_LINK_DOWN,
         FindingCode.MEMBER_GONE,
+        FindingCode.SHARDS_DISAGREE,
     }
 )
 

@@ -1,0 +1,352 @@
+"""The command line: every option is a flag and a BOOTSTRAP_* variable, declared once, here.
+
+Only `main` catches broadly, and only `__main__` exits. What a command needs is imported when it
+runs, so that help, faults in settings and signals before the first connection cost no time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+
+from . import __version__
+from .errors import BootstrapError, ExitCode, StoppedError
+
+if TYPE_CHECKING:
+    from .converge import Summary
+    from .settings import Settings
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+_LIMIT_BYTES = 4096
+
+_CONNECTION = (
+    ("--nodes", "", "N", "Pods that the cluster must have (required, unless --endpoints)."),
+    ("--replicas", "1", "N", "Replicas per primary."),
+    ("--statefulset", "redis-app", "NAME", "StatefulSet; pod i is called NAME-i."),
+    ("--service", "redis-service", "NAME", "Its headless Service."),
+    ("--namespace", "", "NAME", "Namespace; the pod's own by default."),
+    ("--cluster-domain", "", "DOMAIN", "Cluster domain; resolv.conf's by default."),
+    ("--port", "6379", "PORT", "Client port; the bus port is what a node announces."),
+    ("--nameservers", "", "IP[:PORT],…", "Ask these instead of resolv.conf's."),
+    ("--endpoints", "", "HOST[:PORT],…", "Nodes by name instead of DNS discovery."),
+    ("--username", "", "NAME", "ACL user."),
+    ("--password", "", "TEXT", "Password; several, one a line, are tried in order."),
+    ("--password-file", "", "PATH", "The same from a file; one trailing newline is dropped."),
+    ("--tls-ca", "", "PATH", "CA certificates in PEM; the system's by default."),
+    ("--tls-cert", "", "PATH", "Client certificate in PEM."),
+    ("--tls-key", "", "PATH", "Its key in PEM."),
+    ("--timeout", "600", "SECONDS", "For the whole run; below the Job's activeDeadlineSeconds."),
+)
+_SWITCHES = (
+    ("--tls", "false", "Verified TLS, against the pod's DNS name."),
+    ("--allow-data-loss", "false", "Consent to give uncovered slots to new owners."),
+    ("--rebalance", "true", "Move slots to even the primaries out."),
+)
+
+
+def _variable(flag: str) -> str:
+    return "BOOTSTRAP_" + flag.removeprefix("--").replace("-", "_").upper()
+
+
+def _settings_options(command: _Command) -> _Command:
+    """Add every setting as an option."""
+    for flag, default, text in reversed(_SWITCHES):
+        command = click.option(
+            flag,
+            is_flag=False,
+            flag_value="true",
+            metavar="BOOL",
+            default=default,
+            envvar=_variable(flag),
+            help=text,
+        )(command)
+    for flag, default, metavar, text in reversed(_CONNECTION):
+        command = click.option(
+            flag, default=default, envvar=_variable(flag), metavar=metavar, help=text
+        )(command)
+    return _log_options(command)
+
+
+def _log_options(command: _Command) -> _Command:
+    from .logs import FORMATS, LEVELS  # noqa: PLC0415 - after the signal handlers are set
+
+    for flag, choices, default, text in (
+        ("--log-level", list(LEVELS), "info", "Least level that is logged."),
+        ("--log-format", list(FORMATS), "auto", "auto: console on a terminal, else json."),
+    ):
+        command = click.option(
+            flag, type=click.Choice(choices), default=default, envvar=_variable(flag), help=text
+        )(command)
+    return command
+
+
+def _output_option(command: _Command) -> _Command:
+    return click.option(
+        "--output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        envvar="BOOTSTRAP_OUTPUT",
+        help="What stdout carries.",
+    )(command)
+
+
+def _run_options(command: _Command) -> _Command:
+    command = click.option(
+        "--termination-log",
+        default="/dev/termination-log",
+        envvar="BOOTSTRAP_TERMINATION_LOG",
+        metavar="PATH",
+        help="Where the summary goes as JSON.",
+    )(command)
+    return _output_option(_settings_options(command))
+
+
+class _DefaultToRun(click.Group):
+    """A group whose default command is `run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `run` in front when the first word is no command."""
+        if not args or (args[0] not in self.commands and args[0] not in {"--help", "--version"}):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_DefaultToRun,
+    context_settings={"show_default": True, "auto_envvar_prefix": None, "max_content_width": 100},
+    help="Make one Redis or Valkey Cluster out of the pods of a StatefulSet, prove it, and exit.",
+    epilog="Exit codes: 0 whole, 1 unforeseen, 2 settings or credentials wrong, 3 refused, "
+    "4 our bug, 5 not whole in time, 10 plan has work, 143 stopped.",
+)
+@click.version_option(__version__, package_name="redis-cluster-bootstrap")
+def cli() -> None:
+    """Hold the commands together."""
+
+
+@cli.command("run", help="Observe, plan, apply, verify, until the cluster is whole (default).")
+@_run_options
+@click.option(
+    "--expect",
+    default=None,
+    envvar="BOOTSTRAP_EXPECT",
+    metavar="FINGERPRINT",
+    help="Refuse unless the plan is the one with this fingerprint.",
+)
+def run_command(output: str, termination_log: str, expect: str | None, **raw: str) -> None:
+    """Make the cluster whole."""
+    _converge(raw, output=output, termination_log=termination_log, expect=expect)
+
+
+@cli.command("wait", help="Block until the cluster is whole; change nothing.")
+@_run_options
+def wait_command(output: str, termination_log: str, **raw: str) -> None:
+    """Wait for the cluster."""
+    _converge(raw, output=output, termination_log=termination_log, may_change=False)
+
+
+@cli.command("plan", help="Show what run would do; change nothing.")
+@_settings_options
+@_output_option
+@click.option(
+    "--exit-code", is_flag=True, envvar="BOOTSTRAP_EXIT_CODE", help="Exit 10 when there is work."
+)
+def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
+    """Show the plan."""
+    from . import commands  # noqa: PLC0415 - see above
+
+    settings = _load(raw)
+    raise _Exit(asyncio.run(commands.plan(settings, output=output, exit_code=exit_code)))
+
+
+@cli.command("status", help="Show what is there; exit 0 only when the cluster is whole.")
+@_settings_options
+@_output_option
+@click.option("--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it anew every second.")
+def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
+    """Show the state."""
+    from . import commands  # noqa: PLC0415 - see above
+
+    settings = _load(raw)
+    raise _Exit(asyncio.run(commands.status(settings, output=output, watch=watch)))
+
+
+@cli.command("sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them.")
+@_log_options
+@click.option("--nodes", default=6, envvar="BOOTSTRAP_NODES", help="Servers to start.")
+@click.option("--replicas", default=1, envvar="BOOTSTRAP_REPLICAS", help="Replicas per primary.")
+@click.option(
+    "--server",
+    default=None,
+    envvar="BOOTSTRAP_SERVER",
+    metavar="PATH",
+    help="A redis-server or valkey-server; the bundled one by default.",
+)
+@click.option("--exit", "exits", is_flag=True, help="Stop them when the cluster is whole.")
+def sandbox_command(
+    nodes: int,
+    replicas: int,
+    server: str | None,
+    exits: bool,  # noqa: FBT001 - click's way
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Show the whole thing on one machine."""
+    from . import demo, logs  # noqa: PLC0415 - see above
+
+    logs.configure(log_format=log_format, level=log_level)
+    raise _Exit(demo.show(nodes=nodes, replicas=replicas, server=server, exits=exits))
+
+
+class _Exit(Exception):  # noqa: N818 - not an error
+    """Carries an exit code out of a command."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _load(raw: dict[str, str]) -> Settings:
+    from . import logs, settings  # noqa: PLC0415 - see above
+
+    known = {field.name for field in fields(settings.RawSettings)}
+    given = settings.RawSettings(**{name: value for name, value in raw.items() if name in known})
+    secrets = tuple(given.password.splitlines())
+    logs.configure(log_format=raw["log_format"], level=raw["log_level"], secrets=secrets)
+    return settings.load(given)
+
+
+def _converge(
+    raw: dict[str, str],
+    *,
+    output: str,
+    termination_log: str,
+    may_change: bool = True,
+    expect: str | None = None,
+) -> NoReturn:
+    """Run the loop and leave its summary on stdout, in the termination log and as last line."""
+    from . import commands, converge  # noqa: PLC0415 - see above
+
+    summary = converge.Summary()
+    started = time.monotonic()
+    failure: BaseException | None = None
+    try:
+        settings = _load(raw)
+        asyncio.run(
+            commands.converge(
+                settings,
+                summary,
+                may_change=may_change,
+                expect=expect,
+                verbose=raw["log_level"] == "debug",
+            )
+        )
+    except (BootstrapError, Exception) as error:
+        failure = error
+        _describe_failure(summary, error)
+    summary.duration_s = summary.duration_s or round(time.monotonic() - started, 3)
+    _finish(summary, output=output, termination_log=termination_log, failure=failure)
+    raise _Exit(summary.exit_code)
+
+
+def _describe_failure(summary: Summary, error: BaseException) -> None:
+    if isinstance(error, BootstrapError):
+        summary.outcome, summary.exit_code = error.outcome, int(error.exit_code)
+        summary.node, summary.cause, summary.remedy = error.node, error.cause, error.remedy
+        summary.phase = summary.phase or "settings"
+        return
+    summary.outcome, summary.exit_code = "unforeseen", int(ExitCode.UNFORESEEN)
+    summary.cause = f"{type(error).__name__}: {error}"
+    summary.remedy = "report it with the traceback above"
+
+
+def _finish(
+    summary: Summary, *, output: str, termination_log: str, failure: BaseException | None
+) -> None:
+    import structlog  # noqa: PLC0415 - see above
+
+    from . import commands  # noqa: PLC0415 - see above
+
+    fields_ = commands.summary_fields(summary)
+    if failure is not None and not isinstance(failure, BootstrapError):
+        traceback.print_exception(failure, file=sys.stderr)
+    if output == "json":
+        commands.print_json(dict(fields_))
+    else:
+        click.echo(commands.summary_text(summary))
+    log = structlog.get_logger()
+    _leave_message(termination_log, fields_, log)
+    sys.stdout.flush()
+    if summary.exit_code == ExitCode.WHOLE:
+        log.info("run.completed", **fields_)
+    else:
+        log.error("run.failed", **fields_)
+
+
+def _leave_message(path: str, fields_: dict[str, str | int | float], log: object) -> None:
+    """Write the termination message, at most 4096 bytes of JSON; the kubelet reads no more."""
+    import json  # noqa: PLC0415 - see above
+    from pathlib import Path  # noqa: PLC0415 - see above
+
+    kept = dict(fields_)
+    text = json.dumps(kept)
+    while len(text.encode()) > _LIMIT_BYTES:
+        longest = max(kept, key=lambda name: len(str(kept[name])))
+        kept[longest] = str(kept[longest])[: len(str(kept[longest])) // 2] + "…"
+        text = json.dumps(kept)
+    target = Path(path)
+    is_there = target.exists()
+    try:
+        target.write_text(text)
+    except OSError as error:
+        if is_there or path != "/dev/termination-log":
+            warn = getattr(log, "warning", None)
+            if warn is not None:
+                warn("termination_log.failed", path=path, cause=error.strerror)
+
+
+def _stop_early(_number: int, _frame: object) -> NoReturn:
+    raise StoppedError(cause="stopped by a signal", remedy="run it again")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_early)
+    try:
+        cli.main(args=list(argv) if argv is not None else None, standalone_mode=False)
+    except _Exit as end:
+        return int(end.code)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.SETTINGS)
+    except (BootstrapError, Exception) as error:
+        return _fail(error)
+    return 0
+
+
+def _fail(error: BaseException) -> int:
+    """Tell the error of a command that is no run, in one log line."""
+    import structlog  # noqa: PLC0415 - see above
+
+    log = structlog.get_logger()
+    if isinstance(error, BootstrapError):
+        log.error(
+            "command.failed",
+            outcome=error.outcome,
+            exit_code=int(error.exit_code),
+            node=error.node,
+            cause=error.cause,
+            remedy=error.remedy,
+        )
+        return int(error.exit_code)
+    traceback.print_exception(error, file=sys.stderr)
+    log.error("command.failed", outcome="unforeseen", exit_code=1, cause=str(error))
+    return int(ExitCode.UNFORESEEN)

@@ -1,0 +1,211 @@
+"""What each command does, once its settings are checked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from .converge import Converger, Summary
+from .core import effects, planner
+from .core.actions import Plan
+from .core.planner import Policy
+from .core.topology import ClusterView, DesiredTopology, Endpoint
+from .errors import ExitCode
+from .net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
+from .net.lock import ConnectionLock
+from .net.node import Access, RedisNode
+from .net.observer import Observer
+from .report import as_json
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+_log = structlog.get_logger()
+
+
+def _desired(settings: Settings) -> DesiredTopology:
+    return DesiredTopology(nodes=settings.nodes, replicas=settings.replicas)
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(allow_data_loss=settings.allow_data_loss, rebalance=settings.rebalance)
+
+
+def _access(settings: Settings) -> Access:
+    return Access(username=settings.username, passwords=settings.passwords, tls=settings.tls)
+
+
+def _discovery(settings: Settings) -> Discovery:
+    if settings.endpoints:
+        return StaticDiscovery(
+            nodes=settings.nodes,
+            endpoints=settings.endpoints,
+            nameservers=settings.nameservers,
+        )
+    return ServiceDiscovery(
+        nodes=settings.nodes,
+        statefulset=settings.statefulset,
+        service=settings.service,
+        port=settings.port,
+        nameservers=settings.nameservers,
+    )
+
+
+def _listen_for_stop(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def converge(
+    settings: Settings,
+    summary: Summary,
+    *,
+    may_change: bool = True,
+    expect: str | None = None,
+    verbose: bool = False,
+) -> None:
+    """Run the loop until the cluster is whole.
+
+    Raises:
+        BootstrapError: Why it is not; `summary` says how far it came.
+    """
+    access = _access(settings)
+    run_id = secrets.token_hex(4)
+
+    def lock_on(view: ClusterView) -> ConnectionLock:
+        endpoint: Endpoint = view.nodes[0].endpoint
+        node = RedisNode(
+            name=endpoint.name,
+            host=endpoint.host,
+            ip=endpoint.addresses[0],
+            port=endpoint.port,
+            access=access,
+        )
+        return ConnectionLock(node, run_id=run_id)
+
+    converger = Converger(
+        observer=Observer(discovery=_discovery(settings), access=access),
+        lock_on=lock_on,
+        access=access,
+        desired=_desired(settings),
+        policy=_policy(settings),
+        timeout_s=settings.timeout_s,
+        may_change=may_change,
+        expect=expect,
+        verbose=verbose,
+        summary=summary,
+    )
+    _listen_for_stop(converger.stop)
+    structlog.contextvars.bind_contextvars(run_id=run_id)
+    _log.info("run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas)
+    await converger.run()
+
+
+async def look(settings: Settings) -> tuple[ClusterView, Plan]:
+    """Look once, with shard ids, and plan."""
+    observer = Observer(discovery=_discovery(settings), access=_access(settings))
+    try:
+        async with asyncio.timeout(settings.timeout_s):
+            return await _look(observer, settings)
+    finally:
+        await observer.close()
+
+
+async def _look(observer: Observer, settings: Settings) -> tuple[ClusterView, Plan]:
+    desired = _desired(settings)
+    await observer.look()
+    view = await observer.look(shards=True)
+    if slots := planner.probe_slots(view, desired):
+        view = await observer.count_keys(view, slots)
+    return view, planner.plan(view, desired, _policy(settings))
+
+
+async def plan(settings: Settings, *, output: str, exit_code: bool) -> ExitCode:
+    """Print what `run` would do and return the exit code."""
+    view, step = await look(settings)
+    later = list(effects.forecast(view, _desired(settings), _policy(settings)))[1:]
+    absent = any(_desired(settings).stays(a.ordinal) for a in view.absent)
+    if output == "json":
+        print_json(as_json.plan_as_json(step, later, view, has_work=not step.is_whole))
+    else:
+        from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
+
+        tables.console().print(tables.plan_text(step, later, view))
+    if step.refusals:
+        return ExitCode.REFUSED
+    if absent:
+        return ExitCode.NOT_WHOLE
+    return ExitCode.PLAN_HAS_WORK if exit_code and not step.is_whole else ExitCode.WHOLE
+
+
+async def status(settings: Settings, *, output: str, watch: bool) -> ExitCode:
+    """Print what is there and return 0 only when it is whole."""
+    if watch:
+        return await _watch(settings)
+    view, step = await look(settings)
+    if output == "json":
+        print_json(as_json.status_as_json(view, step, _desired(settings)))
+    else:
+        from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
+
+        tables.console().print(tables.status(view, step, _desired(settings)))
+    return _verdict(step)
+
+
+def _verdict(step: Plan) -> ExitCode:
+    if step.refusals:
+        return ExitCode.REFUSED
+    return ExitCode.WHOLE if step.is_whole else ExitCode.NOT_WHOLE
+
+
+async def _watch(settings: Settings) -> ExitCode:
+    from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
+
+    stop = asyncio.Event()
+    _listen_for_stop(stop)
+    observer = Observer(discovery=_discovery(settings), access=_access(settings))
+    code = ExitCode.NOT_WHOLE
+    try:
+        with tables.live() as display:
+            while not stop.is_set():
+                view, step = await _look(observer, settings)
+                code = _verdict(step)
+                display.update(tables.status(view, step, _desired(settings)), refresh=True)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1.0)
+    finally:
+        await observer.close()
+    return code
+
+
+def print_json(value: as_json.Json) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def summary_fields(summary: Summary) -> dict[str, str | int | float]:
+    """Return the summary without what does not apply."""
+    return {name: value for name, value in asdict(summary).items() if value is not None}
+
+
+def summary_text(summary: Summary) -> str:
+    """Return one sentence about how a run ended."""
+    if summary.exit_code == ExitCode.WHOLE:
+        did = f"{summary.actions} actions" if summary.actions else "nothing to do"
+        moved = (
+            f", {summary.slots_moved} slots with {summary.keys_moved} keys moved"
+            if summary.slots_moved
+            else ""
+        )
+        return f"whole after {summary.duration_s:.1f} s: {did}{moved}"
+    return f"{summary.outcome}: {summary.cause}; {summary.remedy}"

@@ -1,0 +1,368 @@
+"""The loop: observe, plan, apply, and again, until the cluster is whole on every node.
+
+Rules: it decides nothing about clusters, `core.planner` does; it never assumes what an earlier
+run, or an earlier pass, did; it exits 0 only after two looks in a row that were whole, the second
+with shard ids. Every failure says which pod, which phase, which cause and what to do next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from .core import planner
+from .core.actions import Action, HoldFailover, Plan, Stage, describe, kinds
+from .core.findings import FindingCode
+from .core.planner import Policy
+from .core.topology import Absent, ClusterView, DesiredTopology, NodeId
+from .core.watch import Stuck, Watch
+from .errors import (
+    BootstrapError,
+    NotConvergedError,
+    RefusedError,
+    StoppedError,
+    TransientError,
+)
+from .net.discovery import USUAL_CAUSES
+from .net.executor import Executor
+from .net.lock import ConnectionLock
+from .net.migration import Progress
+from .net.node import Access
+from .net.observer import Observer
+
+TICK_S = 0.1
+LONGEST_PAUSE_S = 1.0
+CLOSING_S = 20.0
+REPORT_EVERY_S = 2.0
+MISSING_EVERY_S = 30.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Summary:
+    """The canonical line of a run."""
+
+    outcome: str = "not_whole"
+    exit_code: int = 5
+    passes: int = 0
+    actions: int = 0
+    slots_moved: int = 0
+    keys_moved: int = 0
+    duration_s: float = 0.0
+    commands: int = 0
+    write_commands: int = 0
+    round_trips: int = 0
+    node: str | None = None
+    phase: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(slots=True)
+class Converger:
+    """One run of the loop.
+
+    Attributes:
+        stop: Set by a signal or by the deadline; what is in flight is closed first.
+        may_change: False for `wait`, which only watches.
+        expect: Fingerprint of the reviewed plan; the first plan must be that one.
+        verbose: Log every action.
+    """
+
+    observer: Observer
+    lock_on: Callable[[ClusterView], ConnectionLock]
+    access: Access
+    desired: DesiredTopology
+    policy: Policy
+    timeout_s: float
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    may_change: bool = True
+    expect: str | None = None
+    verbose: bool = False
+    summary: Summary = field(default_factory=Summary)
+    _phase: str = "discover"
+    _is_changing: bool = False
+    _is_late: bool = False
+    _with_shards: bool = False
+    _lock: ConnectionLock | None = None
+    _holder: str | None = None
+    _trouble: BootstrapError | None = None
+    _view: ClusterView | None = None
+    _plan: Plan | None = None
+    _watch: Watch = field(default_factory=Watch)
+    _held: set[NodeId] = field(default_factory=set)
+    _reported_at: float = 0.0
+    _codes: list[str] = field(default_factory=list)
+
+    async def run(self) -> Summary:
+        """Run until the cluster is whole.
+
+        Raises:
+            BootstrapError: Why it is not; `summary` says how far it came.
+        """
+        started = time.monotonic()
+        deadline = asyncio.get_running_loop().call_later(self.timeout_s, self._expire)
+        try:
+            await self._until_stopped(self._loop())
+        except BootstrapError as error:
+            self._note_failure(error)
+            raise
+        finally:
+            deadline.cancel()
+            await self._let_go()
+            self._count(time.monotonic() - started)
+        self.summary.outcome, self.summary.exit_code = "whole", 0
+        return self.summary
+
+    def _expire(self) -> None:
+        self._is_late = True
+        self.stop.set()
+
+    async def _until_stopped(self, work: Awaitable[None]) -> None:
+        """Run the loop; on a stop let actions under way end, then raise what was asked for."""
+        task = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and self._is_changing:
+                await asyncio.wait({task}, timeout=CLOSING_S)
+        finally:
+            stopping.cancel()
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if task.done() and not task.cancelled():
+            failure = task.exception()
+            if failure is None or not isinstance(failure, TransientError | StoppedError):
+                return task.result()
+        raise self._ending()
+
+    async def _loop(self) -> None:
+        wholes = 0
+        pause = TICK_S
+        while not self.stop.is_set():
+            self.summary.passes += 1
+            looked_at = time.monotonic()
+            try:
+                plan = await self._look(shards=self._is_waiting())
+                wholes = wholes + 1 if plan.is_whole else 0
+                wholes = min(wholes, 1 + self._with_shards)
+                if wholes > 1:
+                    return
+                acted = not wholes and await self._act(plan)
+            except TransientError as error:
+                self._note_trouble(error)
+                acted, wholes = False, 0
+            look_s = time.monotonic() - looked_at
+            slow = self._is_absent() and not acted
+            pause = min(2 * pause, LONGEST_PAUSE_S) if slow else TICK_S
+            if not wholes:
+                await self._pause(max(pause, min(look_s / 2, LONGEST_PAUSE_S)))
+        raise self._ending()
+
+    def _is_waiting(self) -> bool:
+        """Tell whether the last look left nothing to do, so that shard ids are worth a question."""
+        plan = self._plan
+        settling = plan is not None and plan.stage in (None, Stage.SETTLE)
+        return settling and not self._is_absent()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), seconds)
+
+    async def _look(self, *, shards: bool) -> Plan:
+        """Observe and plan; tell what changed."""
+        self._phase = "verify" if shards else "observe"
+        self._with_shards = shards
+        view = await self.observer.look(shards=shards)
+        if slots := planner.probe_slots(view, self.desired):
+            view = await self.observer.count_keys(view, slots)
+        self._view = view
+        plan = self._plan = planner.plan(view, self.desired, self.policy)
+        self._tell(view, plan)
+        if plan.refusals:
+            first = plan.refusals[0]
+            self._phase = "plan"
+            for refusal in plan.refusals:
+                _log.warning("plan.refused", node=refusal.node, cause=refusal.cause)
+            causes = "; ".join(refusal.cause for refusal in plan.refusals)
+            raise RefusedError(node=first.node, cause=causes, remedy=first.remedy)
+        return plan
+
+    async def _act(self, plan: Plan) -> bool:
+        """Apply the stage, if there is one, and it is our turn."""
+        if self.expect not in (None, plan.fingerprint) and not self._is_absent():
+            raise RefusedError(
+                cause=f"the plan is {plan.fingerprint} now, not {self.expect}",
+                remedy="look at `plan` again",
+            )
+        if not self.may_change or not plan.actions or self._view is None:
+            return False
+        is_first = self._lock is None or self._holder is not None
+        if not await self._has_lock(self._view):
+            return False
+        if is_first:
+            plan = await self._look(shards=False)
+        self.expect = None
+        self._phase = plan.stage.name.lower() if plan.stage else "apply"
+        _log.info(
+            "plan.computed",
+            stage=self._phase,
+            actions=len(plan.actions),
+            kinds=kinds(plan.actions),
+        )
+        await self._apply(self._view, plan.actions)
+        return True
+
+    async def _apply(self, view: ClusterView, actions: Sequence[Action]) -> None:
+        executor = Executor(
+            observer=self.observer,
+            view=view,
+            access=self.access,
+            stop=self.stop,
+            on_progress=self._progress,
+        )
+        for action in actions:
+            if isinstance(action, HoldFailover):
+                (self._held.add if action.hold else self._held.discard)(action.node)
+            if self.verbose:
+                _log.debug("action.started", **describe(action))
+        self._is_changing = True
+        try:
+            self.summary.actions += await executor.apply(actions)
+        finally:
+            self._is_changing = False
+            self.summary.slots_moved += executor.progress.slots_moved
+            self.summary.keys_moved += executor.progress.keys_moved
+
+    async def _has_lock(self, view: ClusterView) -> bool:
+        """Take the lock; a plan made before that may be another run's past."""
+        if self._lock is None:
+            self._lock = self.lock_on(view)
+        holder = await self._lock.try_acquire()
+        if holder and holder != self._holder:
+            _log.info("lock.waited", holder=holder)
+        self._holder = holder
+        return holder is None
+
+    def _progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._reported_at >= REPORT_EVERY_S:
+            self._reported_at = now
+            _log.info("slots.moved", **progress.report())
+
+    def _tell(self, view: ClusterView, plan: Plan) -> None:
+        """Log what is new: kinds of findings, missing pods, pairs that stay apart."""
+        now = time.monotonic()
+        news = self._watch.news(plan.findings)
+        for finding in news:
+            missing = finding.code is FindingCode.POD_ABSENT
+            log = _log.warning if missing else _log.debug
+            log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
+        codes = sorted({finding.code.value for finding in plan.findings})
+        if codes != self._codes:
+            self._codes = codes
+            _log.info("view.observed", nodes=len(view.nodes), findings=codes)
+        absent = [a.name for a in view.absent if self.desired.stays(a.ordinal)]
+        if absent and now - self._reported_at >= MISSING_EVERY_S:
+            self._reported_at = now
+            _log.info("pods.waited", pods=absent, waited_s=self._watch.waited_s(now))
+        for stuck in self._watch.stuck(view, self.desired, now):
+            _log.warning("bus.blocked", detail=stuck.detail)
+
+    def _note_trouble(self, error: TransientError) -> None:
+        if self._trouble is None or self._trouble.cause != error.cause:
+            _log.warning("pass.failed", phase=self._phase, node=error.node, cause=error.cause)
+        self._trouble = error
+
+    def _is_absent(self) -> bool:
+        findings = self._plan.findings if self._plan else ()
+        return any(f.code is FindingCode.POD_ABSENT for f in findings)
+
+    def _ending(self) -> BootstrapError:
+        """Return why the run ends before the cluster is whole."""
+        if not self._is_late:
+            return StoppedError(
+                cause="stopped by a signal", remedy="run it again, it goes on where this one ended"
+            )
+        name, cause, remedy = self._blame()
+        return NotConvergedError(
+            node=name,
+            cause=f"not whole after {self.timeout_s:g} s: {cause}",
+            remedy=remedy,
+        )
+
+    def _blame(self) -> tuple[str | None, str, str]:
+        """Return the pod, the cause and the remedy of what holds the run up."""
+        absent = [a for a in self._view.absent if self.desired.stays(a.ordinal)] if self._view else []
+        if absent:
+            return _blame_absent(absent)
+        if self._holder:
+            return None, f"another run has the lock: {self._holder}", "wait for it, then run again"
+        if stuck := self._watch.worst():
+            return _blame_stuck(stuck)
+        if self._trouble is not None and self._plan is not None and self._plan.actions:
+            return self._trouble.node, self._trouble.cause, self._trouble.remedy
+        findings = self._plan.findings if self._plan else ()
+        if findings:
+            first = findings[0]
+            remedy = "run it again; if it stays, look at the log of that pod"
+            return first.node or None, first.detail, remedy
+        if self._trouble is not None:
+            return self._trouble.node, self._trouble.cause, self._trouble.remedy
+        return None, "the pods were not seen in time", "give BOOTSTRAP_TIMEOUT more seconds"
+
+    def _note_failure(self, error: BootstrapError) -> None:
+        summary = self.summary
+        summary.outcome, summary.exit_code = error.outcome, int(error.exit_code)
+        summary.node, summary.phase = error.node, self._phase
+        summary.cause, summary.remedy = error.cause, error.remedy
+
+    async def _let_go(self) -> None:
+        """Give back holds on failover, the lock and the connections."""
+        if self._held and self._view is not None:
+            nodes = [n for n in self._view.nodes if n.node_id in self._held]
+            await asyncio.gather(
+                *(
+                    self.observer.client(n).write(
+                        "CONFIG", "SET", "cluster-replica-no-failover", "no", timeout_s=2.0
+                    )
+                    for n in nodes
+                ),
+                return_exceptions=True,
+            )
+        if self._lock is not None:
+            await self._lock.release()
+        await self.observer.close()
+
+    def _count(self, seconds: float) -> None:
+        traffic = self.access.traffic
+        self.summary.duration_s = round(seconds, 3)
+        self.summary.commands = traffic.commands
+        self.summary.write_commands = traffic.writes
+        self.summary.round_trips = traffic.round_trips
+
+
+def _blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
+    dns = [a for a in absent if a.phase == "dns"]
+    first = absent[0]
+    if dns:
+        names = ", ".join(a.name for a in dns)
+        return dns[0].name, f"{names}: {dns[0].cause}", USUAL_CAUSES
+    names = ", ".join(a.name for a in absent)
+    return first.name, f"{names}: {first.cause}", "look at the pod: kubectl describe, kubectl logs"
+
+
+def _blame_stuck(stuck: Stuck) -> tuple[str, str, str]:
+    return (
+        stuck.node,
+        stuck.detail,
+        "open the bus port between the pods (NetworkPolicy, firewall, cluster-announce-bus-port)",
+    )

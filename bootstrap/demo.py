@@ -1,0 +1,59 @@
+"""The sandbox command: a world of real servers, and the very same run against it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+
+import click
+
+from . import commands, settings
+from .converge import Summary
+from .errors import ExitCode, SettingsError
+from .sandbox.binary import find_server
+from .sandbox.errors import SandboxError
+from .sandbox.world import World
+
+
+def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
+    """Start the world, make it a cluster, show it, and keep it until Ctrl-C.
+
+    Raises:
+        SettingsError: No server program, or no cluster can be made of so few nodes.
+    """
+    try:
+        binary = find_server(server)
+        with World(nodes=nodes, server=binary) as world:
+            variables = {**world.env(), "BOOTSTRAP_REPLICAS": str(replicas)}
+            checked = settings.load(_raw(variables))
+            version = ".".join(map(str, binary.version))
+            click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
+            world.start()
+            summary = Summary()
+            asyncio.run(commands.converge(checked, summary))
+            click.echo(commands.summary_text(summary))
+            asyncio.run(commands.status(checked, output="text", watch=False))
+            if not exits:
+                _keep(variables, world)
+    except SandboxError as error:
+        raise SettingsError(cause=error.problem, remedy=error.remedy) from error
+    return ExitCode.WHOLE
+
+
+def _raw(variables: dict[str, str]) -> settings.RawSettings:
+    names = {name.removeprefix("BOOTSTRAP_").lower(): value for name, value in variables.items()}
+    return settings.RawSettings(**names)
+
+
+def _keep(variables: dict[str, str], world: World) -> None:
+    first = world.pods[0]
+    click.echo(f"\nconnect: redis-cli -c -h {first.address} -p {first.port}")
+    click.echo("or look with the same program, in another terminal:")
+    words = " ".join(f"{name}={value}" for name, value in sorted(variables.items()))
+    click.echo(f"  {words} python -m bootstrap status")
+    click.echo("Ctrl-C stops the servers")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()

@@ -1,0 +1,205 @@
+"""Slots moved by the servers themselves, all keys of a range or none.
+
+Redis (8.4 and later) is told on the target, one task at a time for a node, all slots of a task
+from one source. Valkey (9.0 and later) is told on the source. Both run in the background: a run
+that dies leaves the task behind, so what runs already is waited for first, never collided with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ..core.slots import SlotSet
+from ..core.wire import Reply
+from .node import NodeClient, ReplyError, text
+from .transit import Pair, Party, Run, rejection, stale
+
+_FIRST_POLL_S = 0.002
+_LONGEST_POLL_S = 0.25
+_POLL_GROWTH = 1.2
+_MOST_RETRIES = 10
+_DONE = frozenset({"completed", "success"})
+_ENDED = _DONE | {"failed", "canceled", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One migration as a server tells it.
+
+    Attributes:
+        words: Its last error, empty for none.
+        retries: How often the server began anew by itself (Redis).
+    """
+
+    task_id: str
+    slots: SlotSet
+    state: str
+    words: str
+    retries: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether it will not go on."""
+        return self.state in _ENDED
+
+
+async def redis_tasks(client: NodeClient, task_id: str | None = None) -> list[Task]:
+    """Return the tasks that a Redis node takes part in, past ones too."""
+    which = ("ID", task_id) if task_id else ("ALL",)
+    return _tasks(await client.call("CLUSTER", "MIGRATION", "STATUS", *which))
+
+
+async def valkey_tasks(client: NodeClient) -> list[Task]:
+    """Return the migrations that a Valkey node takes part in, past ones too."""
+    return _tasks(await client.call("CLUSTER", "GETSLOTMIGRATIONS"))
+
+
+def _tasks(reply: Reply) -> list[Task]:
+    rows = [[text(word) for word in row] for row in _rows(reply)]
+    tasks = []
+    for row in rows:
+        fields = dict(zip(row[::2], row[1::2], strict=False))
+        tasks.append(
+            Task(
+                task_id=fields.get("id") or fields.get("name", ""),
+                slots=SlotSet.parse(fields.get("slots") or fields.get("slot_ranges", "")),
+                state=fields.get("state", ""),
+                words=fields.get("last_error") or fields.get("message", ""),
+                retries=int(fields.get("retries", "0")),
+            )
+        )
+    return tasks
+
+
+def _rows(reply: Reply) -> list[Sequence[Reply]]:
+    if not isinstance(reply, Sequence) or isinstance(reply, (str, bytes)):
+        return []
+    return [row for row in reply if isinstance(row, Sequence) and not isinstance(row, (str, bytes))]
+
+
+class AtomicMover:
+    """Moves slots of one pair with the servers' own command."""
+
+    def __init__(self, run: Run, pair: Pair) -> None:
+        self._run = run
+        self._pair = pair
+
+    async def redis(self, slots: SlotSet) -> None:
+        """Let the target import the slots (Redis).
+
+        Raises:
+            StaleViewError: It would not start, failed, or a task of another run was in the way.
+        """
+        source, target = self._pair.source, self._pair.target
+        for party in (target, source):
+            await self._settle(party, redis_tasks)
+        task_id = text(await _start(target, "MIGRATION", "IMPORT", *_bounds(slots)))
+
+        async def look() -> Task | None:
+            return next(iter(await redis_tasks(target.client, task_id)), None)
+
+        await self._follow(target, look, ("MIGRATION", "CANCEL", "ID", task_id), slots)
+
+    async def valkey(self, slots: SlotSet) -> None:
+        """Let the source hand the slots over (Valkey); raises as `redis`."""
+        source, target = self._pair.source, self._pair.target
+        before = await self._settle(source, valkey_tasks, slots)
+        before |= await self._settle(target, valkey_tasks, slots)
+        ranges = _bounds(slots)
+        await _start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
+
+        async def look() -> Task | None:
+            tasks = await valkey_tasks(source.client)
+            mine = (t for t in tasks if t.task_id not in before and t.slots == slots)
+            return next(mine, None)
+
+        await self._follow(source, look, ("CANCELSLOTMIGRATIONS",), slots)
+
+    async def _settle(
+        self,
+        party: Party,
+        tasks: Callable[[NodeClient], Awaitable[list[Task]]],
+        slots: SlotSet | None = None,
+    ) -> set[str]:
+        """Wait for tasks that another run left; return the ids of past ones.
+
+        Args:
+            slots: Only tasks that touch these are in the way; None for all.
+
+        Raises:
+            StaleViewError: There were some, so the slots may be elsewhere now.
+        """
+        waited, pause = False, _FIRST_POLL_S
+        while True:
+            known = await tasks(party.client)
+            active = [t for t in known if not t.has_ended and (slots is None or t.slots & slots)]
+            if not active:
+                break
+            waited = True
+            if self._run.is_ending:
+                raise stale(party, "still runs a slot migration that this run did not start")
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_POLL_S, pause * _POLL_GROWTH)
+        if waited:
+            raise stale(party, "ended a slot migration that an earlier run had started")
+        return {task.task_id for task in known}
+
+    async def _follow(
+        self,
+        party: Party,
+        look: Callable[[], Awaitable[Task | None]],
+        cancel: tuple[str, ...],
+        slots: SlotSet,
+    ) -> None:
+        """Wait until a task has ended; cancel it when the run is to stop."""
+        pause, cancelled = _FIRST_POLL_S, False
+        while True:
+            began = time.monotonic()
+            task = await look()
+            if task is None:
+                raise stale(party, "lost a slot migration; it may have failed over or restarted")
+            if task.has_ended:
+                break
+            if (self._run.stop.is_set() or task.retries > _MOST_RETRIES) and not cancelled:
+                cancelled = True
+                await _cancel(party, cancel)
+            # A long list of past tasks is slow to read: never spend most of the time on that.
+            await asyncio.sleep(max(pause, 2 * (time.monotonic() - began)))
+            pause = min(_LONGEST_POLL_S, pause * _POLL_GROWTH)
+        if task.state in _DONE:
+            self._count(slots)
+        elif not self._run.stop.is_set():
+            raise stale(party, f"could not move slots: {task.words or task.state}")
+
+    def _count(self, slots: SlotSet) -> None:
+        self._run.count(slots=len(slots), keys=estimated_keys(self._pair, slots))
+
+
+def estimated_keys(pair: Pair, slots: SlotSet) -> int:
+    """Return about how many keys lie in slots of the source; to count them costs a command each."""
+    view = pair.source.view
+    return round(view.keys * len(slots) / max(1, len(view.slots)))
+
+
+def _bounds(slots: SlotSet) -> list[int]:
+    return [bound for pair in slots.ranges() for bound in pair]
+
+
+async def _start(party: Party, *words: str | int) -> Reply:
+    try:
+        return await party.client.write("CLUSTER", *words)
+    except ReplyError as error:
+        # Another task, an open slot, a slot that is elsewhere: all of it shows at the next look.
+        raise stale(party, f"would not start a slot migration: {error.message}") from error
+
+
+async def _cancel(party: Party, words: tuple[str, ...]) -> None:
+    try:
+        await party.client.write("CLUSTER", *words)
+    except ReplyError as error:
+        if error.code == "NOPERM":
+            raise rejection(party, f"CLUSTER {words[0]}", error) from error
+        # It ended by itself at the same moment.

@@ -1,0 +1,116 @@
+"""Decides about a key that both ends of a move hold (BUSYKEY).
+
+An interrupted MIGRATE leaves one: the target took the key, the source did not come to delete it.
+While a slot migrates, the source serves the keys that it has and can make none, and clients are
+sent to the target for the others. So its copy is the newer one, unless a restart or a failover
+brought a deleted key back. It may replace the target's copy
+- when the target held no key of the slot as this run opened it, and the source is still the same
+  process and a primary: the other copy can only come from a MIGRATE of this run; or
+- when both copies are equal.
+Where the target serves the slot (it was told already, or it is the owner to which stray keys are
+gathered) the source's copy is deleted, when both are equal. Any other two copies are for a person:
+nothing tells which one holds the last acknowledged write. No DEBUG: it is off by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..core.wire import Reply, parse_info
+from ..errors import RefusedError
+from .node import ReplyError, text
+from .transit import rejection
+
+if TYPE_CHECKING:
+    from .drain import Batch, Drain
+
+_COMPARED_BYTES = 64 << 20
+# First byte of a DUMP. A table's elements come in the order of each process's own hash seed.
+_UNORDERED = {b"\x02": "SMEMBERS", b"\x04": "HGETALL"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A key that both ends hold; `is_virgin`: the target's copy was made since the slot opened."""
+
+    slot: int
+    key: bytes
+    target_serves: bool
+    is_virgin: bool
+
+
+async def settle(drain: Drain, conflict: Conflict, batch: Batch) -> int:
+    """Leave one copy, if it is certain which; return how many keys the source lost by it."""
+    if conflict.target_serves:
+        if not await _are_equal(drain, conflict):
+            return _refuse(drain, conflict)
+        replies = await drain.pipeline(drain.source, drain.reading("UNLINK", conflict.key))
+    else:
+        proven = conflict.is_virgin and await _is_unbroken(drain)
+        if not proven and not await _are_equal(drain, conflict):
+            return _refuse(drain, conflict)
+        replies = await drain.migrate([batch], replace=True)
+    if isinstance(replies[-1], ReplyError):
+        drain.give_up(conflict.slot, rejection(drain.pair.source, "MIGRATE", replies[-1]))
+        return 0
+    return 1
+
+
+async def _is_unbroken(drain: Drain) -> bool:
+    """Tell whether the source is the process that the plan saw, and a primary."""
+    server, replication = await drain.source.pipeline([("INFO", "server"), ("INFO", "replication")])
+    if isinstance(server, ReplyError) or isinstance(replication, ReplyError):
+        return False
+    run_id = parse_info(text(server)).get("run_id")
+    role = parse_info(text(replication)).get("role")
+    return run_id == drain.pair.source.view.run_id and role == "master"
+
+
+async def _are_equal(drain: Drain, conflict: Conflict) -> bool:
+    """Tell whether both ends hold the same value; one that is gone meanwhile is no conflict."""
+    size = (await _at_source(drain, "MEMORY", "USAGE", conflict.key))[-1]
+    if isinstance(size, int) and size > _COMPARED_BYTES:
+        return False
+    ours = (await _at_source(drain, "DUMP", conflict.key))[-1]
+    theirs = (await _at_target(drain, "DUMP", conflict.key))[-1]
+    if not isinstance(ours, bytes) or not isinstance(theirs, bytes):
+        return ours is None or theirs is None
+    if ours == theirs:
+        return True
+    listing = _UNORDERED.get(ours[:1]) if ours[:1] == theirs[:1] else None
+    if listing is None:
+        return False
+    left = (await _at_source(drain, listing, conflict.key))[-1]
+    right = (await _at_target(drain, listing, conflict.key))[-1]
+    ours_sorted, theirs_sorted = _elements(left, listing), _elements(right, listing)
+    return ours_sorted is not None and ours_sorted == theirs_sorted
+
+
+def _elements(reply: Reply | ReplyError, listing: str) -> Sequence[object] | None:
+    if not isinstance(reply, list):
+        return None
+    if listing == "HGETALL":
+        return sorted(zip(reply[::2], reply[1::2], strict=True))
+    return sorted(reply)
+
+
+async def _at_source(drain: Drain, *command: str | bytes) -> list[Reply | ReplyError]:
+    return await drain.pipeline(drain.source, drain.reading(*command))
+
+
+async def _at_target(drain: Drain, *command: str | bytes) -> list[Reply | ReplyError]:
+    return await drain.pipeline(drain.target, [("ASKING",), command])
+
+
+def _refuse(drain: Drain, conflict: Conflict) -> int:
+    source, target = drain.pair.source.name, drain.pair.target.name
+    error = RefusedError(
+        node=source,
+        cause=f"a key of slot {conflict.slot} has two values, one on {source}, one on {target}",
+        remedy="compare the keys that both print for CLUSTER GETKEYSINSLOT "
+        f"{conflict.slot} 1000, delete the older copy after ASKING, and run again",
+    )
+    drain.give_up(conflict.slot, error)
+    return 0

@@ -1,0 +1,299 @@
+"""From names to endpoints, by asking the name servers ourselves.
+
+Rules: names are absolute; an answer is a hint that a connection confirms; NXDOMAIN means "not
+yet", SERVFAIL and time-outs mean "ask again"; the headless Service is asked before any pod, and a
+pod only when it can exist: a question that comes too early plants a negative answer in caches
+(CoreDNS, nodelocaldns) for 5 to 30 s. One address family for all pods, as mixed ones end in
+handshake time-outs (bitnami/charts#34822).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.nameserver
+import dns.resolver
+
+from ..core.topology import Absent, Endpoint
+from ..errors import DiscoveryError, SettingsError
+
+EDNS_BYTES = 1232
+QUERY_TIMEOUT_S = 2.0
+QUERIES_AT_ONCE = 64
+BLIND_AFTER_S = 10.0
+FAMILIES = ("A", "AAAA")
+USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What discovery knows now.
+
+    Attributes:
+        endpoints: Pods with an address, by ordinal; those beyond the wanted number leave.
+        absent: Wanted pods without one.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    absent: tuple[Absent, ...]
+
+
+class Discovery(Protocol):
+    """A source of endpoints."""
+
+    async def find(self) -> Found:
+        """Look once."""
+
+
+class ServiceDiscovery:
+    """The pods of a StatefulSet behind its headless Service."""
+
+    def __init__(
+        self,
+        *,
+        nodes: int,
+        statefulset: str,
+        service: str,
+        port: int,
+        nameservers: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """Prepare to ask.
+
+        Args:
+            nodes: How many pods are wanted.
+            statefulset: Its name; pod i is called `statefulset-i`.
+            service: Absolute name of the headless Service, without the last dot.
+            port: Client port of every pod.
+            nameservers: Address and port of each; resolv.conf's when empty.
+        """
+        self._nodes = nodes
+        self._statefulset = statefulset
+        self._service = service
+        self._port = port
+        self._resolver = _resolver(nameservers)
+        self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
+        self._blind_since: float | None = None
+
+    async def find(self) -> Found:
+        """Ask the Service, then the pods that can exist."""
+        try:
+            count = await self._count()
+            ordinals = range(count) if count >= self._nodes else await self._named(count)
+        except DiscoveryError as error:
+            return Found(
+                endpoints=(), absent=tuple(self._absent(i, error.cause) for i in range(self._nodes))
+            )
+        answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in ordinals))
+        return self._found(dict(zip(ordinals, answers, strict=True)))
+
+    async def _count(self) -> int:
+        """Return how many addresses the Service has, in the family with more."""
+        answers = await asyncio.gather(*(self._ask(self._service, kind) for kind in FAMILIES))
+        return max(len(answer) for answer in answers)
+
+    async def _named(self, count: int) -> list[int]:
+        """Return the ordinals that exist while there are fewer pods than wanted.
+
+        A SRV answer names them. Where there is none the names are asked after a while all the
+        same: to say which pod is missing is worth a negative answer in a cache by then.
+        """
+        if not count:
+            self._blind_since = None
+            return []
+        prefix = f"{self._statefulset}-"
+        names = [target.split(".")[0] for target in await self._ask(self._service, "SRV")]
+        ordinals = {
+            int(name.removeprefix(prefix))
+            for name in names
+            if name.startswith(prefix) and name.removeprefix(prefix).isdigit()
+        }
+        if ordinals:
+            return sorted(ordinals)
+        now = time.monotonic()
+        if self._blind_since is None:
+            self._blind_since = now
+        if now - self._blind_since < BLIND_AFTER_S:
+            return []
+        self._blind_since = now
+        return list(range(self._nodes))
+
+    async def _pod(self, ordinal: int) -> dict[str, tuple[str, ...]] | str:
+        """Return a pod's addresses by family, or why there are none."""
+        name = f"{self._statefulset}-{ordinal}.{self._service}"
+        try:
+            answers = await asyncio.gather(*(self._ask(name, kind) for kind in FAMILIES))
+        except DiscoveryError as error:
+            return error.cause
+        return dict(zip(FAMILIES, answers, strict=True))
+
+    async def _ask(self, name: str, kind: str) -> tuple[str, ...]:
+        async with self._gate:
+            return await ask(self._resolver, name, kind)
+
+    def _found(self, answers: dict[int, dict[str, tuple[str, ...]] | str]) -> Found:
+        resolved = {i: a for i, a in answers.items() if isinstance(a, dict) and any(a.values())}
+        family = one_family(
+            a for i, a in resolved.items() if i < self._nodes
+        )
+        endpoints, absent = [], []
+        for ordinal in sorted({*answers, *range(self._nodes)}):
+            answer = resolved.get(ordinal)
+            if answer is not None and answer[family]:
+                endpoints.append(self._endpoint(ordinal, answer[family]))
+            elif ordinal < self._nodes:
+                failure = answers.get(ordinal)
+                cause = failure if isinstance(failure, str) else "no address in DNS yet"
+                if answer is not None:
+                    other = "IPv4" if family == "A" else "IPv6"
+                    cause = f"no {other} address, which the other pods have"
+                absent.append(self._absent(ordinal, cause))
+        return Found(endpoints=tuple(endpoints), absent=tuple(absent))
+
+    def _endpoint(self, ordinal: int, addresses: tuple[str, ...]) -> Endpoint:
+        name = f"{self._statefulset}-{ordinal}"
+        return Endpoint(
+            name=name,
+            host=f"{name}.{self._service}",
+            ordinal=ordinal,
+            addresses=addresses,
+            port=self._port,
+        )
+
+    def _absent(self, ordinal: int, cause: str) -> Absent:
+        name = f"{self._statefulset}-{ordinal}"
+        return Absent(name=name, ordinal=ordinal, phase="dns", cause=cause)
+
+
+class StaticDiscovery:
+    """A list of hosts given by hand, in the order of their ordinals."""
+
+    def __init__(
+        self,
+        *,
+        nodes: int,
+        endpoints: Sequence[tuple[str, int]],
+        nameservers: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        self._nodes = nodes
+        self._endpoints = endpoints
+        self._resolver = _resolver(nameservers) if nameservers else None
+
+    async def find(self) -> Found:
+        """Resolve every host that is not an address already."""
+        answers = await asyncio.gather(*(self._addresses(host) for host, _ in self._endpoints))
+        family = one_family(
+            a for i, a in enumerate(answers) if isinstance(a, dict) and i < self._nodes
+        )
+        endpoints, absent = [], []
+        for ordinal, ((host, port), answer) in enumerate(
+            zip(self._endpoints, answers, strict=True)
+        ):
+            name = host_port(host, port)
+            addresses = answer[family] if isinstance(answer, dict) else ()
+            if addresses:
+                endpoints.append(
+                    Endpoint(name=name, host=host, ordinal=ordinal, addresses=addresses, port=port)
+                )
+            else:
+                cause = answer if isinstance(answer, str) else "no address of the common family"
+                absent.append(Absent(name=name, ordinal=ordinal, phase="dns", cause=cause))
+        return Found(endpoints=tuple(endpoints), absent=tuple(absent))
+
+    async def _addresses(self, host: str) -> dict[str, tuple[str, ...]] | str:
+        try:
+            if literal := numeric(host):
+                return {kind: (host,) * (kind == literal) for kind in FAMILIES}
+            if self._resolver is None:
+                return await _system_addresses(host)
+            answers = [await ask(self._resolver, host, kind) for kind in FAMILIES]
+        except DiscoveryError as error:
+            return error.cause
+        return dict(zip(FAMILIES, answers, strict=True)) if any(answers) else "no address in DNS yet"
+
+
+async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tuple[str, ...]:
+    """Return the answers to one question; none for NXDOMAIN and for a name without this type.
+
+    Raises:
+        DiscoveryError: The name servers did not answer (SERVFAIL, REFUSED, time-out).
+    """
+    try:
+        answer = await resolver.resolve(dns.name.from_text(f"{name}."), kind, search=False)
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        return ()
+    except dns.exception.DNSException as error:
+        servers = ", ".join(str(server) for server in resolver.nameservers)
+        raise DiscoveryError(
+            node=name,
+            cause=f"name servers {servers} gave no answer for {name}: {_dns_reason(error)}",
+            remedy="check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53",
+        ) from error
+    if kind == "SRV":
+        return tuple(sorted(str(record.target) for record in answer))
+    return tuple(sorted(record.address for record in answer))
+
+
+def _dns_reason(error: dns.exception.DNSException) -> str:
+    words = str(error)
+    for code in ("SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"):
+        if code in words:
+            return code
+    return "timed out"
+
+
+def one_family(answers: Iterable[dict[str, tuple[str, ...]]]) -> str:
+    """Return the record type of the family that most pods have; IPv4 when both are complete."""
+    known = list(answers)
+    ipv4 = sum(bool(answer["A"]) for answer in known)
+    ipv6 = sum(bool(answer["AAAA"]) for answer in known)
+    return "AAAA" if ipv6 > ipv4 else "A"
+
+
+def numeric(host: str) -> str | None:
+    """Return the record type of a numeric address; None for a name."""
+    try:
+        return "A" if ipaddress.ip_address(host).version == 4 else "AAAA"
+    except ValueError:
+        return None
+
+
+def host_port(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _resolver(nameservers: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resolver:
+    try:
+        resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+    except dns.resolver.NoResolverConfiguration as error:
+        raise SettingsError(
+            cause="resolv.conf names no name server", remedy="set BOOTSTRAP_NAMESERVERS"
+        ) from error
+    if nameservers:
+        resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in nameservers]
+    resolver.use_edns(0, 0, EDNS_BYTES)
+    resolver.timeout = QUERY_TIMEOUT_S
+    resolver.lifetime = 2 * QUERY_TIMEOUT_S
+    return resolver
+
+
+async def _system_addresses(host: str) -> dict[str, tuple[str, ...]] | str:
+    """Resolve as the system does, with /etc/hosts and search list: for VMs and compose."""
+    loop = asyncio.get_running_loop()
+    try:
+        infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return f"{host} does not resolve: {error.strerror or error}"
+    found: dict[str, tuple[str, ...]] = {}
+    for kind, family in (("A", socket.AF_INET), ("AAAA", socket.AF_INET6)):
+        found[kind] = tuple(sorted({str(info[4][0]) for info in infos if info[0] == family}))
+    return found

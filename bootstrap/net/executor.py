@@ -1,0 +1,284 @@
+"""Carries out actions; every case can be repeated.
+
+Rules: actions of one kind run at the same time, pipelined a node; the next kind starts when they
+are done, so the order of a plan is kept. Right before a MEET the target is asked who it is. A
+reply that shows that the world has moved raises `StaleViewError`, and the loop looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import assert_never
+
+from ..core.actions import (
+    Action,
+    AssignSlots,
+    BumpEpoch,
+    ClaimSlots,
+    CloseSlots,
+    CopyFunctions,
+    Failover,
+    Forget,
+    GatherKeys,
+    HoldFailover,
+    Meet,
+    MoveSlots,
+    Replicate,
+    Reset,
+    SetConfigEpoch,
+)
+from ..core.slots import SlotSet
+from ..core.topology import ClusterView, NodeId, NodeView, Role
+from ..errors import RefusedError, StaleViewError
+from .migration import Migrator, Party, Progress
+from .node import Access, Command, ReplyError, text
+from .observer import Observer
+
+SLOTS_PER_COMMAND = 1000
+FAILOVER_TIMEOUT_S = 30.0
+FAILOVER_POLL_S = 0.05
+
+
+class Executor:
+    """Carries out the actions of one plan on one view."""
+
+    def __init__(
+        self,
+        *,
+        observer: Observer,
+        view: ClusterView,
+        access: Access,
+        stop: asyncio.Event,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._observer = observer
+        self._nodes = view.by_id()
+        self._access = access
+        self._stop = stop
+        self._on_progress = on_progress
+        self.progress = Progress()
+
+    async def apply(self, actions: Sequence[Action]) -> int:
+        """Carry the actions out and return how many were; fewer when a stop was asked for.
+
+        Raises:
+            TransientError: A node could not be reached, or the world moved.
+            RefusedError: A server will not do it.
+        """
+        done = 0
+        for kind, group in groupby(actions, key=type):
+            if self._stop.is_set():
+                break
+            batch = list(group)
+            if kind in (MoveSlots, GatherKeys):
+                await self._migrate(batch)
+            else:
+                if kind is Meet:
+                    await self._identify({a.target for a in batch if isinstance(a, Meet)})
+                await self._apply_batch(batch)
+            done += len(batch)
+        return done
+
+    async def _apply_batch(self, batch: Sequence[Action]) -> None:
+        """Carry out actions of one kind, all nodes at once, each node's in one pipeline."""
+        by_node: dict[NodeId, list[Action]] = {}
+        for action in batch:
+            by_node.setdefault(_place_of(action), []).append(action)
+        results = await asyncio.gather(
+            *(self._on_node(self._nodes[i], group) for i, group in by_node.items()),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _on_node(self, node: NodeView, actions: Sequence[Action]) -> None:
+        first = actions[0]
+        if isinstance(first, CopyFunctions):
+            await self._copy_functions(first)
+        elif isinstance(first, Failover):
+            await self._fail_over(node, first)
+        elif isinstance(first, Reset):
+            await self._reset(node)
+        else:
+            await self._send(node, actions)
+
+    async def _send(self, node: NodeView, actions: Sequence[Action]) -> None:
+        pairs = [(action, command) for action in actions for command in self._commands(action)]
+        client = self._observer.client(node)
+        replies = await client.pipeline(
+            [command for _, command in pairs], writes=True, timeout_s=60.0
+        )
+        for (action, command), reply in zip(pairs, replies, strict=True):
+            if isinstance(reply, ReplyError) and not _is_done_already(action, reply):
+                client_words = " ".join(str(word) for word in command[:2])
+                if reply.code == "ERR":
+                    raise StaleViewError(
+                        node=node.name,
+                        cause=f"{node.name} answered {client_words} with: {reply.message}",
+                        remedy="it is looked at again",
+                    )
+                client.require(command, reply)
+
+    def _commands(self, action: Action) -> list[Command]:
+        """Return the commands of an action that is nothing but commands to one node."""
+        match action:
+            case SetConfigEpoch(epoch=epoch):
+                return [("CLUSTER", "SET-CONFIG-EPOCH", epoch)]
+            case AssignSlots(node=node, slots=slots):
+                return _add_slots(self._nodes[node], slots)
+            case Meet(target=target):
+                return [_meet(self._nodes[target])]
+            case BumpEpoch():
+                return [("CLUSTER", "BUMPEPOCH")]
+            case Replicate(primary=primary):
+                return [("CLUSTER", "REPLICATE", primary)]
+            case HoldFailover(hold=hold):
+                value = "yes" if hold else "no"
+                return [("CONFIG", "SET", "cluster-replica-no-failover", value)]
+            case CloseSlots(slots=slots):
+                return [("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots]
+            case ClaimSlots(node=node, slots=slots):
+                owned = [("CLUSTER", "SETSLOT", slot, "NODE", node) for slot in slots]
+                return [*owned, ("CLUSTER", "BUMPEPOCH")]
+            case Forget(gone=gone):
+                return [("CLUSTER", "FORGET", gone)]
+            case MoveSlots() | GatherKeys() | CopyFunctions() | Failover() | Reset():
+                msg = f"not a plain command: {action}"
+                raise AssertionError(msg)
+            case _:
+                assert_never(action)
+
+    async def _identify(self, targets: set[NodeId]) -> None:
+        """Ask every target of a MEET who it is; an address may have found another process."""
+
+        async def ask(node: NodeView) -> None:
+            answer = text(await self._observer.client(node).call("CLUSTER", "MYID"))
+            if answer != node.node_id:
+                raise StaleViewError(
+                    node=node.name,
+                    cause=f"{node.name} at {node.address} is another node now",
+                    remedy="it is looked at again",
+                )
+
+        await asyncio.gather(*(ask(self._nodes[target]) for target in targets))
+
+    async def _copy_functions(self, action: CopyFunctions) -> None:
+        source, target = self._nodes[action.source], self._nodes[action.target]
+        dump = await self._observer.client(source).call("FUNCTION", "DUMP")
+        if isinstance(dump, bytes):
+            await self._observer.client(target).write("FUNCTION", "RESTORE", dump, "REPLACE")
+
+    async def _fail_over(self, node: NodeView, action: Failover) -> None:
+        """Start a failover and wait until the node says it is primary."""
+        client = self._observer.client(node)
+        quorum = "TAKEOVER" if action.takeover else "FORCE"
+        primary_lives = node.myself.primary_id in self._nodes
+        try:
+            await client.write("CLUSTER", "FAILOVER", *(() if primary_lives else (quorum,)))
+        except ReplyError as error:
+            raise StaleViewError(
+                node=node.name,
+                cause=f"{node.name} answered CLUSTER FAILOVER with: {error.message}",
+                remedy="it is looked at again",
+            ) from error
+        for _ in range(int(FAILOVER_TIMEOUT_S / FAILOVER_POLL_S)):
+            role = await client.call("ROLE")
+            if isinstance(role, list) and role[0] == b"master":
+                return
+            await asyncio.sleep(FAILOVER_POLL_S)
+        raise StaleViewError(
+            node=node.name,
+            cause=f"{node.name} did not become primary within {FAILOVER_TIMEOUT_S:.0f} s",
+            remedy="it is looked at again",
+        )
+
+    async def _reset(self, node: NodeView) -> None:
+        """Make a member that leaves new and empty, if it still owns nothing at this moment."""
+        client = self._observer.client(node)
+        role = await client.call("ROLE")
+        is_replica = isinstance(role, list) and role[0] == b"slave"
+        keys = await client.call("DBSIZE")
+        still = text(await client.call("CLUSTER", "MYID")) == node.node_id
+        lines = text(await client.call("CLUSTER", "NODES")).splitlines()
+        own = next((line for line in lines if "myself" in line), "")
+        if not still or len(own.split(" ")) > _FIELDS or (keys and not is_replica):
+            raise StaleViewError(
+                node=node.name,
+                cause=f"{node.name} owns slots or keys again and cannot leave yet",
+                remedy="it is looked at again",
+            )
+        await client.write("CLUSTER", "RESET", "HARD")
+
+    async def _migrate(self, batch: Sequence[Action]) -> None:
+        parties = {
+            node_id: Party(client=self._observer.client(node), view=node)
+            for node_id, node in self._nodes.items()
+            if node.role is Role.PRIMARY
+        }
+        migrator = Migrator(
+            parties=parties,
+            access=self._access,
+            connect=lambda party: self._observer.connect(party.view),
+            stop=self._stop,
+            on_progress=self._on_progress,
+        )
+        if isinstance(batch[0], MoveSlots):
+            self.progress = await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
+        else:
+            self.progress = await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+
+
+_FIELDS = 8
+
+
+def _place_of(action: Action) -> NodeId:
+    """Return the node that an action is sent to."""
+    if isinstance(action, CopyFunctions):
+        return action.target
+    if isinstance(action, MoveSlots | GatherKeys):
+        return action.source
+    return action.node
+
+
+def _add_slots(node: NodeView, slots: SlotSet) -> list[Command]:
+    if "ADDSLOTSRANGE" in node.commands:
+        bounds = [bound for pair in slots.ranges() for bound in pair]
+        return [("CLUSTER", "ADDSLOTSRANGE", *bounds)]
+    numbers = list(slots)
+    return [
+        ("CLUSTER", "ADDSLOTS", *numbers[first : first + SLOTS_PER_COMMAND])
+        for first in range(0, len(numbers), SLOTS_PER_COMMAND)
+    ]
+
+
+def _meet(target: NodeView) -> Command:
+    """Return a MEET; with the bus port only where it is not the usual one.
+
+    Moved pods and fresh ones are met where they answered.
+    """
+    address = target.address
+    command: list[str | int] = ["CLUSTER", "MEET", address.ip, address.port]
+    if address.cport not in (0, address.port + 10000):
+        command.append(address.cport)
+    return command
+
+
+def _is_done_already(action: Action, reply: ReplyError) -> bool:
+    """Tell whether an error says that the wanted state is there.
+
+    An emptied primary may have become a replica by itself (redis/redis#9223), a forgotten id may
+    be unknown already because FORGET spreads by gossip since 7.2.
+    """
+    words = reply.message.lower()
+    match action:
+        case Forget():
+            return "unknown node" in words
+        case CloseSlots():
+            return "only with masters" in words
+        case BumpEpoch() | ClaimSlots():
+            return False
+        case _:
+            return False

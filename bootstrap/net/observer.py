@@ -1,0 +1,265 @@
+"""Asks every node at once what it sees, and keeps what could not be asked.
+
+One look costs one round trip a node: INFO, CLUSTER INFO, CLUSTER NODES, CONFIG GET and, while the
+connection is new, CLUSTER HELP go out in one pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..core import wire
+from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView
+from ..errors import BootstrapError, InvariantError, TransientError
+from .discovery import Discovery, Found
+from .node import Access, RedisNode, ReplyError, text
+
+DISCOVER_EVERY_S = 3.0
+REDIAL_S = 5.0
+_DIAL_TIMEOUT_S = 1.5
+LOOKS_AT_ONCE = 128
+_LOOK = (
+    ("INFO",),
+    ("CLUSTER", "INFO"),
+    ("CLUSTER", "NODES"),
+    ("CONFIG", "GET", "cluster-*"),
+    ("CLUSTER", "HELP"),
+)
+_CACHE_LINES = 200_000
+
+
+class Observer:
+    """Keeps a connection to every pod and turns replies into views."""
+
+    def __init__(self, *, discovery: Discovery, access: Access) -> None:
+        self._discovery = discovery
+        self._access = access
+        self._clients: dict[str, RedisNode] = {}
+        self._commands: dict[str, frozenset[str]] = {}
+        self._cache: wire.LineCache = {}
+        self._found = Found(endpoints=(), absent=())
+        self._found_at = -DISCOVER_EVERY_S
+        self._is_sure = False
+        self._silent: dict[tuple[NodeId, Address], float] = {}
+        self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+    def client(self, node: NodeView) -> RedisNode:
+        """Return the connection through which a view was got."""
+        return self._clients[node.name]
+
+    def connect(self, node: NodeView) -> RedisNode:
+        """Return one more connection to a node; the caller closes it."""
+        return self._client(node.endpoint)
+
+    async def look(self, *, shards: bool = False) -> ClusterView:
+        """Return what every pod says now.
+
+        Args:
+            shards: Ask for `CLUSTER SHARDS` too, where shard ids exist (7.2).
+
+        Raises:
+            SettingsError: Credentials or settings are wrong for a pod; no retry mends that.
+        """
+        await self._discover()
+        if len(self._cache) > _CACHE_LINES:
+            self._cache.clear()
+        looks = await asyncio.gather(
+            *(self._look_at(endpoint, shards=shards) for endpoint in self._found.endpoints)
+        )
+        nodes = [look for look in looks if isinstance(look, NodeView)]
+        absent = [look for look in looks if isinstance(look, Absent)]
+        self._is_sure = not absent and not self._found.absent
+        if self._is_sure:
+            nodes += await self._outsiders(nodes)
+        return ClusterView(nodes=tuple(nodes), absent=(*self._found.absent, *absent))
+
+    async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
+        """Return the view with the number of keys that each node with keys has of these slots."""
+
+        async def ask(node: NodeView) -> tuple[NodeId, Mapping[int, int]]:
+            commands = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+            replies = await self.client(node).pipeline(commands, timeout_s=60.0)
+            counts = {
+                slot: count
+                for slot, count in zip(slots, replies, strict=True)
+                if isinstance(count, int) and count
+            }
+            return node.node_id, counts
+
+        pairs = await asyncio.gather(*(ask(node) for node in view.nodes if node.keys))
+        return replace(view, slot_keys=dict(pairs))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    async def _discover(self) -> None:
+        """Ask the name servers again while a pod is missing, and every few seconds else."""
+        now = time.monotonic()
+        if self._is_sure and now - self._found_at < DISCOVER_EVERY_S:
+            return
+        self._found = await self._discovery.find()
+        self._found_at = now
+        current = {endpoint.name: endpoint for endpoint in self._found.endpoints}
+        for name, client in list(self._clients.items()):
+            endpoint = current.get(name)
+            if endpoint is None or client.ip not in endpoint.addresses:
+                await self._clients.pop(name).close()
+                self._commands.pop(name, None)
+        for name, endpoint in current.items():
+            if name not in self._clients:
+                self._clients[name] = self._client(endpoint)
+
+    def _client(self, endpoint: Endpoint) -> RedisNode:
+        return RedisNode(
+            name=endpoint.name,
+            host=endpoint.host,
+            ip=endpoint.addresses[0],
+            port=endpoint.port,
+            access=self._access,
+        )
+
+    async def _look_at(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
+        client = self._clients[endpoint.name]
+        try:
+            async with self._gate:
+                return await self._view(endpoint, client, shards=shards)
+        except wire.WireError as error:
+            raise InvariantError(
+                node=endpoint.name,
+                cause=f"{endpoint.name} gave a reply that cannot be read: {error}",
+                remedy="report it, with the server's version",
+            ) from error
+        except (TransientError, ReplyError) as error:
+            return Absent(
+                name=endpoint.name,
+                ordinal=endpoint.ordinal,
+                phase="connect" if isinstance(error, TransientError) else "command",
+                cause=error.cause if isinstance(error, TransientError) else error.message,
+                address=client.ip,
+            )
+
+    async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
+        known = self._commands.get(endpoint.name) if client.is_connected else None
+        look = list(_LOOK if known is None else _LOOK[:4])
+        if shards and known is not None and "MYSHARDID" in known:
+            look.append(("CLUSTER", "SHARDS"))
+        replies = await client.pipeline(look)
+        info_reply, cluster_info, nodes_reply, config_reply = replies[:4]
+        info = wire.parse_info(text(client.require(look[0], info_reply)))
+        if info.get("cluster_enabled") == "0":
+            return _outside_cluster(endpoint, info)
+        state = wire.parse_info(text(client.require(look[1], cluster_info)))
+        nodes = wire.parse_nodes(text(client.require(look[2], nodes_reply)), self._cache)
+        config = {} if isinstance(config_reply, ReplyError) else wire.parse_pairs(config_reply)
+        if known is None:
+            help_reply = client.require(look[4], replies[4])
+            known = self._commands[endpoint.name] = wire.parse_commands(help_reply)
+        grouped = (
+            wire.parse_shards(client.require(look[-1], replies[-1]))
+            if look[-1] == ("CLUSTER", "SHARDS")
+            else None
+        )
+        view = _node_view(endpoint, client.ip, info, state, config, nodes)
+        return replace(view, commands=known, shards=grouped)
+
+    async def _outsiders(self, nodes: list[NodeView]) -> list[NodeView]:
+        """Return views of live members that are none of the pods.
+
+        An id that no pod has may be gone, or may be a node that nobody named: only its own
+        announced address can tell.
+        """
+        ids = {node.node_id for node in nodes}
+        unknown: dict[NodeId, Address] = {}
+        for node in nodes:
+            for node_id in node.known.keys() - ids:
+                if node.known[node_id].address.ip:
+                    unknown[node_id] = node.known[node_id].address
+        now = time.monotonic()
+        due = {
+            i: a for i, a in unknown.items() if now - self._silent.get((i, a), -REDIAL_S) >= REDIAL_S
+        }
+        answers = await asyncio.gather(*(self._dial(i, a) for i, a in due.items()))
+        for pair, answer in zip(due.items(), answers, strict=True):
+            if answer is None:
+                self._silent[pair] = now
+        return [answer for answer in answers if answer is not None]
+
+    async def _dial(self, node_id: NodeId, address: Address) -> NodeView | None:
+        endpoint = Endpoint(
+            name=str(address),
+            host=address.ip,
+            ordinal=-1,
+            addresses=(address.ip,),
+            port=address.port,
+        )
+        client = self._client(endpoint)
+        try:
+            async with asyncio.timeout(_DIAL_TIMEOUT_S):
+                view = await self._view(endpoint, client, shards=False)
+        except (BootstrapError, TimeoutError, ReplyError, wire.WireError):
+            return None
+        finally:
+            await client.close()
+        return view if view.node_id == node_id else None
+
+
+def _node_view(
+    endpoint: Endpoint,
+    ip: str,
+    info: Mapping[str, str],
+    state: Mapping[str, str],
+    config: Mapping[str, str],
+    nodes: wire.NodesReply,
+) -> NodeView:
+    engine, version = wire.parse_version(info)
+    own = nodes.known[nodes.node_id].address
+    announced = config.get("cluster-announce-ip", "")
+    no_failover = config.get("cluster-replica-no-failover")
+    offset = info.get("slave_repl_offset", info.get("master_repl_offset", "0"))
+    return NodeView(
+        endpoint=endpoint,
+        address=Address(ip=announced or ip, port=own.port, cport=own.cport),
+        announced_ip=announced,
+        node_id=nodes.node_id,
+        run_id=info.get("run_id", ""),
+        engine=engine,
+        version=version,
+        known=nodes.known,
+        handshakes=nodes.handshakes,
+        migrating=nodes.migrating,
+        importing=nodes.importing,
+        state_ok=state.get("cluster_state") == "ok",
+        current_epoch=int(state.get("cluster_current_epoch", 0)),
+        keys=wire.count_keys(info),
+        link_up=info.get("master_link_status", "up") == "up",
+        replication_offset=int(offset),
+        used_memory=int(info.get("used_memory", 0)),
+        max_memory=int(info.get("maxmemory", 0)),
+        no_failover=None if no_failover is None else no_failover == "yes",
+        libraries=int(info.get("number_of_libraries", 0)),
+        place=wire.parse_place(info, config),
+        node_timeout_s=int(config.get("cluster-node-timeout", 15000)) / 1000,
+    )
+
+
+def _outside_cluster(endpoint: Endpoint, info: Mapping[str, str]) -> NodeView:
+    """Return the view of a server without cluster mode, which has no id and knows nobody."""
+    engine, version = wire.parse_version(info)
+    address = Address(ip=endpoint.addresses[0], port=endpoint.port, cport=0)
+    node_id = NodeId(info.get("run_id", endpoint.name))
+    own = wire.parse_nodes(f"{node_id} {address}@0 myself,master - 0 0 0 connected")
+    return NodeView(
+        endpoint=endpoint,
+        address=address,
+        node_id=node_id,
+        run_id=node_id,
+        engine=engine,
+        version=version,
+        known=own.known,
+        cluster_enabled=False,
+        keys=wire.count_keys(info),
+    )

@@ -1,0 +1,170 @@
+"""What every way of moving slots shares: who takes part, how far it is, what an answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ..core.topology import NodeId, NodeView
+from ..errors import BootstrapError, CredentialsError, StaleViewError, TransientError
+from .node import Access, NodeClient, RedisNode, ReplyError, acl, refused
+
+# The world moved on: a failover, a node that is not ready, another run, a third node's slot.
+_LOOK_AGAIN = frozenset(
+    {
+        "ASK", "BUSY", "CLUSTERDOWN", "IOERR", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS",
+        "NOTREADY", "READONLY", "TRYAGAIN", "UNBLOCKED",
+    }
+)  # fmt: skip
+FROM_TARGET = "Target instance replied with error: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """One live primary.
+
+    Attributes:
+        client: The connection that everybody uses for it.
+        view: What it said when the plan was made.
+    """
+
+    client: NodeClient
+    view: NodeView
+
+    @property
+    def name(self) -> str:
+        """Return the pod's name."""
+        return self.view.name
+
+    @property
+    def node_id(self) -> NodeId:
+        """Return the node's id."""
+        return self.view.node_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Where slots come from and where they go."""
+
+    source: Party
+    target: Party
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the moves of one plan are.
+
+    Attributes:
+        keys_total: Counted when a pair starts, so it grows at first; an estimate where the server
+            moves slots itself.
+    """
+
+    slots_total: int = 0
+    slots_moved: int = 0
+    keys_total: int = 0
+    keys_moved: int = 0
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.started_s
+
+    @property
+    def keys_per_s(self) -> float:
+        """Return the rate so far."""
+        return self.keys_moved / max(self.elapsed_s, 1e-6)
+
+    @property
+    def left_s(self) -> float | None:
+        """Return the seconds left at the rate so far; None before anything has moved."""
+        shares = []
+        if self.slots_moved and self.slots_total:
+            shares.append(self.slots_moved / self.slots_total)
+        if self.keys_moved and self.keys_total:
+            shares.append(min(1.0, self.keys_moved / self.keys_total))
+        return self.elapsed_s * (1 / min(shares) - 1) if shares else None
+
+
+Connect: TypeAlias = Callable[[Party], RedisNode]
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What all pairs of one run share.
+
+    Attributes:
+        halted: A pair failed; the others finish the slots in flight and start no more.
+    """
+
+    parties: Mapping[NodeId, Party]
+    access: Access
+    connect: Connect
+    stop: asyncio.Event
+    report: Callable[[Progress], None]
+    progress: Progress = field(default_factory=Progress)
+    halted: bool = False
+
+    @property
+    def is_ending(self) -> bool:
+        """Tell whether no further slot may be opened."""
+        return self.halted or self.stop.is_set()
+
+    def count(self, *, slots: int = 0, keys: int = 0) -> None:
+        """Add to the progress and tell it."""
+        self.progress.slots_moved += slots
+        self.progress.keys_moved += keys
+        self.report(self.progress)
+
+    async def together(self, works: Iterable[Coroutine[object, object, None]]) -> None:
+        """Run all at the same time, each to its end; then raise the gravest error.
+
+        One that fails must not cancel another in the middle of a slot.
+        """
+
+        async def watched(work: Coroutine[object, object, None]) -> None:
+            try:
+                await work
+            except BaseException:
+                self.halted = True
+                raise
+
+        results = await asyncio.gather(*map(watched, works), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, TransientError))
+
+
+def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
+    """Return the error for a reply: look again, let us in, or a person must decide."""
+    words = reply.message.removeprefix("ERR ")
+    if words.startswith(FROM_TARGET):
+        words = words.removeprefix(FROM_TARGET)
+    code = words.partition(" ")[0]
+    if code in {"NOPERM", "NOAUTH", "WRONGPASS"}:
+        return CredentialsError(
+            node=party.name,
+            cause=f"{party.name} refuses {command}: {words}",
+            remedy=f"allow it: ACL SETUSER <user> +{acl(command.lower().split())}",
+        )
+    if code in _LOOK_AGAIN or "only with masters" in words or "nknown node" in words:
+        return stale(party, f"answered {command} with: {words}")
+    return refused(party.name, command, ReplyError(words))
+
+
+def stale(party: Party, what: str) -> StaleViewError:
+    """Return the error that makes the loop look again."""
+    return StaleViewError(
+        node=party.name,
+        cause=f"{party.name} {what}",
+        remedy="the cluster changed meanwhile; it is looked at again",
+    )
+
+
+async def close(*clients: RedisNode) -> None:
+    """Close own connections."""
+    for client in clients:
+        await client.close()

@@ -1,0 +1,1 @@
+"""Shows. Tables for people, JSON for programs; knows decisions, no connections."""

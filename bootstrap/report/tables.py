@@ -1,0 +1,133 @@
+"""Plans and views for people, as tables; the only module that imports rich."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..core.actions import Action, Plan, describe
+from ..core.facts import Facts
+from ..core.findings import shorten
+from ..core.topology import ClusterView, DesiredTopology, NodeView, Role
+from .as_json import cost, shards_of
+
+_NARROWEST = 100
+_SHOWN = 12
+
+
+def console() -> Console:
+    """Return a console on stdout; wide enough for a row a line where there is no terminal."""
+    width = None if sys.stdout.isatty() else max(_NARROWEST, shutil.get_terminal_size().columns)
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def live() -> Live:
+    """Return a display that `status --watch` draws anew."""
+    return Live(console=console(), auto_refresh=False, screen=False)
+
+
+def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> RenderableType:
+    """Return the table of nodes by shard, then what is not as it must be."""
+    facts = Facts(view, desired)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("SHARD", "POD", "ADDRESS", "ROLE", "SLOTS", "RANGES", "KEYS", "PLACE", "STATE"):
+        table.add_column(name, justify="right" if name in {"SLOTS", "KEYS"} else "left")
+    shown = set()
+    for number, shard in enumerate(shards_of(facts)):
+        for node in shard:
+            shown.add(node.node_id)
+            _add_row(table, str(number), node, facts)
+    for node in view.nodes:
+        if node.node_id not in shown:
+            _add_row(table, "-", node, facts)
+    for absent in view.absent:
+        table.add_row("-", absent.name, absent.address, "?", "", "", "", "", absent.cause)
+    return Group(table, Text(), *_verdict(plan, facts))
+
+
+def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
+    is_primary = node.role is Role.PRIMARY
+    state = "ok" if node.state_ok else "fail"
+    if not node.link_up:
+        state += ", replication link down"
+    if not facts.desired.stays(node.endpoint.ordinal):
+        state += ", leaving"
+    table.add_row(
+        shard if is_primary else "",
+        node.name,
+        str(node.address),
+        node.role.value,
+        str(len(node.slots)) if is_primary else "",
+        shorten(node.slots, most=3) if is_primary else "",
+        str(node.keys),
+        str(node.place) if node.place.zone or node.place.node else "",
+        state,
+    )
+
+
+def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
+    if plan.is_whole:
+        count = len(facts.staying)
+        return [Text(f"whole: {count} nodes, {facts.desired.primaries} shards, 16384 slots", "green")]
+    lines: list[RenderableType] = [
+        Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
+    ]
+    lines += [
+        Text(f"{finding.code.value}: {finding.detail}", "yellow")
+        for finding in plan.findings[:_SHOWN]
+    ]
+    if len(plan.findings) > _SHOWN:
+        lines.append(Text(f"and {len(plan.findings) - _SHOWN} more findings"))
+    return lines
+
+
+def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> RenderableType:
+    """Return this stage, then the later ones as a forecast."""
+    names = {str(node.node_id): node.name for node in view.nodes}
+    parts: list[RenderableType] = []
+    if plan.is_whole:
+        parts.append(Text("nothing to do: the cluster is whole", "green"))
+    parts += [
+        Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
+    ]
+    for index, step in enumerate((plan, *forecast)):
+        if step.actions:
+            label = "next" if index == 0 else "forecast"
+            stage = step.stage.name.lower() if step.stage else ""
+            parts += [Text(f"{label}: {stage}", "bold"), _actions(step.actions, names)]
+    if not plan.actions and not plan.refusals:
+        parts += [Text(f"{f.code.value}: {f.detail}", "yellow") for f in plan.findings[:_SHOWN]]
+    total = cost([plan, *forecast], view)
+    if total["slots"]:
+        parts.append(
+            Text(f"to move: {total['slots']} slots, {total['keys']} keys, {total['bytes']} bytes")
+        )
+    parts.append(Text(f"fingerprint: {plan.fingerprint}"))
+    return Group(*parts)
+
+
+def _actions(actions: Sequence[Action], names: dict[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for action in actions[:_SHOWN]:
+        fields = describe(action)
+        reason = str(fields.pop("reason"))
+        kind = str(fields.pop("action"))
+        words = [f"{key} {names.get(str(value), str(value))}" for key, value in fields.items()]
+        table.add_row("", kind, ", ".join(words), reason)
+    if len(actions) > _SHOWN:
+        table.add_row("", f"and {len(actions) - _SHOWN} more", "", "")
+    return table
+
+
+def rendered(renderable: RenderableType) -> str:
+    """Return what would be printed, without colours; for tests and documents."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=_NARROWEST, highlight=False).print(renderable)
+    return buffer.getvalue()

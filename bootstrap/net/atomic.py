@@ -126,8 +126,7 @@ class AtomicMover:
     ) -> set[str]:
         """Wait for tasks that another run left; return the ids of past ones.
 
-        Args:
-            slots: Only tasks that touch these are in the way; None for all.
+        Only tasks that touch `slots` are in the way, or all of them for None.
 
         Raises:
             StaleViewError: There were some, so the slots may be elsewhere now.

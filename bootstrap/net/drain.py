@@ -74,7 +74,8 @@ class Drain:
         """Move the source's keys of slots; return the slots that are empty."""
         self._left = set(slots)
         measures = await self._has_big_data()
-        for self._database in await self._databases():
+        for database in await self._databases():
+            self._database = database
             keys = await self._next_keys(slots)
             while keys:
                 batches = list(_batches(keys, await self._sizes(keys) if measures else {}))

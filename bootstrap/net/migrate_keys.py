@@ -149,9 +149,7 @@ class Window:
         for slot in self._slots:
             commands.append(("CLUSTER", "COUNTKEYSINSLOT", slot))
             commands.append(_setslot(slot, "IMPORTING", self._pair.source.node_id))
-        replies = await self._target.pipeline(
-            commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S
-        )
+        replies = await self._target.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
         owned = set()
         for slot, count, reply in zip(self._slots, replies[::2], replies[1::2], strict=True):
             if isinstance(reply, ReplyError) and "owner of hash slot" in reply.message:
@@ -165,9 +163,7 @@ class Window:
     async def _open_source(self) -> set[int]:
         """Open the slots at the source; return those that it does not own any more."""
         commands = [_setslot(s, "MIGRATING", self._pair.target.node_id) for s in self._slots]
-        replies = await self._source.pipeline(
-            commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S
-        )
+        replies = await self._source.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
         given = set()
         for slot, reply in zip(self._slots, replies, strict=True):
             if isinstance(reply, ReplyError) and "owner of hash slot" in reply.message:
@@ -205,9 +201,7 @@ class Window:
 
     async def _source_told(self, slots: list[int]) -> None:
         commands = [_setslot(slot, "NODE", self._pair.target.node_id) for slot in slots]
-        replies = await self._source.pipeline(
-            commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S
-        )
+        replies = await self._source.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
         for reply in replies:
             if isinstance(reply, ReplyError) and not _is_told_anyway(reply):
                 self._errors.append(rejection(self._pair.source, "CLUSTER SETSLOT", reply))
@@ -266,5 +260,3 @@ def _is_told_anyway(reply: ReplyError) -> bool:
 
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-

@@ -112,9 +112,7 @@ class Migrator:
         try:
             await run.together(works)
         except NodeUnreachableError as error:
-            raise StaleViewError(
-                node=error.node, cause=error.cause, remedy=error.remedy
-            ) from error
+            raise StaleViewError(node=error.node, cause=error.cause, remedy=error.remedy) from error
 
     async def _move_rest(self, run: Run, pair: Pair, slots: SlotSet) -> None:
         """Move closed slots in the best way that both ends can."""

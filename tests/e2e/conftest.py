@@ -1,0 +1,50 @@
+"""Stories told on a real Kubernetes, the one that KUBECONFIG names."""
+
+import os
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import story as stories
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("kind")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
+    report: pytest.TestReport = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, stories.Story):
+                report.sections.append((f"namespace {value.namespace}", value.told()))
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cluster() -> None:
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG names no cluster")
+    ready = subprocess.run(
+        ["kubectl", "get", "--raw", "/readyz"], capture_output=True, text=True, check=False
+    )
+    if ready.returncode:
+        pytest.skip(f"no cluster answers: {ready.stderr.strip()}")
+
+
+@pytest.fixture(scope="module")
+def new_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., stories.Story]]:
+    """Begin a story in a namespace of its own; it ends with the module."""
+    with ExitStack() as stack:
+
+        def begin(name: str, **changes: Any) -> stories.Story:
+            folder = tmp_path_factory.mktemp(name)
+            return stack.enter_context(stories.story(name, folder, **changes))
+
+        yield begin

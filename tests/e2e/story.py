@@ -1,0 +1,345 @@
+"""What the stories in this folder are told with: a namespace, an overlay, kubectl, and a second opinion.
+
+The second opinion never asks the program: it reads `CLUSTER NODES` and `CLUSTER INFO` in every
+pod with the server's own command line and compares what they say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVER_IMAGE = os.environ.get("E2E_SERVER_IMAGE", "")
+ALL_SLOTS = 16384
+JOBS = "app.kubernetes.io/component=bootstrap"
+MEMBERS = "app=redis,appCluster=redis-cluster"
+
+Object = dict[str, Any]
+
+
+def kubectl(*arguments: str | Path, stdin: str | None = None, check: bool = True) -> str:
+    """Run kubectl and return what it printed."""
+    done = subprocess.run(
+        ["kubectl", *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 or not check, f"kubectl {arguments}: {done.stdout}{done.stderr}"
+    return done.stdout + (done.stderr if done.returncode else "")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One line of CLUSTER NODES."""
+
+    node_id: str
+    address: str
+    flags: frozenset[str]
+    primary: str
+    slots: int
+    open_slots: int
+
+    @property
+    def is_primary(self) -> bool:
+        """Tell whether it owns slots or may."""
+        return "master" in self.flags
+
+
+def parse_member(line: str) -> Member:
+    """Read one line of CLUSTER NODES."""
+    words = line.split()
+    closed = [word for word in words[8:] if not word.startswith("[")]
+    slots = 0
+    for word in closed:
+        first, _, last = word.partition("-")
+        slots += int(last or first) - int(first) + 1
+    flags = frozenset(words[2].split(",")) - {"myself"}
+    open_slots = len(words) - 8 - len(closed)
+    return Member(words[0], words[1].split(",")[0], flags, words[3], slots, open_slots)
+
+
+@dataclass
+class Story:
+    """One namespace and the overlay that is applied to it."""
+
+    namespace: str
+    folder: Path
+    replicas: int = 6
+    fields: Object = field(default_factory=dict)
+    patches: list[Object] = field(default_factory=list)
+
+    def k(self, *arguments: str | Path, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl in this namespace."""
+        return kubectl("-n", self.namespace, *arguments, stdin=stdin, check=check)
+
+    # --- what a user does
+
+    def apply(self, **changes: Any) -> dict[str, str]:
+        """Edit the overlay, `kubectl apply -k` it, and return what kubectl said of each object."""
+        for name, value in changes.items():
+            setattr(self, name, value)
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": ["../manifests/base"],
+            "replicas": [{"name": "redis-app", "count": self.replicas}],
+            "patches": [*SMALL, *self.patches],
+            "transformers": ["../manifests/transformers"],
+            **self.fields,
+        }
+        if SERVER_IMAGE and "images" not in self.fields:
+            name, _, tag = SERVER_IMAGE.rpartition(":")
+            kustomization["images"] = [{"name": "redis", "newName": name, "newTag": tag}]
+        mine = self.folder / "mine"
+        mine.mkdir(exist_ok=True)
+        (mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        said = self.k("apply", "-k", mine)
+        return dict(line.rsplit(" ", 1) for line in said.splitlines())
+
+    def run_again(self, name: str = "redis-bootstrap-now") -> str:
+        """Run the Job by hand, as the documentation says."""
+        self.k("create", "job", "--from=cronjob/redis-bootstrap", name)
+        return name
+
+    # --- what a user waits for
+
+    def job(self) -> str:
+        """Return the name of the Job that this overlay made."""
+        rendered = yaml.safe_load_all(kubectl("kustomize", self.folder / "mine"))
+        return next(o["metadata"]["name"] for o in rendered if o["kind"] == "Job")
+
+    def wait_for_job(self, name: str = "", *, seconds: int = 180) -> Object:
+        """Wait until a Job ends one way or the other, and return its termination message."""
+        name = name or self.job()
+        ended = "--for=jsonpath={.status.conditions[0].status}=True"
+        self.k("wait", f"job/{name}", ended, f"--timeout={seconds}s")
+        return self.last_words(name)
+
+    def last_words(self, name: str = "") -> Object:
+        """Return the termination message of the Job's newest pod."""
+        pods = json.loads(
+            self.k("get", "pods", "-l", f"job-name={name or self.job()}", "-o", "json")
+        )
+        pods["items"].sort(key=lambda pod: pod["metadata"]["creationTimestamp"])
+        message = pods["items"][-1]["status"]["containerStatuses"][0]["state"]["terminated"]
+        return json.loads(message["message"])
+
+    def wait_until(
+        self, what: Callable[[], object], *, seconds: float = 120, told: str = ""
+    ) -> float:
+        """Look again and again until it is so, and return the seconds that it took."""
+        begun = time.monotonic()
+        while not what():
+            assert time.monotonic() - begun < seconds, f"not in {seconds} s: {told or what}"
+            time.sleep(0.5)
+        return time.monotonic() - begun
+
+    def wait_for_whole(self, *, seconds: float = 120) -> float:
+        """Wait until nothing is missing, and return the seconds that it took."""
+        begun = time.monotonic()
+        while missing := self.missing():
+            assert time.monotonic() - begun < seconds, f"not whole in {seconds} s: {missing}"
+            time.sleep(0.5)
+        return time.monotonic() - begun
+
+    def told(self) -> str:
+        """Say what a person would look at when something is wrong."""
+        looks = (
+            ("get", "pods,jobs", "-o", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("logs", "-l", JOBS, "--tail=12", "--prefix"),
+            ("exec", "redis-app-0", "-c", "redis", "--", "redis-cli", "cluster", "nodes"),
+        )
+        return "\n".join(self.k(*look, check=False)[-8000:] for look in looks)
+
+    # --- the second opinion
+
+    def pods(self, selector: str = MEMBERS) -> list[Object]:
+        """Return the pods, leaving ones too."""
+        return json.loads(self.k("get", "pods", "-l", selector, "-o", "json"))["items"]
+
+    def cli(self, pod: str, *command: str, check: bool = True) -> str:
+        """Run redis-cli in a pod, with the words that its scripts use for passwords and TLS."""
+        inside = 'here=/etc/redis; . /etc/redis/lib.sh; here=/etc/redis; here_ask "$@"'
+        return self.k(
+            "exec", pod, "-c", "redis", "--", "sh", "-c", inside, "sh", *command, check=check
+        )
+
+    def views(self) -> dict[str, list[Member]]:
+        """Return CLUSTER NODES of every pod; empty for one that does not answer."""
+
+        def view(pod: str) -> list[Member]:
+            told = self.cli(pod, "cluster", "nodes", check=False)
+            lines = [line for line in told.splitlines() if "connected" in line]
+            return [parse_member(line) for line in lines]
+
+        names = [pod["metadata"]["name"] for pod in self.pods()]
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return dict(zip(names, pool.map(view, names), strict=True))
+
+    def missing(self) -> str:
+        """Say what is missing for a whole cluster on any pod's own view; nothing when it is whole."""
+        views = self.views()
+        expected = {f"redis-app-{n}" for n in range(self.replicas)}
+        if set(views) != expected:
+            return f"pods {sorted(views)}"
+        first = views["redis-app-0"]
+        for pod, view in views.items():
+            if len(view) != self.replicas:
+                return f"{pod} knows {len(view)} members"
+            if bad := [m for m in view if m.flags - {"master", "slave", "nofailover"}]:
+                return f"{pod} sees {bad}"
+            if shape(view) != shape(first):
+                return f"{pod} disagrees with redis-app-0"
+            if any(m.open_slots for m in view):
+                return f"{pod} has open slots"
+            if "cluster_state:ok" not in self.cli(pod, "cluster", "info", check=False):
+                return f"{pod} does not say cluster_state:ok"
+        primaries = [m for m in first if m.is_primary]
+        if len(primaries) != self.replicas // 2:
+            return f"{len(primaries)} primaries"
+        each = Counter(m.primary for m in first if not m.is_primary)
+        if any(each[m.node_id] != 1 for m in primaries):
+            return f"replicas per primary: {dict(each)}"
+        shares = [m.slots for m in primaries]
+        if sum(shares) != ALL_SLOTS or max(shares) - min(shares) > 1:
+            return f"slots {shares}"
+        for pod in views:
+            replication = self.cli(pod, "info", "replication")
+            if "role:slave" in replication and "master_link_status:up" not in replication:
+                return f"{pod} is not in sync"
+        return ""
+
+    def keys(self) -> int:
+        """Count the keys of the whole cluster."""
+        primaries = [p for p, view in self.views().items() if is_primary_of_its_view(self, p, view)]
+        return sum(int(self.cli(pod, "dbsize")) for pod in primaries)
+
+    # --- an application that writes
+
+    @contextmanager
+    def writer(self, name: str = "writer") -> Iterator[Object]:
+        """Write throughout the block; afterwards the yielded dictionary says how it went."""
+        result: Object = {}
+        script = (ROOT / "tests/e2e/writer.py").read_text()
+        self.k("create", "configmap", name, f"--from-literal=writer.py={script}")
+        command = ["/app/bin/python", "/w/writer.py", "redis-access-service", name]
+        self.k("apply", "-f", "-", stdin=yaml.safe_dump(self.pod(name, command, scripts=name)))
+        self.wait_until(lambda: "writing" in self.k("logs", name, check=False), told="writer")
+        yield result
+        stop = "import os,signal; os.kill(1, signal.SIGTERM)"
+        self.k("exec", name, "--", "/app/bin/python", "-c", stop)
+        self.k("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+        result.update(json.loads(self.k("logs", name).splitlines()[-1]))
+        self.k("delete", "pod", name, "--wait=false")
+        self.k("delete", "configmap", name)
+
+    def pod(self, name: str, command: Sequence[str], *, scripts: str = "") -> Object:
+        """Return a pod that runs the image of this project with another command."""
+        context = {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        container: Object = {
+            "name": "main",
+            "image": image(),
+            "command": list(command),
+            "securityContext": context,
+            "volumeMounts": [{"name": "scripts", "mountPath": "/w"}] if scripts else [],
+        }
+        volumes = [{"name": "scripts", "configMap": {"name": scripts}}] if scripts else []
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"redis-client": "true"}},
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "terminationGracePeriodSeconds": 1,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [container],
+                "volumes": volumes,
+            },
+        }
+
+
+def is_primary_of_its_view(story: Story, pod: str, view: list[Member]) -> bool:
+    """Tell whether the pod itself is a primary."""
+    my_id = story.cli(pod, "cluster", "myid").strip()
+    return any(m.node_id == my_id and m.is_primary for m in view)
+
+
+def shape(view: list[Member]) -> set[tuple[object, ...]]:
+    """Return what all views must agree about."""
+    return {(m.node_id, m.address, m.is_primary, m.primary, m.slots) for m in view}
+
+
+def image() -> str:
+    """Return the image of this project as the manifests name it."""
+    listed = yaml.safe_load((ROOT / "manifests/base/kustomization.yaml").read_text())["images"]
+    tag = next(i["newTag"] for i in listed if i["name"] == "redis-cluster-bootstrap")
+    return f"redis-cluster-bootstrap:{tag}"
+
+
+def patch(kind: str, name: str, *operations: Mapping[str, object]) -> Object:
+    """Return a patch for an overlay."""
+    return {"target": {"kind": kind, "name": name}, "patch": yaml.safe_dump(list(operations))}
+
+
+def replace(path: str, value: object) -> Object:
+    """Return one operation of a patch."""
+    return {"op": "replace", "path": path, "value": value}
+
+
+# Many tests share a small machine, and a node port can be had only once.
+CONTAINER = "/spec/template/spec/containers/0"
+SMALL = [
+    patch(
+        "StatefulSet",
+        "redis-app",
+        replace(
+            f"{CONTAINER}/resources",
+            {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        ),
+    ),
+    patch(
+        "Service",
+        "redis-access-service",
+        replace("/spec/type", "ClusterIP"),
+        {"op": "remove", "path": "/spec/ports/0/nodePort"},
+    ),
+]
+
+
+@contextmanager
+def story(name: str, folder: Path, **changes: Any) -> Iterator[Story]:
+    """Give a test a namespace that admits only restricted pods, and clear it away afterwards."""
+    namespace = f"e2e-{name}"
+    kubectl("delete", "namespace", namespace, "--ignore-not-found")
+    kubectl("create", "namespace", namespace)
+    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    shutil.copytree(ROOT / "manifests", folder / "manifests")
+    one = Story(namespace, folder)
+    for field_name, value in changes.items():
+        setattr(one, field_name, value)
+    try:
+        yield one
+    finally:
+        one.k("delete", "statefulset,job,cronjob", "--all", "--cascade=orphan", check=False)
+        one.k("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false", check=False)
+        kubectl("delete", "namespace", namespace, "--wait=false")

@@ -1,0 +1,70 @@
+"""An application that writes without a pause, and tells at the end what it noticed.
+
+Runs in a pod of its own as its first process: writes numbered keys through redis-py's cluster
+client until it gets SIGTERM, then reads back every write that was acknowledged, prints one line
+of JSON and ends. An error that the client library does not hide is a failed write.
+"""
+
+import json
+import signal
+import sys
+import time
+
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import RedisError
+
+HOST, PREFIX = sys.argv[1], sys.argv[2]
+PAUSE_S = 0.002
+BATCH = 500
+
+
+def main() -> None:
+    """Write, then check."""
+    running = True
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal running
+        running = False
+
+    signal.signal(signal.SIGTERM, stop)
+    client = RedisCluster(
+        startup_nodes=[ClusterNode(HOST, 6379)], socket_timeout=2, socket_connect_timeout=2
+    )
+    acknowledged: list[int] = []
+    failed: list[str] = []
+    longest, number = 0.0, 0
+    print(json.dumps({"event": "writing"}), flush=True)
+    last = time.monotonic()
+    while running:
+        number += 1
+        try:
+            client.set(f"{PREFIX}:{number}", number)
+        except (RedisError, OSError) as error:
+            failed.append(f"{type(error).__name__}: {error}")
+        else:
+            acknowledged.append(number)
+            longest = max(longest, time.monotonic() - last)
+            last = time.monotonic()
+        time.sleep(PAUSE_S)
+
+    lost = 0
+    for first in range(0, len(acknowledged), BATCH):
+        batch = acknowledged[first : first + BATCH]
+        pipeline = client.pipeline()
+        for known in batch:
+            pipeline.get(f"{PREFIX}:{known}")
+        values = pipeline.execute()
+        lost += sum(v != str(k).encode() for v, k in zip(values, batch, strict=True))
+    summary = {
+        "event": "written",
+        "acknowledged": len(acknowledged),
+        "failed": len(failed),
+        "lost": lost,
+        "longest_pause_s": round(longest, 3),
+        "errors": sorted(set(failed))[:5],
+    }
+    print(json.dumps(summary), flush=True)
+
+
+if __name__ == "__main__":
+    main()

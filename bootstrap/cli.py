@@ -178,7 +178,9 @@ def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT00
     raise _Exit(asyncio.run(commands.status(settings, output=output, watch=watch)))
 
 
-@cli.command("sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them.")
+@cli.command(
+    "sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them."
+)
 @_log_options
 @click.option("--nodes", default=6, envvar="BOOTSTRAP_NODES", help="Servers to start.")
 @click.option("--replicas", default=1, envvar="BOOTSTRAP_REPLICAS", help="Replicas per primary.")

@@ -106,7 +106,9 @@ async def converge(
     )
     _listen_for_stop(converger.stop)
     structlog.contextvars.bind_contextvars(run_id=run_id)
-    _log.info("run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas)
+    _log.info(
+        "run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas
+    )
     await converger.run()
 
 

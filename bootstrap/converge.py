@@ -256,7 +256,15 @@ class Converger:
         now = time.monotonic()
         if now - self._reported_at >= REPORT_EVERY_S:
             self._reported_at = now
-            _log.info("slots.moved", **progress.report())
+            left = progress.left_s
+            _log.info(
+                "slots.moved",
+                slots_moved=progress.slots_moved,
+                slots_total=progress.slots_total,
+                keys_moved=progress.keys_moved,
+                keys_per_s=round(progress.keys_per_s),
+                left_s=None if left is None else round(left),
+            )
 
     def _tell(self, view: ClusterView, plan: Plan) -> None:
         """Log what is new: kinds of findings, missing pods, pairs that stay apart."""
@@ -301,7 +309,9 @@ class Converger:
 
     def _blame(self) -> tuple[str | None, str, str]:
         """Return the pod, the cause and the remedy of what holds the run up."""
-        absent = [a for a in self._view.absent if self.desired.stays(a.ordinal)] if self._view else []
+        absent = (
+            [a for a in self._view.absent if self.desired.stays(a.ordinal)] if self._view else []
+        )
         if absent:
             return _blame_absent(absent)
         if self._holder:

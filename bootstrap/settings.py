@@ -273,7 +273,9 @@ def _tls(faults: _Faults, raw: RawSettings) -> ssl.SSLContext | None:
         "BOOTSTRAP_TLS_KEY": raw.tls_key,
     }
     if not wanted:
-        faults.extend(f"{name} is set but BOOTSTRAP_TLS is not" for name, path in files.items() if path)
+        faults.extend(
+            f"{name} is set but BOOTSTRAP_TLS is not" for name, path in files.items() if path
+        )
         return None
     if bool(raw.tls_cert) != bool(raw.tls_key):
         faults.append("BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY go together")
@@ -291,8 +293,6 @@ def _tls(faults: _Faults, raw: RawSettings) -> ssl.SSLContext | None:
     except (ssl.SSLError, OSError) as error:
         faults.append(f"BOOTSTRAP_TLS_CA, _CERT or _KEY is not valid PEM: {error}")
     return context
-
-
 
 
 def environment_problems(names: frozenset[str]) -> list[str]:

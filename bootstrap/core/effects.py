@@ -100,9 +100,7 @@ def _own(nodes: dict[NodeId, NodeView], node_id: NodeId, **changes: object) -> N
 def _introduce(nodes: dict[NodeId, NodeView], one: NodeId, other: NodeId) -> None:
     for node_id, peer in ((one, other), (other, one)):
         line = replace(nodes[node_id].myself, address=nodes[node_id].address)
-        nodes[node_id] = replace(
-            nodes[node_id], known={**nodes[node_id].known, node_id: line}
-        )
+        nodes[node_id] = replace(nodes[node_id], known={**nodes[node_id].known, node_id: line})
         known = {**nodes[node_id].known, peer: replace(nodes[peer].myself, flags=frozenset())}
         nodes[node_id] = replace(nodes[node_id], known=known)
 

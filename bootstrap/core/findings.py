@@ -99,7 +99,9 @@ def _absent(facts: Facts) -> Iterator[Finding]:
     for absent in facts.view.absent:
         if facts.desired.stays(absent.ordinal):
             yield Finding(
-                code=FindingCode.POD_ABSENT, node=absent.name, detail=f"{absent.name}: {absent.cause}"
+                code=FindingCode.POD_ABSENT,
+                node=absent.name,
+                detail=f"{absent.name}: {absent.cause}",
             )
 
 
@@ -132,7 +134,9 @@ def _slots(facts: Facts) -> Iterator[Finding]:
         if slots:
             yield Finding(code=code, detail=f"{len(slots)} slots {verb}: {shorten(slots)}")
     for node_id, slots in sorted(facts.claims_of_gone.items()):
-        detail = f"{len(slots)} slots of {short_id(node_id)}, which has no process: {shorten(slots)}"
+        detail = (
+            f"{len(slots)} slots of {short_id(node_id)}, which has no process: {shorten(slots)}"
+        )
         yield Finding(code=FindingCode.SLOTS_OF_GONE, detail=detail)
     epochs = Counter(owner.myself.config_epoch for owner in facts.owners)
     for owner in facts.owners:
@@ -148,7 +152,9 @@ def _roles(facts: Facts) -> Iterator[Finding]:
         yield Finding(code=FindingCode.PRIMARY_COUNT, detail=detail)
     most = -(-(facts.desired.nodes - facts.desired.primaries) // facts.desired.primaries)
     for primary in primaries:
-        count = sum(facts.desired.stays(n.endpoint.ordinal) for n in facts.replicas_of(primary.node_id))
+        count = sum(
+            facts.desired.stays(n.endpoint.ordinal) for n in facts.replicas_of(primary.node_id)
+        )
         if primary.slots and not facts.desired.replicas <= count <= most:
             detail = f"{primary.name} has {count} replicas, wanted {facts.desired.replicas}"
             yield Finding(code=FindingCode.REPLICA_COUNT, node=primary.name, detail=detail)
@@ -201,9 +207,7 @@ def functions_missing(facts: Facts) -> list[NodeView]:
     """Return new primaries (no slots yet) without the function libraries that others have."""
     if not any(n.libraries for n in facts.owners):
         return []
-    return [
-        n for n in facts.staying if n.role is Role.PRIMARY and not n.slots and not n.libraries
-    ]
+    return [n for n in facts.staying if n.role is Role.PRIMARY and not n.slots and not n.libraries]
 
 
 def held(facts: Facts) -> list[NodeView]:

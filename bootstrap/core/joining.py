@@ -43,9 +43,7 @@ def _epochs(facts: Facts) -> Iterator[SetConfigEpoch]:
         alone = node.is_isolated and not node.handshakes
         if alone and node.myself.config_epoch == 0 and node.current_epoch == 0:
             highest += 1
-            yield SetConfigEpoch(
-                node=node.node_id, epoch=highest, reason=FindingCode.NODE_UNKNOWN
-            )
+            yield SetConfigEpoch(node=node.node_id, epoch=highest, reason=FindingCode.NODE_UNKNOWN)
 
 
 def assign(facts: Facts) -> Iterator[AssignSlots]:
@@ -206,8 +204,6 @@ def copy_functions(facts: Facts) -> list[Action]:
     if source is None:
         return []
     return [
-        CopyFunctions(
-            source=source.node_id, target=n.node_id, reason=FindingCode.FUNCTIONS_MISSING
-        )
+        CopyFunctions(source=source.node_id, target=n.node_id, reason=FindingCode.FUNCTIONS_MISSING)
         for n in functions_missing(facts)
     ]

@@ -98,9 +98,9 @@ def leave(facts: Facts) -> list[Action]:
     """
     replicated = {n.myself.primary_id for n in facts.staying}
     leavers = [
-        n for n in facts.leaving if not n.slots and n.node_id not in replicated and not (
-            n.role is Role.PRIMARY and n.keys
-        )
+        n
+        for n in facts.leaving
+        if not n.slots and n.node_id not in replicated and not (n.role is Role.PRIMARY and n.keys)
     ]
     return retire(facts, [n.node_id for n in leavers], FindingCode.MEMBER_LEAVING)
 

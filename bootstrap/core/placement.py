@@ -168,9 +168,7 @@ def _choose_new(facts: Facts, primaries: Sequence[NodeId]) -> list[NodeId]:
     return chosen
 
 
-def _choose_converts(
-    facts: Facts, primaries: Sequence[NodeId], heirs: set[NodeId]
-) -> list[NodeId]:
+def _choose_converts(facts: Facts, primaries: Sequence[NodeId], heirs: set[NodeId]) -> list[NodeId]:
     """Choose replicas to make into empty primaries; only where every pod is a member already."""
     wanted = facts.desired.primaries - len(primaries)
     if wanted <= 0 or any(n.is_isolated for n in facts.staying):
@@ -232,9 +230,7 @@ class _Followers:
         """Free replicas of shards that have too many, as far as others lack some."""
         for shard, nodes in self.shards.items():
             while len(nodes) > self.most or (len(nodes) > self.least and self._lacking()):
-                worst = max(
-                    nodes, key=lambda n: (self._conflicts(n, shard), n.endpoint.ordinal)
-                )
+                worst = max(nodes, key=lambda n: (self._conflicts(n, shard), n.endpoint.ordinal))
                 nodes.remove(worst)
                 self.free.append(worst)
 
@@ -297,5 +293,7 @@ def crowded_shards(shards: Iterable[Sequence[NodeView]]) -> list[tuple[NodeView,
     pairs = []
     for members in shards:
         for index, one in enumerate(members):
-            pairs += [(one, other) for other in members[index + 1 :] if _shared(one.place, other.place)]
+            pairs += [
+                (one, other) for other in members[index + 1 :] if _shared(one.place, other.place)
+            ]
     return pairs

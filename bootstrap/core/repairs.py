@@ -34,18 +34,14 @@ def inherit(facts: Facts) -> list[Action]:
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
         heirs = facts.replicas_of(node_id)
-        heir = max(
-            heirs, key=lambda n: (n.replication_offset, -n.endpoint.ordinal), default=None
-        )
+        heir = max(heirs, key=lambda n: (n.replication_offset, -n.endpoint.ordinal), default=None)
         if heir is None:
             continue
         flags = heir.known[node_id].flags if node_id in heir.known else frozenset()
         quorum = _has_quorum(facts, heir)
         if Flag.FAIL in flags or (not quorum and flags & (FAILING | {Flag.NOADDR})):
             actions.append(
-                Failover(
-                    node=heir.node_id, takeover=not quorum, reason=FindingCode.SLOTS_OF_GONE
-                )
+                Failover(node=heir.node_id, takeover=not quorum, reason=FindingCode.SLOTS_OF_GONE)
             )
     return actions
 
@@ -163,8 +159,7 @@ def close_open_slots(facts: Facts) -> list[Action]:
         _finish_contested(facts, slot, moves)
     reason = FindingCode.SLOT_OPEN
     actions: list[Action] = [
-        CloseSlots(node=node, slots=SlotSet(mask), reason=reason)
-        for node, mask in closes.items()
+        CloseSlots(node=node, slots=SlotSet(mask), reason=reason) for node, mask in closes.items()
     ]
     actions += [
         GatherKeys(source=source, target=target, slots=SlotSet(mask), reason=reason)
@@ -210,9 +205,7 @@ def _close_one(
         closes[owner.node_id] = closes.get(owner.node_id, 0) | bit
 
 
-def _finish_contested(
-    facts: Facts, slot: int, moves: dict[tuple[NodeId, NodeId], int]
-) -> None:
+def _finish_contested(facts: Facts, slot: int, moves: dict[tuple[NodeId, NodeId], int]) -> None:
     """Finish a move whose target was told already while its source still migrates."""
     for source in facts.owners:
         target = facts.live.get(source.migrating.get(slot, source.node_id))

@@ -182,9 +182,7 @@ class NodeView:
     @property
     def is_fresh(self) -> bool:
         """Tell whether it is new: no peers, slots, keys or primary."""
-        return (
-            self.is_isolated and not self.slots and not self.keys and self.role is Role.PRIMARY
-        )
+        return self.is_isolated and not self.slots and not self.keys and self.role is Role.PRIMARY
 
     @property
     def open_slots(self) -> SlotSet:

@@ -108,9 +108,7 @@ def _known_node(key: tuple[str, ...], line: str) -> KnownNode:
         raise WireError(msg) from error
 
 
-def _take_open_slots(
-    slots: str, migrating: dict[int, NodeId], importing: dict[int, NodeId]
-) -> str:
+def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[int, NodeId]) -> str:
     """Move `[609->-id]` and `[609-<-id]` into the two maps; return the other words."""
     owned = []
     for word in slots.split():

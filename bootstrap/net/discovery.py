@@ -141,9 +141,7 @@ class ServiceDiscovery:
 
     def _found(self, answers: dict[int, dict[str, tuple[str, ...]] | str]) -> Found:
         resolved = {i: a for i, a in answers.items() if isinstance(a, dict) and any(a.values())}
-        family = one_family(
-            a for i, a in resolved.items() if i < self._nodes
-        )
+        family = one_family(a for i, a in resolved.items() if i < self._nodes)
         endpoints, absent = [], []
         for ordinal in sorted({*answers, *range(self._nodes)}):
             answer = resolved.get(ordinal)
@@ -217,7 +215,9 @@ class StaticDiscovery:
             answers = [await ask(self._resolver, host, kind) for kind in FAMILIES]
         except DiscoveryError as error:
             return error.cause
-        return dict(zip(FAMILIES, answers, strict=True)) if any(answers) else "no address in DNS yet"
+        return (
+            dict(zip(FAMILIES, answers, strict=True)) if any(answers) else "no address in DNS yet"
+        )
 
 
 async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import assert_never
 
@@ -31,14 +32,16 @@ from ..core.actions import (
 )
 from ..core.slots import SlotSet
 from ..core.topology import ClusterView, NodeId, NodeView, Role
-from ..errors import RefusedError, StaleViewError
+from ..core.wire import parse_info
+from ..errors import StaleViewError
 from .migration import Migrator, Party, Progress
 from .node import Access, Command, ReplyError, text
 from .observer import Observer
 
 SLOTS_PER_COMMAND = 1000
 FAILOVER_TIMEOUT_S = 30.0
-FAILOVER_POLL_S = 0.05
+REWRITE_TIMEOUT_S = 10.0
+POLL_S = 0.05
 
 
 class Executor:
@@ -184,11 +187,11 @@ class Executor:
                 cause=f"{node.name} answered CLUSTER FAILOVER with: {error.message}",
                 remedy="it is looked at again",
             ) from error
-        for _ in range(int(FAILOVER_TIMEOUT_S / FAILOVER_POLL_S)):
+        for _ in range(int(FAILOVER_TIMEOUT_S / POLL_S)):
             role = await client.call("ROLE")
             if isinstance(role, list) and role[0] == b"master":
                 return
-            await asyncio.sleep(FAILOVER_POLL_S)
+            await asyncio.sleep(POLL_S)
         raise StaleViewError(
             node=node.name,
             cause=f"{node.name} did not become primary within {FAILOVER_TIMEOUT_S:.0f} s",
@@ -211,6 +214,27 @@ class Executor:
                 remedy="it is looked at again",
             )
         await client.write("CLUSTER", "RESET", "HARD")
+        await self._empty_disk(node)
+
+    async def _empty_disk(self, node: NodeView) -> None:
+        """Make the volume as empty as the memory.
+
+        RESET empties a replica without telling its AOF or RDB file. A server that loads keys of
+        slots that it does not know to be owned takes the slots (verifyClusterConfigWithData), so
+        a pod that came back with these files would own old copies of other nodes' slots.
+        """
+        client = self._observer.client(node)
+        info = parse_info(text(await client.call("INFO", "persistence")))
+        if info.get("aof_enabled") == "1":
+            await client.write("BGREWRITEAOF")
+            for _ in range(int(REWRITE_TIMEOUT_S / POLL_S)):
+                info = parse_info(text(await client.call("INFO", "persistence")))
+                busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+                if all(info.get(name, "0") == "0" for name in busy):
+                    break
+                await asyncio.sleep(POLL_S)
+        with suppress(ReplyError):  # a save is running already, or the volume is read-only
+            await client.write("SAVE")
 
     async def _migrate(self, batch: Sequence[Action]) -> None:
         parties = {

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
@@ -191,7 +192,8 @@ class RedisNode:
                     await self._connect()
                     self._count(len(commands), writes=writes)
                     await self._connection.send_packed_command(
-                        self._connection.pack_commands(commands), check_health=False
+                        b"".join(pack_command(tuple(command)) for command in commands),  # type: ignore[arg-type]  # any length
+                        check_health=False,
                     )
                     return [await self._read() for _ in commands]
             except (TimeoutError, exceptions.RedisError, OSError) as error:
@@ -246,8 +248,7 @@ class RedisNode:
         """Return the error for a reply that says who we are is wrong, or that it is loading."""
         remedies = {
             "NOAUTH": "set BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
-            "WRONGPASS": "check BOOTSTRAP_USERNAME, BOOTSTRAP_PASSWORD and "
-            "BOOTSTRAP_PASSWORD_FILE",
+            "WRONGPASS": "check BOOTSTRAP_USERNAME, BOOTSTRAP_PASSWORD and BOOTSTRAP_PASSWORD_FILE",
         }
         if reply.code in remedies:
             return CredentialsError(

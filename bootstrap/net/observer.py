@@ -180,7 +180,9 @@ class Observer:
                     unknown[node_id] = node.known[node_id].address
         now = time.monotonic()
         due = {
-            i: a for i, a in unknown.items() if now - self._silent.get((i, a), -REDIAL_S) >= REDIAL_S
+            i: a
+            for i, a in unknown.items()
+            if now - self._silent.get((i, a), -REDIAL_S) >= REDIAL_S
         }
         answers = await asyncio.gather(*(self._dial(i, a) for i, a in due.items()))
         for pair, answer in zip(due.items(), answers, strict=True):

@@ -75,7 +75,9 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
 def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
     if plan.is_whole:
         count = len(facts.staying)
-        return [Text(f"whole: {count} nodes, {facts.desired.primaries} shards, 16384 slots", "green")]
+        return [
+            Text(f"whole: {count} nodes, {facts.desired.primaries} shards, 16384 slots", "green")
+        ]
     lines: list[RenderableType] = [
         Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
     ]

@@ -201,13 +201,13 @@ def summary_fields(summary: Summary) -> dict[str, str | int | float]:
 
 
 def summary_text(summary: Summary) -> str:
-    """Return one sentence about how a run ended."""
-    if summary.exit_code == ExitCode.WHOLE:
-        did = f"{summary.actions} actions" if summary.actions else "nothing to do"
-        moved = (
-            f", {summary.slots_moved} slots with {summary.keys_moved} keys moved"
-            if summary.slots_moved
-            else ""
-        )
-        return f"whole after {summary.duration_s:.1f} s: {did}{moved}"
-    return f"{summary.outcome}: {summary.cause}; {summary.remedy}"
+    """Return the canonical line as one sentence; all of it, as logs may interleave with stdout."""
+    line = (
+        f"{summary.outcome}: exit code {summary.exit_code}, {summary.passes} passes, "
+        f"{summary.actions} actions, {summary.slots_moved} slots and {summary.keys_moved} keys "
+        f"moved, {summary.duration_s:.1f} s"
+    )
+    if summary.cause is None:
+        return line
+    pod = f"{summary.node}, " if summary.node else ""
+    return f"{line}; {pod}phase {summary.phase}: {summary.cause}; {summary.remedy}"

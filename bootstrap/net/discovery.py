@@ -19,6 +19,7 @@ from typing import Protocol
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.name
 import dns.nameserver
 import dns.resolver
@@ -30,6 +31,8 @@ EDNS_BYTES = 1232
 QUERY_TIMEOUT_S = 2.0
 QUERIES_AT_ONCE = 64
 BLIND_AFTER_S = 10.0
+PAUSES_S = (0.3, 0.7, 1.0, 2.0, 3.0, 4.0, 6.0, 6.0, 3.0)
+_BOTH = dns.flags.DO | dns.flags.CD
 FAMILIES = ("A", "AAAA")
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 
@@ -55,7 +58,13 @@ class Discovery(Protocol):
 
 
 class ServiceDiscovery:
-    """The pods of a StatefulSet behind its headless Service."""
+    """The pods of a StatefulSet behind its headless Service.
+
+    While pods are missing the Service is asked in turn for addresses and for SRV, with and without
+    the DO and CD bits: a cache like CoreDNS's keeps an answer (up to 30 s, also "no such name") by
+    name, type and these bits, so each of the eight questions is fresh once. Asked with growing
+    pauses they last as long as the cache does.
+    """
 
     def __init__(
         self,
@@ -79,36 +88,51 @@ class ServiceDiscovery:
         self._statefulset = statefulset
         self._service = service
         self._port = port
-        self._resolver = _resolver(nameservers)
+        self._resolvers = [
+            _resolver(nameservers, bits) for bits in (0, dns.flags.DO, dns.flags.CD, _BOTH)
+        ]
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
-        self._blind_since: float | None = None
+        self._turn = 0
+        self._ask_at = 0.0
+        self._named_at = time.monotonic()
+        self._last = self._all_absent("no address in DNS yet")
 
     async def find(self) -> Found:
-        """Ask the Service, then the pods that can exist."""
+        """Ask the Service, then the pods that can exist; the last answer again where it is early."""
+        now = time.monotonic()
+        if self._last.absent and now < self._ask_at:
+            return self._last
         try:
-            count = await self._count()
-            ordinals = range(count) if count >= self._nodes else await self._named(count)
+            ordinals = await self._existing(now)
         except DiscoveryError as error:
-            return Found(
-                endpoints=(), absent=tuple(self._absent(i, error.cause) for i in range(self._nodes))
-            )
-        answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in ordinals))
-        return self._found(dict(zip(ordinals, answers, strict=True)))
+            self._last = self._all_absent(error.cause)
+            return self._last
+        if ordinals is not None:
+            answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in ordinals))
+            self._last = self._found(dict(zip(ordinals, answers, strict=True)))
+        if self._last.absent:
+            self._ask_at = now + PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
+            self._turn += 1
+        else:
+            self._turn = 0
+        return self._last
 
-    async def _count(self) -> int:
-        """Return how many addresses the Service has, in the family with more."""
+    async def _existing(self, now: float) -> Sequence[int] | None:
+        """Return the ordinals of pods that exist; None when this turn's answer tells nothing."""
+        if self._turn % 2:
+            return await self._named(now)
         answers = await asyncio.gather(*(self._ask(self._service, kind) for kind in FAMILIES))
-        return max(len(answer) for answer in answers)
+        count = max(len(answer) for answer in answers)
+        if count >= self._nodes:
+            return range(count)
+        return None if count else ()
 
-    async def _named(self, count: int) -> list[int]:
-        """Return the ordinals that exist while there are fewer pods than wanted.
+    async def _named(self, now: float) -> Sequence[int] | None:
+        """Return the ordinals that SRV names.
 
-        A SRV answer names them. Where there is none the names are asked after a while all the
-        same: to say which pod is missing is worth a negative answer in a cache by then.
+        Where there is no SRV the pods are asked by name after a while all the same: to say which
+        one is missing is worth a negative answer in a cache by then.
         """
-        if not count:
-            self._blind_since = None
-            return []
         prefix = f"{self._statefulset}-"
         names = [target.split(".")[0] for target in await self._ask(self._service, "SRV")]
         ordinals = {
@@ -117,14 +141,15 @@ class ServiceDiscovery:
             if name.startswith(prefix) and name.removeprefix(prefix).isdigit()
         }
         if ordinals:
+            self._named_at = now
             return sorted(ordinals)
-        now = time.monotonic()
-        if self._blind_since is None:
-            self._blind_since = now
-        if now - self._blind_since < BLIND_AFTER_S:
-            return []
-        self._blind_since = now
-        return list(range(self._nodes))
+        if now - self._named_at < BLIND_AFTER_S:
+            return None
+        self._named_at = now
+        return range(self._nodes)
+
+    def _all_absent(self, cause: str) -> Found:
+        return Found(endpoints=(), absent=tuple(self._absent(i, cause) for i in range(self._nodes)))
 
     async def _pod(self, ordinal: int) -> dict[str, tuple[str, ...]] | str:
         """Return a pod's addresses by family, or why there are none."""
@@ -137,7 +162,7 @@ class ServiceDiscovery:
 
     async def _ask(self, name: str, kind: str) -> tuple[str, ...]:
         async with self._gate:
-            return await ask(self._resolver, name, kind)
+            return await ask(self._resolvers[self._turn // 2 % len(self._resolvers)], name, kind)
 
     def _found(self, answers: dict[int, dict[str, tuple[str, ...]] | str]) -> Found:
         resolved = {i: a for i, a in answers.items() if isinstance(a, dict) and any(a.values())}
@@ -271,7 +296,8 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _resolver(nameservers: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resolver:
+def _resolver(nameservers: Sequence[tuple[str, int]], bits: int = 0) -> dns.asyncresolver.Resolver:
+    """Return a resolver that asks these servers, or resolv.conf's, with these header bits."""
     try:
         resolver = dns.asyncresolver.Resolver(configure=not nameservers)
     except dns.resolver.NoResolverConfiguration as error:
@@ -280,7 +306,8 @@ def _resolver(nameservers: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resol
         ) from error
     if nameservers:
         resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in nameservers]
-    resolver.use_edns(0, 0, EDNS_BYTES)
+    resolver.use_edns(0, bits & dns.flags.DO, EDNS_BYTES)
+    resolver.flags = int(dns.flags.RD) | (bits & dns.flags.CD)
     resolver.timeout = QUERY_TIMEOUT_S
     resolver.lifetime = 2 * QUERY_TIMEOUT_S
     return resolver

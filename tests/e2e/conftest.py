@@ -43,7 +43,7 @@ def new_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     """Begin a story in a namespace of its own; it ends with the module."""
     with ExitStack() as stack:
 
-        def begin(name: str, **changes: Any) -> stories.Story:
+        def begin(name: str, **changes: object) -> stories.Story:
             folder = tmp_path_factory.mktemp(name)
             return stack.enter_context(stories.story(name, folder, **changes))
 

@@ -1,10 +1,8 @@
-"""What the stories in this folder are told with: a namespace, an overlay, kubectl, and a second opinion.
+"""What the stories are told with: a namespace, an overlay, kubectl, and a second opinion.
 
 The second opinion never asks the program: it reads `CLUSTER NODES` and `CLUSTER INFO` in every
 pod with the server's own command line and compares what they say.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -26,6 +24,13 @@ SERVER_IMAGE = os.environ.get("E2E_SERVER_IMAGE", "")
 ALL_SLOTS = 16384
 JOBS = "app.kubernetes.io/component=bootstrap"
 MEMBERS = "app=redis,appCluster=redis-cluster"
+# Takes away the Job of the size before, so that going back to that size makes a new one.
+PRUNE = (
+    "--prune",
+    "--prune-allowlist=batch/v1/Job",
+    "--prune-allowlist=core/v1/ConfigMap",
+    "--selector=app.kubernetes.io/part-of=redis-cluster",
+)
 
 Object = dict[str, Any]
 
@@ -85,7 +90,7 @@ class Story:
 
     # --- what a user does
 
-    def apply(self, **changes: Any) -> dict[str, str]:
+    def apply(self, *options: str, **changes: object) -> dict[str, str]:
         """Edit the overlay, `kubectl apply -k` it, and return what kubectl said of each object."""
         for name, value in changes.items():
             setattr(self, name, value)
@@ -104,7 +109,7 @@ class Story:
         mine = self.folder / "mine"
         mine.mkdir(exist_ok=True)
         (mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        said = self.k("apply", "-k", mine)
+        said = self.k("apply", "-k", mine, *options)
         return dict(line.rsplit(" ", 1) for line in said.splitlines())
 
     def run_again(self, name: str = "redis-bootstrap-now") -> str:
@@ -327,7 +332,7 @@ SMALL = [
 
 
 @contextmanager
-def story(name: str, folder: Path, **changes: Any) -> Iterator[Story]:
+def story(name: str, folder: Path, **changes: object) -> Iterator[Story]:
     """Give a test a namespace that admits only restricted pods, and clear it away afterwards."""
     namespace = f"e2e-{name}"
     kubectl("delete", "namespace", namespace, "--ignore-not-found")

@@ -56,6 +56,12 @@ def test_pods_are_restricted(rendered: tuple[str, Rendered]) -> None:
             assert context["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_objects_can_be_selected_together(rendered: tuple[str, Rendered]) -> None:
+    """`kubectl apply --prune --selector` applies only what the selector finds."""
+    for one in rendered[1]:
+        assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "redis-cluster"
+
+
 def test_containers_ask_for_what_they_need(rendered: tuple[str, Rendered]) -> None:
     for one in (o for o in rendered[1] if o["kind"] in WORKLOADS):
         for container in pod_of(one)["spec"]["containers"]:

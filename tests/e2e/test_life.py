@@ -1,0 +1,112 @@
+"""The life of one cluster, only by editing the overlay and `kubectl apply -k`, under a client that writes.
+
+The tests stand in the order of that life, each goes on where the one before ended.
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from story import MEMBERS, PRUNE, Object, Story
+
+KEYS = 3000
+
+
+@pytest.fixture(scope="module")
+def cluster(new_story: Callable[..., Story]) -> Story:
+    one = new_story("life", fields=servers("8.0"))
+    one.apply()
+    one.wait_for_job()
+    fill = f'i=0; while [ $i -lt {KEYS} ]; do echo "set data:$i $i"; i=$((i+1)); done'
+    one.k("exec", "redis-app-0", "--", "sh", "-c", f"({fill}) | redis-cli -c | sort | uniq -c")
+    assert one.keys() == KEYS
+    return one
+
+
+def servers(tag: str) -> Object:
+    return {"images": [{"name": "redis", "newTag": tag}]}
+
+
+def nothing_noticed(noticed: Object, begun: float) -> None:
+    """What a client must not notice of what is done to the cluster."""
+    print(f"\n{time.monotonic() - begun:.1f} s; {noticed}")
+    assert noticed["acknowledged"] > 0
+    assert noticed["lost"] == 0
+    assert noticed["failed"] == 0, noticed["errors"]
+
+
+def test_grow_from_six_to_eight(cluster: Story) -> None:
+    begun = time.monotonic()
+    with cluster.writer("growing") as noticed:
+        cluster.apply(*PRUNE, replicas=8)
+        assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+    nothing_noticed(noticed, begun)
+    assert cluster.missing() == ""
+    assert cluster.keys() == KEYS + noticed["acknowledged"]
+
+
+def test_shrink_from_eight_to_six(cluster: Story) -> None:
+    """The pods that leave are held by their preStop hook until the Job has moved their slots."""
+    begun, before = time.monotonic(), cluster.keys()
+    with cluster.writer("shrinking") as noticed:
+        cluster.apply(*PRUNE, replicas=6)
+        assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+        cluster.wait_for_whole()
+    nothing_noticed(noticed, begun)
+    assert cluster.keys() == before + noticed["acknowledged"]
+
+
+def test_other_servers_one_by_one(cluster: Story) -> None:
+    """Each primary hands over before it is restarted."""
+    begun, before = time.monotonic(), cluster.keys()
+    with cluster.writer("updating") as noticed:
+        said = cluster.apply(*PRUNE, fields=servers("8.6"))
+        assert said["statefulset.apps/redis-app"] == "configured"
+        cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
+        cluster.wait_for_whole()
+    nothing_noticed(noticed, begun)
+    assert "redis_version:8.6" in cluster.cli("redis-app-0", "info", "server")
+    assert cluster.keys() == before + noticed["acknowledged"]
+
+
+def test_all_pods_deleted(cluster: Story) -> None:
+    """Primaries wait for their replicas to come back and hand over to them: a rolling restart."""
+    begun, before = time.monotonic(), cluster.keys()
+    with cluster.writer("deleting") as noticed:
+        cluster.k("delete", "pods", "-l", MEMBERS)
+        cluster.wait_for_whole()
+    nothing_noticed(noticed, begun)
+    assert cluster.keys() == before + noticed["acknowledged"]
+
+
+def test_all_pods_killed(cluster: Story) -> None:
+    """Nothing is handed over, all come back on new addresses at once: one run introduces them again."""
+    begun, before = time.monotonic(), cluster.keys()
+    cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
+    cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=120s")
+    assert cluster.wait_for_job(cluster.run_again("after-outage"))["outcome"] == "whole"
+    print(f"\n{time.monotonic() - begun:.1f} s")
+    assert cluster.missing() == ""
+    assert cluster.keys() == before
+
+
+def test_pod_loses_its_volume(cluster: Story) -> None:
+    """The empty pod that comes back joins as a replica, and the lost member is forgotten."""
+    begun, before = time.monotonic(), cluster.keys()
+    with cluster.writer("losing") as noticed:
+        cluster.k("delete", "pvc", "redis-data-redis-app-1", "--wait=false")
+        cluster.k("delete", "pod", "redis-app-1")
+        cluster.k("wait", "pod/redis-app-1", "--for=condition=Ready", "--timeout=120s")
+        assert cluster.wait_for_job(cluster.run_again("after-loss"))["outcome"] == "whole"
+    nothing_noticed(noticed, begun)
+    assert cluster.missing() == ""
+    assert cluster.keys() == before + noticed["acknowledged"]
+
+
+def test_grow_again_after_shrinking(cluster: Story) -> None:
+    """The volumes of the pods that left are still there, with what they last knew."""
+    before = cluster.keys()
+    cluster.apply(*PRUNE, replicas=8)
+    assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+    assert cluster.missing() == ""
+    assert cluster.keys() == before

@@ -27,6 +27,7 @@ from ..errors import (
     RefusedError,
     SettingsError,
 )
+from . import probe
 
 Command = Sequence[str | bytes | int]
 
@@ -198,6 +199,8 @@ class RedisNode:
                     return [await self._read() for _ in commands]
             except (TimeoutError, exceptions.RedisError, OSError) as error:
                 await self._connection.disconnect(nowait=True)
+                if self._access.tls is None and _was_cut(error):
+                    await self._expect_plain()
                 raise self._explain(error) from error
 
     async def close(self) -> None:
@@ -302,19 +305,27 @@ class RedisNode:
                     "client certificates set BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY",
                 )
         if isinstance(error, exceptions.InvalidResponse):
-            tls = _TLS_ALERT in str(error)
-            return SettingsError(
-                node=self.name,
-                cause=f"{self.name}: {'a TLS server' if tls else 'something other than Redis'} "
-                f"answers on {self.ip} port {self.port}",
-                remedy="set BOOTSTRAP_TLS=true" if tls else "check BOOTSTRAP_PORT",
-            )
+            return self._other_server(is_tls=_TLS_ALERT in str(error))
         return NodeUnreachableError(
             node=self.name,
             cause=f"{self.name} at {self.ip} port {self.port} does not answer: {_reason(error)}",
             remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
             + ("" if self._access.tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
         )
+
+
+    def _other_server(self, *, is_tls: bool) -> SettingsError:
+        return SettingsError(
+            node=self.name,
+            cause=f"{self.name}: {'a TLS server' if is_tls else 'something other than Redis'} "
+            f"answers on {self.ip} port {self.port}",
+            remedy="set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
+        )
+
+    async def _expect_plain(self) -> None:
+        """Raise where a connection was cut because the port speaks TLS."""
+        if await probe.speaks_tls(self.ip, self.port):
+            raise self._other_server(is_tls=True)
 
 
 def refused(node: str, command: str, error: ReplyError) -> RefusedError:
@@ -352,6 +363,12 @@ def _causes(error: BaseException | None) -> list[BaseException]:
         causes.append(error)
         error = error.__cause__ or error.__context__
     return causes
+
+
+def _was_cut(error: Exception) -> bool:
+    """Tell whether the other end hung up, rather than never answered."""
+    kinds = (ConnectionResetError, BrokenPipeError)
+    return any(isinstance(cause, kinds) for cause in _causes(error)) or "closed" in str(error)
 
 
 def _reason(error: Exception) -> str:

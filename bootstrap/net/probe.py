@@ -1,0 +1,33 @@
+"""Finds out what a port speaks when it hangs up on us.
+
+A TLS server of Redis answers a plain command by closing the connection, which looks like a pod
+that crashed. Waiting would not mend that, so one handshake tells the two apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+PROBE_TIMEOUT_S = 2.0
+
+
+async def speaks_tls(ip: str, port: int) -> bool:
+    """Tell whether a TLS server listens there; nothing is sent but a handshake."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(ip, port, ssl=context)
+    except ssl.SSLCertVerificationError:
+        # It has a certificate. Whether to trust it is asked when TLS is on.
+        return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True

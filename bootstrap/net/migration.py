@@ -15,6 +15,7 @@ from ..core.slots import SlotSet
 from ..core.topology import NodeId
 from ..errors import NodeUnreachableError, StaleViewError
 from .atomic import AtomicMover, estimated_keys
+from .epochs import put_in_order
 from .migrate_keys import KeyMover
 from .node import Access
 from .transit import Connect, Pair, Party, Progress, Run
@@ -69,16 +70,9 @@ class Migrator:
             CredentialsError: A command is not allowed, or MIGRATE cannot log in.
         """
         run, pairs = self._begin(moves)
-        opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
-        await self._finish(
-            run, [self._by_keys(run, pair, slots) for pair, slots in opened.items() if slots]
-        )
-        works = []
-        for pair, slots in pairs.items():
-            rest = slots - opened[pair]
-            if rest and not run.is_ending:
-                works.append(self._move_rest(run, pair, rest))
-        await self._finish(run, works)
+        for phase in _phases(pairs):
+            if not run.is_ending:
+                await self._move_phase(run, phase)
         return run.progress
 
     async def gather(self, gathers: Sequence[GatherKeys]) -> Progress:
@@ -114,6 +108,19 @@ class Migrator:
         except NodeUnreachableError as error:
             raise StaleViewError(node=error.node, cause=error.cause, remedy=error.remedy) from error
 
+    async def _move_phase(self, run: Run, pairs: Mapping[Pair, SlotSet]) -> None:
+        await self._finish(run, [put_in_order(self._parties, list(pairs))])
+        opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
+        await self._finish(
+            run, [self._by_keys(run, pair, slots) for pair, slots in opened.items() if slots]
+        )
+        works = []
+        for pair, slots in pairs.items():
+            rest = slots - opened[pair]
+            if rest and not run.is_ending:
+                works.append(self._move_rest(run, pair, rest))
+        await self._finish(run, works)
+
     async def _move_rest(self, run: Run, pair: Pair, slots: SlotSet) -> None:
         """Move closed slots in the best way that both ends can."""
         both = pair.source.view.commands & pair.target.view.commands
@@ -144,3 +151,18 @@ def _opened(pair: Pair) -> SlotSet:
     """Return the slots that either end has open, or that both claim."""
     source, target = pair.source.view, pair.target.view
     return source.open_slots | target.open_slots | target.slots
+
+
+def _phases(pairs: Mapping[Pair, SlotSet]) -> list[dict[Pair, SlotSet]]:
+    """Split pairs so that within a phase no node gives and takes: taking raises its epoch."""
+    phases: list[dict[Pair, SlotSet]] = []
+    for pair, slots in pairs.items():
+        for phase in phases:
+            givers = {each.source.node_id for each in phase}
+            takers = {each.target.node_id for each in phase}
+            if pair.source.node_id not in takers and pair.target.node_id not in givers:
+                phase[pair] = slots
+                break
+        else:
+            phases.append({pair: slots})
+    return phases

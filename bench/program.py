@@ -1,0 +1,115 @@
+"""Runs of the program as a process, and what each told about itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.servers import Server
+from bench.whole import watched
+from bootstrap.sandbox.world import World
+from tests import rig
+
+MEASURED = ("-m", "bench.measured")
+PATIENCE_S = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One timed command.
+
+    Attributes:
+        whole_s: From the start of the command until the cluster was whole.
+        ended_s: From its start to its end.
+        last: Fields of the program's last log line; empty for other tools.
+        peak_mb: Its peak memory.
+    """
+
+    whole_s: float
+    ended_s: float
+    last: dict[str, float]
+    peak_mb: float = 0.0
+
+
+def ours(world: World) -> Outcome:
+    """Run the program until the cluster is whole.
+
+    Raises:
+        RuntimeError: It did not become whole.
+    """
+    with tempfile.TemporaryDirectory() as directory, watched(world) as observation:
+        peak = Path(directory) / "peak"
+        variables = {**world.env(), "PEAK_MEMORY_FILE": str(peak), "BOOTSTRAP_TIMEOUT": "280"}
+        began = time.monotonic()
+        result = rig.run(variables, "run", program=MEASURED, timeout_s=PATIENCE_S)
+        ended = time.monotonic()
+        if result.code != 0:
+            raise RuntimeError(result.stderr)
+        if late := rig.faults(world):
+            print("the program ended, and the check still says:", late[:3], file=sys.stderr)
+        whole_at = observation.wait(PATIENCE_S)
+        if whole_at is None:
+            message = "the program ended with 0, and the cluster is not whole"
+            raise RuntimeError(message)
+        return Outcome(
+            # It may have been whole before the program started.
+            whole_s=max(0.0, whole_at - began),
+            ended_s=ended - began,
+            last={k: v for k, v in result.last.items() if isinstance(v, (int, float))},
+            peak_mb=int(peak.read_text()) / 1024,
+        )
+
+
+def theirs(world: World, server: Server) -> Outcome:
+    """Let the servers' own tool create the cluster.
+
+    Raises:
+        RuntimeError: It did not become whole.
+    """
+    addresses = [f"{pod.address}:{pod.port}" for pod in world.pods]
+    command = [str(server.cli), "--cluster", "create", *addresses, "--cluster-replicas", "1"]
+    with watched(world) as observation:
+        began = time.monotonic()
+        subprocess.run(
+            [*command, "--cluster-yes"],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=PATIENCE_S,
+        )
+        ended = time.monotonic()
+        whole_at = observation.wait(PATIENCE_S)
+    if whole_at is None:
+        message = f"{server.tool} left the cluster not whole"
+        raise RuntimeError(message)
+    return Outcome(whole_s=whole_at - began, ended_s=ended - began, last={})
+
+
+def ended_in(*args: str) -> float:
+    """Return the seconds that the interpreter takes with some arguments."""
+    began = time.monotonic()
+    subprocess.run(
+        [sys.executable, *args],
+        check=True,
+        cwd=rig.ROOT,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    return time.monotonic() - began
+
+
+def made_up(nodes: int, state: str) -> dict[str, float]:
+    """Run `bench.views` as a process of its own, for its memory, and return its figures."""
+    args = [sys.executable, "-m", "bench.views", str(nodes), state]
+    done = subprocess.run(args, check=False, cwd=rig.ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode == -signal.SIGKILL:
+        message = f"no memory for {nodes} views"
+        raise RuntimeError(message)
+    done.check_returncode()
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures

@@ -165,17 +165,22 @@ def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
 
 def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
     truth = {n.node_id: n.myself for n in nodes}
-    covered = union(n.slots for n in nodes) == SlotSet.all()
+    owned = union(n.slots for n in nodes)
     return tuple(
         replace(
             n,
-            known={i: truth.get(i, k) for i, k in n.known.items()},
+            known={i: truth.get(i) or _less(k, owned) for i, k in n.known.items()},
             handshakes=frozenset(),
-            state_ok=covered,
+            state_ok=owned == SlotSet.all(),
             link_up=True,
         )
         for n in nodes
     )
+
+
+def _less(gone: KnownNode, owned: SlotSet) -> KnownNode:
+    """Return the line of a member without a process; a view gives each slot to one node."""
+    return replace(gone, slots=gone.slots - owned) if gone.slots & owned else gone
 
 
 def holds(action: Action, view: ClusterView) -> bool:

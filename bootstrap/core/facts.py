@@ -119,6 +119,18 @@ class Facts:
         return SlotSet.all() - self.owned - union(self.claims_of_gone.values())
 
     @cached_property
+    def remembered(self) -> dict[NodeId, SlotSet]:
+        """Uncovered slots by the live primary that some other node still calls their owner."""
+        left, claims = self.uncovered, {}
+        for node in self.live.values() if left else ():
+            for node_id, line in node.known.items():
+                slots = line.slots & left
+                if slots and node_id in self.live and self.live[node_id].role is Role.PRIMARY:
+                    claims[node_id] = claims.get(node_id, SlotSet()) | slots
+                    left -= slots
+        return claims
+
+    @cached_property
     def contested(self) -> SlotSet:
         """Slots that two live nodes say they own."""
         once = twice = 0

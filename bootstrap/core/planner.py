@@ -44,7 +44,7 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     facts = Facts(view, desired)
     refusals = refuse(facts, allow_data_loss=policy.allow_data_loss)
     findings = diagnose(facts, rebalance=policy.rebalance)
-    if refusals or any(f.code is FindingCode.POD_ABSENT for f in findings):
+    if refusals or not findings or any(f.code is FindingCode.POD_ABSENT for f in findings):
         return Plan(findings=findings, refusals=refusals)
     for stage, actions in _stages(facts, policy):
         if actions or stage is Stage.SETTLE:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from .actions import Refusal
 from .facts import Facts
 from .findings import shorten
-from .slots import SlotSet
+from .slots import SlotSet, union
 from .topology import NodeId, NodeView, Role, short_id
 
 OLDEST = (6, 2, 0)
@@ -153,7 +153,7 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
     orphans = slots - held_somewhere(facts, slots)
     empty = not facts.gone and not any(n.keys for n in facts.live.values())
     settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
-    orphans -= settled_by_import
+    orphans -= settled_by_import | union(facts.remembered.values())
     if orphans and not empty:
         yield Refusal(
             cause=f"nobody owns slots {shorten(orphans)} and no node holds keys of them",

@@ -28,8 +28,9 @@ from .topology import Flag, NodeId, NodeView, Role
 def inherit(facts: Facts) -> list[Action]:
     """Return the failover of a replica whose primary is gone.
 
-    Where a quorum of primaries lives the servers elect by themselves; FORCE only saves the wait.
-    Without a quorum nobody can vote, and TAKEOVER is the only way to keep the data.
+    Where a quorum of primaries lives the servers elect by themselves once they agree on `fail`;
+    FORCE only saves the wait. A node whose address another one has now (`noaddr`) is never
+    declared failed, and without a quorum nobody can vote: there TAKEOVER or FORCE is the only way.
     """
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
@@ -39,7 +40,7 @@ def inherit(facts: Facts) -> list[Action]:
             continue
         flags = heir.known[node_id].flags if node_id in heir.known else frozenset()
         quorum = _has_quorum(facts, heir)
-        if Flag.FAIL in flags or (not quorum and flags & (FAILING | {Flag.NOADDR})):
+        if flags & {Flag.FAIL, Flag.NOADDR} or (not quorum and flags & FAILING):
             actions.append(
                 Failover(node=heir.node_id, takeover=not quorum, reason=FindingCode.SLOTS_OF_GONE)
             )
@@ -58,7 +59,8 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
 
     A half-finished move may have left both ends saying that the other owns the slot: the
     importing node takes it. Else the node with the most keys of a slot takes it; the others' keys
-    are gathered there afterwards. Slots without any key here need consent.
+    are gathered there afterwards; else the live primary that others still call the owner, since
+    whatever there was is still with it. Other slots need consent.
     """
     claims: dict[NodeId, int] = {}
     orphans = facts.uncovered
@@ -67,6 +69,9 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
         if node is not None:
             claims[node.node_id] = claims.get(node.node_id, 0) | 1 << slot
             orphans -= SlotSet.of([slot])
+    for node_id, slots in facts.remembered.items():
+        claims[node_id] = claims.get(node_id, 0) | (slots & orphans).mask
+        orphans -= slots
     lost = orphans
     for node_id, slots in facts.claims_of_gone.items():
         if not facts.replicas_of(node_id):
@@ -137,12 +142,22 @@ def settle_contests(facts: Facts) -> list[Action]:
 
 
 def separate_epochs(facts: Facts) -> list[Action]:
-    """Return one bump: two at a time would collide again, both taking the next number."""
+    """Return one bump: two at a time would collide again, both taking the next number.
+
+    Besides owners that share an epoch these are owners to which another node gives a higher one
+    than they have, as after two pods swapped addresses: an epoch never goes down in a view, so
+    the owner has to go up.
+    """
     seen: dict[int, NodeView] = {}
     for owner in sorted(facts.owners, key=lambda n: n.endpoint.ordinal):
         first = seen.setdefault(owner.myself.config_epoch, owner)
         if first is not owner:
             return [BumpEpoch(node=owner.node_id, reason=FindingCode.EPOCH_COLLISION)]
+    for observer, subject in facts.outdated():
+        if subject.slots and subject.role is Role.PRIMARY:
+            told = observer.known[subject.node_id].config_epoch
+            if told > subject.myself.config_epoch:
+                return [BumpEpoch(node=subject.node_id, reason=FindingCode.EPOCH_COLLISION)]
     return []
 
 

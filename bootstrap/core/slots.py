@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SLOT_COUNT = 16384
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SlotSet:
     """An immutable set of hash slots.
 
@@ -75,6 +75,10 @@ class SlotSet:
         return ",".join(
             str(first) if first == last else f"{first}-{last}" for first, last in self.ranges()
         )
+
+    def __repr__(self) -> str:
+        """Return the ranges; as one number a set has more digits than Python prints."""
+        return f"SlotSet.parse({str(self)!r})"
 
     def __len__(self) -> int:
         """Return how many slots there are."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from .core import planner
-from .core.actions import Action, HoldFailover, Plan, Stage, describe, kinds
+from .core.actions import Action, ClaimSlots, HoldFailover, Meet, Plan, Stage, describe, kinds
 from .core.findings import FindingCode
 from .core.planner import Policy
 from .core.topology import Absent, ClusterView, DesiredTopology, NodeId
@@ -38,6 +38,7 @@ from .net.observer import Observer
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
 CLOSING_S = 20.0
+STEADY_S = 1.5
 REPORT_EVERY_S = 2.0
 MISSING_EVERY_S = 30.0
 
@@ -96,6 +97,8 @@ class Converger:
     _view: ClusterView | None = None
     _plan: Plan | None = None
     _watch: Watch = field(default_factory=Watch)
+    _before: str | None = None
+    _steady_s: float = 0.0
     _held: set[NodeId] = field(default_factory=set)
     _reported_at: float = 0.0
     _codes: list[str] = field(default_factory=list)
@@ -145,7 +148,7 @@ class Converger:
         raise self._ending()
 
     async def _loop(self) -> None:
-        wholes = 0
+        wholes, whole_since = 0, 0.0
         pause = TICK_S
         while not self.stop.is_set():
             self.summary.passes += 1
@@ -154,7 +157,8 @@ class Converger:
                 plan = await self._look(shards=self._is_waiting())
                 wholes = wholes + 1 if plan.is_whole else 0
                 wholes = min(wholes, 1 + self._with_shards)
-                if wholes > 1:
+                whole_since = whole_since if wholes else time.monotonic()
+                if wholes > 1 and time.monotonic() - whole_since >= self._steady_s:
                     return
                 acted = not wholes and await self._act(plan)
             except TransientError as error:
@@ -163,7 +167,7 @@ class Converger:
             look_s = time.monotonic() - looked_at
             slow = self._is_absent() and not acted
             pause = min(2 * pause, LONGEST_PAUSE_S) if slow else TICK_S
-            if not wholes:
+            if not wholes or self._steady_s:
                 await self._pause(max(pause, min(look_s / 2, LONGEST_PAUSE_S)))
         raise self._ending()
 
@@ -187,7 +191,7 @@ class Converger:
         self._view = view
         plan = self._plan = planner.plan(view, self.desired, self.policy)
         self._tell(view, plan)
-        if plan.refusals:
+        if plan.refusals and self._is_confirmed(plan):
             first = plan.refusals[0]
             self._phase = "plan"
             for refusal in plan.refusals:
@@ -195,6 +199,15 @@ class Converger:
             causes = "; ".join(refusal.cause for refusal in plan.refusals)
             raise RefusedError(node=first.node, cause=causes, remedy=first.remedy)
         return plan
+
+    def _is_confirmed(self, plan: Plan) -> bool:
+        """Tell whether the look before gave the same plan.
+
+        Nodes are asked at the same time, not at one moment: a slot that the servers hand over
+        meanwhile can seem to have no owner. What would refuse or claim must be seen twice.
+        """
+        before, self._before = self._before, plan.fingerprint
+        return before == plan.fingerprint
 
     async def _act(self, plan: Plan) -> bool:
         """Apply the stage, if there is one, and it is our turn."""
@@ -210,6 +223,8 @@ class Converger:
             return False
         if is_first:
             plan = await self._look(shards=False)
+        if any(isinstance(a, ClaimSlots) for a in plan.actions) and not self._is_confirmed(plan):
+            return False
         self.expect = None
         self._phase = plan.stage.name.lower() if plan.stage else "apply"
         _log.info(
@@ -234,6 +249,8 @@ class Converger:
                 (self._held.add if action.hold else self._held.discard)(action.node)
             if self.verbose:
                 _log.debug("action.started", **describe(action))
+        if _reintroduces(view, actions):
+            self._steady_s = STEADY_S
         self._is_changing = True
         try:
             self.summary.actions += await executor.apply(actions)
@@ -358,6 +375,20 @@ class Converger:
         self.summary.commands = traffic.commands
         self.summary.write_commands = traffic.writes
         self.summary.round_trips = traffic.round_trips
+
+
+def _reintroduces(view: ClusterView, actions: Sequence[Action]) -> bool:
+    """Tell whether members of a running cluster that had forgotten each other are to meet.
+
+    From 7.2 on a FORGET travels with every ping of its 60 s ban, so such a member can be lost
+    again right after it was met; *whole* has to last a while then.
+    """
+    nodes = view.by_id()
+    return any(node.state_ok for node in view.nodes) and any(
+        not nodes[a.node].is_isolated and not nodes[a.target].is_isolated
+        for a in actions
+        if isinstance(a, Meet) and a.reason is FindingCode.NODE_UNKNOWN
+    )
 
 
 def _blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:

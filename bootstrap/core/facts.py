@@ -121,7 +121,8 @@ class Facts:
     @cached_property
     def remembered(self) -> dict[NodeId, SlotSet]:
         """Uncovered slots by the live primary that some other node still calls their owner."""
-        left, claims = self.uncovered, {}
+        left = self.uncovered
+        claims: dict[NodeId, SlotSet] = {}
         for node in self.live.values() if left else ():
             for node_id, line in node.known.items():
                 slots = line.slots & left

@@ -162,8 +162,9 @@ class Story:
         """Say what a person would look at when something is wrong."""
         looks = (
             ("get", "pods,jobs", "-o", "wide"),
-            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("get", "events", "--sort-by=.lastTimestamp", "--field-selector=type!=Normal"),
             ("logs", "-l", JOBS, "--tail=12", "--prefix"),
+            ("logs", "-l", "redis-client", "--tail=20"),
             ("exec", "redis-app-0", "-c", "redis", "--", "redis-cli", "cluster", "nodes"),
         )
         return "\n".join(self.k(*look, check=False)[-8000:] for look in looks)

@@ -18,6 +18,15 @@ PAUSE_S = 0.002
 BATCH = 500
 
 
+def write(client: RedisCluster, key: str, value: int) -> None:
+    """Write one key; redis-py 8.1 stumbles over an ASK to a member it has not read about yet."""
+    try:
+        client.set(key, value)
+    except AttributeError:
+        client.nodes_manager.initialize()
+        client.set(key, value)
+
+
 def main() -> None:
     """Write, then check."""
     running = True
@@ -38,7 +47,7 @@ def main() -> None:
     while running:
         number += 1
         try:
-            client.set(f"{PREFIX}:{number}", number)
+            write(client, f"{PREFIX}:{number}", number)
         except (RedisError, OSError) as error:
             failed.append(f"{type(error).__name__}: {error}")
         else:

@@ -8,6 +8,7 @@ nodes collapse into one, the bus port is lost). Its errors are mapped here, once
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,6 +135,7 @@ class RedisNode:
         self.port = port
         self._access = access
         self._lock = asyncio.Lock()
+        self._is_understood = False
         options: dict[str, Any] = {
             "host": ip,
             "port": port,
@@ -199,9 +201,7 @@ class RedisNode:
                     return [await self._read() for _ in commands]
             except (TimeoutError, exceptions.RedisError, OSError) as error:
                 await self._connection.disconnect(nowait=True)
-                if self._access.tls is None and _was_cut(error):
-                    await self._expect_plain()
-                raise self._explain(error) from error
+                raise await self._tongue(error) or self._explain(error) from error
 
     async def close(self) -> None:
         """Close the connection; the server forgets our name with it."""
@@ -216,10 +216,14 @@ class RedisNode:
         """Read one reply; raises for those after which redis-py drops the connection."""
         try:
             reply: Reply = await self._connection.read_response(disable_decoding=True)
-        except (exceptions.AuthenticationError, exceptions.BusyLoadingError) as error:
+        except exceptions.AuthenticationError as error:
+            raise self._not_let_in(ReplyError(_message(error))) from error
+        except exceptions.BusyLoadingError as error:
             raise self._unready(ReplyError(_message(error))) from error
         except exceptions.ResponseError as error:
             return ReplyError(_message(error))
+        finally:
+            self._is_understood = self._is_understood or self._connection.is_connected
         return reply
 
     async def _connect(self) -> None:
@@ -237,28 +241,26 @@ class RedisNode:
                 continue
             if not isinstance(reply, ReplyError):
                 return
-            last = CredentialsError(
-                node=self.name,
-                cause=f"{self.name} did not accept AUTH: {reply.message}",
-                remedy="set BOOTSTRAP_USERNAME and BOOTSTRAP_PASSWORD as its ACL says, and neither "
-                "where it asks for none",
-            )
+            last = self._not_let_in(reply)
         if last is not None:
             await self._connection.disconnect(nowait=True)
             raise last
 
-    def _unready(self, reply: ReplyError) -> BootstrapError:
-        """Return the error for a reply that says who we are is wrong, or that it is loading."""
+    def _not_let_in(self, reply: ReplyError) -> CredentialsError:
+        """Return the error for a reply that says that who we are is wrong."""
         remedies = {
             "NOAUTH": "set BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
             "WRONGPASS": "check BOOTSTRAP_USERNAME, BOOTSTRAP_PASSWORD and BOOTSTRAP_PASSWORD_FILE",
         }
-        if reply.code in remedies:
-            return CredentialsError(
-                node=self.name,
-                cause=f"{self.name} did not let us in: {reply.message}",
-                remedy=remedies[reply.code],
-            )
+        unasked = "unset BOOTSTRAP_USERNAME, _PASSWORD and _PASSWORD_FILE, or set a password there"
+        return CredentialsError(
+            node=self.name,
+            cause=f"{self.name} did not let us in by AUTH: {reply.message}",
+            remedy=remedies.get(reply.code, unasked),
+        )
+
+    def _unready(self, reply: ReplyError) -> NodeUnreachableError:
+        """Return the error for a reply that says that it cannot serve now."""
         return NodeUnreachableError(
             node=self.name,
             cause=f"{self.name} is not ready: {reply.message}",
@@ -298,11 +300,13 @@ class RedisNode:
                     "name the pod's DNS name",
                 )
             if isinstance(cause, ssl.SSLError):
+                if "ALERT" not in (cause.reason or ""):
+                    return self._no_tls()
                 return SettingsError(
                     node=self.name,
-                    cause=f"{self.name}: no TLS on {self.ip} port {self.port}: {cause.reason}",
-                    remedy="unset BOOTSTRAP_TLS if the servers speak plain TCP; if they ask for "
-                    "client certificates set BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY",
+                    cause=f"{self.name}: its TLS server refused us: {cause.reason}",
+                    remedy="where it asks for client certificates set BOOTSTRAP_TLS_CERT and "
+                    "BOOTSTRAP_TLS_KEY, signed by a CA that it trusts",
                 )
         if isinstance(error, exceptions.InvalidResponse):
             return self._other_server(is_tls=_TLS_ALERT in str(error))
@@ -313,7 +317,6 @@ class RedisNode:
             + ("" if self._access.tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
         )
 
-
     def _other_server(self, *, is_tls: bool) -> SettingsError:
         return SettingsError(
             node=self.name,
@@ -322,10 +325,23 @@ class RedisNode:
             remedy="set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
         )
 
-    async def _expect_plain(self) -> None:
-        """Raise where a connection was cut because the port speaks TLS."""
-        if await probe.speaks_tls(self.ip, self.port):
-            raise self._other_server(is_tls=True)
+    async def _tongue(self, error: Exception) -> SettingsError | None:
+        """Return the error for a port that speaks TLS, or plain, where we speak the other."""
+        if self._is_understood:
+            return None
+        if self._access.tls is None:
+            is_tls = _was_cut(error) and await probe.speaks_tls(self.ip, self.port)
+            return self._other_server(is_tls=True) if is_tls else None
+        if not isinstance(error, (TimeoutError, exceptions.TimeoutError)) and not _was_cut(error):
+            return None
+        return self._no_tls() if await probe.speaks_plain(self.ip, self.port) else None
+
+    def _no_tls(self) -> SettingsError:
+        return SettingsError(
+            node=self.name,
+            cause=f"{self.name}: no TLS on {self.ip} port {self.port}",
+            remedy="unset BOOTSTRAP_TLS, or set BOOTSTRAP_PORT to the TLS port",
+        )
 
 
 def refused(node: str, command: str, error: ReplyError) -> RefusedError:
@@ -374,8 +390,8 @@ def _was_cut(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """Return the system's word for a failed connection, without redis-py's wrapping."""
     for cause in reversed(_causes(error)):
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
     if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
         return "timed out"
     return "connection closed" if "closed" in str(error).lower() else str(error) or "timed out"

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ..core import wire
 from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView
+from ..core.wire import Reply
 from ..errors import BootstrapError, InvariantError, TransientError
 from .discovery import Discovery, Found
 from .node import Access, RedisNode, ReplyError, text
@@ -154,7 +155,7 @@ class Observer:
             return _outside_cluster(endpoint, info)
         state = wire.parse_info(text(client.require(look[1], cluster_info)))
         nodes = wire.parse_nodes(text(client.require(look[2], nodes_reply)), self._cache)
-        config = {} if isinstance(config_reply, ReplyError) else wire.parse_pairs(config_reply)
+        config = self._config(client, config_reply)
         if known is None:
             help_reply = client.require(look[4], replies[4])
             known = self._commands[endpoint.name] = wire.parse_commands(help_reply)
@@ -165,6 +166,13 @@ class Observer:
         )
         view = _node_view(endpoint, client.ip, info, state, config, nodes)
         return replace(view, commands=known, shards=grouped)
+
+    @staticmethod
+    def _config(client: RedisNode, reply: Reply | ReplyError) -> Mapping[str, str]:
+        """Return the settings; none where CONFIG was renamed away, which is no mistake."""
+        if isinstance(reply, ReplyError) and reply.code != "NOPERM":
+            return {}
+        return wire.parse_pairs(client.require(("CONFIG", "GET"), reply))
 
     async def _outsiders(self, nodes: list[NodeView]) -> list[NodeView]:
         """Return views of live members that are none of the pods.

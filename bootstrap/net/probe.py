@@ -1,7 +1,8 @@
-"""Finds out what a port speaks when it hangs up on us.
+"""Finds out what a port speaks when it does not speak what we speak.
 
-A TLS server of Redis answers a plain command by closing the connection, which looks like a pod
-that crashed. Waiting would not mend that, so one handshake tells the two apart.
+A TLS server of Redis answers a plain command by closing the connection, and a plain one waits for
+the end of a TLS greeting for ever. Both look like a pod in trouble, and waiting mends neither: one
+question in the other tongue tells them apart.
 """
 
 from __future__ import annotations
@@ -31,3 +32,18 @@ async def speaks_tls(ip: str, port: int) -> bool:
     with suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+async def speaks_plain(ip: str, port: int) -> bool:
+    """Tell whether a server listens there that answers PING without TLS."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(ip, port)
+            writer.write(b"PING\r\n")
+            first = await reader.read(1)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return first in {b"+", b"-"}

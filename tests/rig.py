@@ -157,8 +157,6 @@ def faults(world: World, *, replicas: int = 1, pods: Sequence[Pod] | None = None
             found.append(f"{pod.name}: state is not ok")
         if info_of(pod, "INFO", "replication").get("master_link_status", "up") != "up":
             found.append(f"{pod.name}: link is down")
-        if info_of(pod, "CONFIG", "GET", "cluster-replica-no-failover"):
-            found.append(f"{pod.name}: unreadable CONFIG")
     return found + _shape_faults(own, replicas)
 
 

@@ -1,0 +1,82 @@
+"""From nothing to a proven cluster."""
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import World
+from tests import rig
+from tests.integration.scenario import NODE_TIMEOUT_MS, PROMPT, formed, make_whole, node_id
+
+pytestmark = pytest.mark.redis
+
+
+def test_fresh_pods_become_whole_and_a_second_run_writes_nothing(every_server: ServerBinary):
+    """Six pods become a cluster on every server; doing it again sends no write command."""
+    with formed(every_server) as world:
+        again = make_whole(world)
+
+        assert again.last["write_commands"] == 0
+        assert again.last["actions"] == 0
+
+
+def test_the_first_ordinals_are_primaries(server: ServerBinary):
+    """Without known places pods 0 to 2 are primaries and pod i replicates i mod 3, as the seed."""
+    with formed(server) as world:
+        ids = [node_id(pod) for pod in world.pods]
+        owners = [rig.nodes_of(pod)[ids[i]].primary for i, pod in enumerate(world.pods)]
+
+        assert owners == ["-", "-", "-", ids[0], ids[1], ids[2]]
+
+
+def test_no_shard_shares_a_zone(way_server: ServerBinary):
+    """Where the servers tell their zone no shard has two members in one, and no zone a majority."""
+    if way_server.version < (7, 2, 0):
+        pytest.skip("this server cannot tell its place")
+    zones = ["a", "a", "b", "b", "c", "c"]
+    places = [(zone, f"node-{index}") for index, zone in enumerate(zones)]
+    with World(
+        nodes=6,
+        server=way_server,
+        node_timeout_ms=NODE_TIMEOUT_MS,
+        config=PROMPT,
+        places=places,
+    ) as world:
+        world.start()
+        make_whole(world)
+        ids = {node_id(pod): zones[pod.ordinal] for pod in world.pods}
+        lines = rig.nodes_of(world.pods[0])
+        shards = [{ids[i], ids[k.primary]} for i, k in lines.items() if k.primary != "-"]
+
+        assert all(len(zones_of_shard) == 2 for zones_of_shard in shards)
+        assert {ids[i] for i, line in lines.items() if line.primary == "-"} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("nodes", [7, 9])
+def test_pods_left_over_become_replicas(server: ServerBinary, nodes: int):
+    """Seven pods with one replica each are three shards, one of them with two replicas."""
+    replicas = 1 if nodes == 7 else 2
+    with formed(server, nodes=nodes, replicas=replicas) as world:
+        assert rig.faults(world, replicas=replicas) == []
+
+
+def test_what_a_toolbox_left_half_made_is_finished(way_server: ServerBinary):
+    """Primaries that own other ranges than we would give, met by a star, get replicas and ends."""
+    with World(
+        nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT
+    ) as world:
+        world.start()
+        for pod, (first, last) in zip(
+            world.pods[3:6], [(0, 4999), (5000, 9999), (10000, 12000)], strict=True
+        ):
+            pod.command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
+            pod.command("CLUSTER", "MEET", world.pods[0].address, world.pods[0].port)
+
+        make_whole(world)
+
+        assert all(rig.nodes_of(p)[node_id(p)].primary == "-" for p in world.pods[3:6])
+
+
+def test_thirty_nodes(way_server: ServerBinary):
+    """Thirty pods become whole with every view in agreement."""
+    with formed(way_server, nodes=30, node_timeout_ms=15000) as world:
+        assert make_whole(world).last["write_commands"] == 0

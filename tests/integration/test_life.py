@@ -1,0 +1,101 @@
+"""Growing and shrinking under a client that never stops."""
+
+import os
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import World
+from tests import rig
+from tests.integration.scenario import (
+    Writer,
+    attempt,
+    fill,
+    formed,
+    lost,
+    make_whole,
+    primaries,
+    replicas,
+    shrink,
+)
+
+pytestmark = pytest.mark.redis
+KEYS = int(os.environ.get("LIFE_KEYS", "5000"))
+
+
+def grow(world: World, nodes: int) -> None:
+    """Start more pods and make them members."""
+    while len(world.pods) < nodes:
+        world.add_pod()
+    make_whole(world)
+
+
+def test_a_life_under_traffic(every_server: ServerBinary):
+    """6, 8, 12, 8, 6 and 8 pods: no key, no acknowledged write, no read lost; no error seen."""
+    with formed(every_server, keys=KEYS) as world, Writer(world) as writer:
+        grow(world, 8)
+        grow(world, 12)
+        shrink(world, 8)
+        shrink(world, 6)
+        grow(world, 8)
+        name = f"{every_server.engine} {'.'.join(map(str, every_server.version))}"
+        print(f"{name}: {writer.acknowledged} writes, p99 {writer.p99_ms():.1f} ms")
+
+        assert writer.errors == []
+        assert writer.stale == 0
+        assert writer.lost() == 0
+        assert lost(world, KEYS) == 0
+
+
+def test_replicas_per_primary_up_and_down(way_server: ServerBinary):
+    """Nine pods go from one replica each to two, to none and back to two without losing a key."""
+    with formed(way_server, keys=KEYS) as world:
+        while len(world.pods) < 9:
+            world.add_pod()
+        for count in (2, 0, 2):
+            make_whole(world, replicas=count)
+
+            assert lost(world, KEYS) == 0
+
+
+def test_functions_are_on_new_primaries(way_server: ServerBinary):
+    """A primary that joins has the function libraries of the cluster."""
+    with formed(way_server) as world:
+        code = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+        for pod in primaries(world):
+            pod.command("FUNCTION", "LOAD", code)
+        grow(world, 8)
+
+        assert all(len(pod.command("FUNCTION", "LIST")) == 1 for pod in primaries(world))
+
+
+def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerBinary):
+    """Where the shards stay three, the staying replica takes over and no slot moves."""
+    with formed(way_server, nodes=7, keys=KEYS) as world:
+        heir = next(p for p in replicas(world) if p.ordinal != 6)
+        leaver = world.pods[6]
+        role = leaver.command("ROLE")
+        if role[0] == "slave":
+            leaver.command("CLUSTER", "FAILOVER")
+            rig.until(lambda: leaver.command("ROLE")[0] == "master")
+            make_whole(world)
+        assert heir.is_running
+
+        result = shrink(world, 6)
+
+        assert result.last["slots_moved"] == 0
+        assert lost(world, KEYS) == 0
+
+
+def test_shrinking_into_too_little_memory_is_refused(way_server: ServerBinary):
+    """Data that would not fit below maxmemory of those that stay is not moved."""
+    with formed(way_server, nodes=8, replicas=1, keys=KEYS) as world:
+        for pod in primaries(world)[:3]:
+            used = int(rig.info_of(pod, "INFO", "memory")["used_memory"])
+            pod.command("CONFIG", "SET", "maxmemory", used + 100_000)
+
+        result = attempt(world, {"BOOTSTRAP_NODES": "6"})
+
+        assert result.code == 3
+        assert result.last["write_commands"] == 0
+        assert rig.faults(world) == []

@@ -3,12 +3,14 @@
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import story as stories
+
+Begin = Callable[..., stories.Story]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,13 +40,26 @@ def _cluster() -> None:
         pytest.skip(f"no cluster answers: {ready.stderr.strip()}")
 
 
-@pytest.fixture(scope="module")
-def new_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., stories.Story]]:
-    """Begin a story in a namespace of its own; it ends with the module."""
+@contextmanager
+def beginning(factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Give out stories, and end them all."""
     with ExitStack() as stack:
 
         def begin(name: str, **changes: object) -> stories.Story:
-            folder = tmp_path_factory.mktemp(name)
-            return stack.enter_context(stories.story(name, folder, **changes))
+            return stack.enter_context(stories.story(name, factory.mktemp(name), **changes))
 
+        yield begin
+
+
+@pytest.fixture
+def new_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Begin a story in a namespace of its own; it ends with the test."""
+    with beginning(tmp_path_factory) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="module")
+def long_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Begin a story that several tests tell; it ends with the module."""
+    with beginning(tmp_path_factory) as begin:
         yield begin

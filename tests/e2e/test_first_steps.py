@@ -11,9 +11,9 @@ VERSIONS = "jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resour
 
 
 @pytest.fixture(scope="module")
-def cluster(new_story: Callable[..., Story]) -> Story:
+def cluster(long_story: Callable[..., Story]) -> Story:
     begun = time.monotonic()
-    one = new_story("first-steps")
+    one = long_story("first-steps")
     one.apply()
     one.wait_for_job()
     print(f"\nfrom apply to whole: {time.monotonic() - begun:.1f} s")

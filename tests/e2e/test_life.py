@@ -13,8 +13,8 @@ KEYS = 3000
 
 
 @pytest.fixture(scope="module")
-def cluster(new_story: Callable[..., Story]) -> Story:
-    one = new_story("life", fields=servers("8.0"))
+def cluster(long_story: Callable[..., Story]) -> Story:
+    one = long_story("life", fields=servers("8.0"))
     one.apply()
     one.wait_for_job()
     fill = f'i=0; while [ $i -lt {KEYS} ]; do echo "set data:$i $i"; i=$((i+1)); done'

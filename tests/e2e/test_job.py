@@ -1,0 +1,151 @@
+"""How the Job ends when something is in its way, and what it tells then."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+import yaml
+from story import JOBS, MEMBERS, Object, Story, patch, replace
+
+ENV = "/spec/template/spec/containers/0/env/-"
+
+
+def failed_reason(story: Story, job: str = "") -> str:
+    """Return why a Job failed, as `kubectl describe job` shows it."""
+    story.k("wait", f"job/{job or story.job()}", "--for=condition=Failed", "--timeout=180s")
+    conditions = json.loads(story.k("get", "job", job or story.job(), "-o", "json"))["status"]
+    return next(c["reason"] for c in conditions["conditions"] if c["type"] == "Failed")
+
+
+def with_env(name: str, value: str) -> Object:
+    """Return a patch that sets a variable of the Job."""
+    operation = {"op": "add", "path": ENV, "value": {"name": name, "value": value}}
+    return patch("Job", "redis-bootstrap", operation)
+
+
+def test_pods_deleted_while_the_job_runs(new_story: Callable[..., Story]) -> None:
+    begun = time.monotonic()
+    story = new_story("job-deleted")
+    story.apply()
+    story.k("wait", f"job/{story.job()}", "--for=jsonpath={.status.active}=1", "--timeout=60s")
+    for pod in ("redis-app-1", "redis-app-4"):
+        story.k("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+    story.k("delete", "pod", "redis-app-1", "redis-app-4", "--wait=false")
+    assert story.wait_for_job()["outcome"] == "whole"
+    print(f"\n{time.monotonic() - begun:.1f} s")
+    story.wait_for_whole()
+
+
+def test_two_runs_at_once(new_story: Callable[..., Story]) -> None:
+    story = new_story("job-twice")
+    story.apply()
+    other = story.run_again("other")
+    outcomes = {story.wait_for_job()["outcome"], story.wait_for_job(other)["outcome"]}
+    assert outcomes == {"whole"}
+    assert story.missing() == ""
+
+
+def test_evicted_run_is_no_failure(new_story: Callable[..., Story]) -> None:
+    """An eviction while the pods are not there yet: another pod goes on, backoffLimit 0 notwithstanding."""
+    story = new_story("job-evicted")
+    no_second_try = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
+    not_yet = patch(
+        "StatefulSet",
+        "redis-app",
+        {
+            "op": "add",
+            "path": "/spec/template/spec/schedulingGates",
+            "value": [{"name": "e2e/hold"}],
+        },
+    )
+    story.apply(patches=[no_second_try, not_yet])
+    story.wait_until(lambda: "run.started" in story.k("logs", "-l", JOBS, check=False), told="run")
+    pod = story.pods(JOBS)[0]["metadata"]["name"]
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": story.namespace},
+    }
+    path = f"/api/v1/namespaces/{story.namespace}/pods/{pod}/eviction"
+    story.k("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    for n in range(6):
+        ungated = json.dumps([{"op": "remove", "path": "/spec/schedulingGates"}])
+        story.k("patch", "pod", f"redis-app-{n}", "--type=json", "-p", ungated)
+    assert story.wait_for_job()["outcome"] == "whole"
+    assert len(story.pods(JOBS)) >= 1
+    story.wait_for_whole()
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "value", "exit_code"),
+    [
+        ("job-settings", "BOOTSTRAP_REPLICAS", "2.5", 2),
+        ("job-password", "BOOTSTRAP_PASSWORD", "wrong", 2),
+    ],
+)
+def test_what_no_second_try_mends_fails_at_once(
+    new_story: Callable[..., Story], name: str, variable: str, value: str, exit_code: int
+) -> None:
+    story = new_story(name)
+    story.apply(patches=[with_env(variable, value)])
+    assert failed_reason(story) == "PodFailurePolicy"
+    words = story.last_words()
+    print(f"\n{words}")
+    assert words["exit_code"] == exit_code
+    assert len(story.pods(JOBS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "expected"),
+    [
+        (
+            "job-no-storage",
+            replace("/spec/volumeClaimTemplates/0/spec/storageClassName", "no-such-class"),
+            "PVC",
+        ),
+        (
+            "job-no-image",
+            replace("/spec/template/spec/containers/0/image", "redis:0.0-none"),
+            "image",
+        ),
+    ],
+)
+def test_pods_that_never_come_are_named(
+    new_story: Callable[..., Story], name: str, operation: Object, expected: str
+) -> None:
+    """The run tells which pods are missing and what usually causes it, and the Job has the last word."""
+    operation = {**operation, "op": "add" if "storageClassName" in operation["path"] else "replace"}
+    story = new_story(name)
+    once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
+    story.apply(
+        patches=[
+            patch("StatefulSet", "redis-app", operation),
+            with_env("BOOTSTRAP_TIMEOUT", "8"),
+            once,
+        ]
+    )
+    assert failed_reason(story) == "BackoffLimitExceeded"
+    words = json.dumps(story.last_words())
+    print(f"\n{words}")
+    assert '"exit_code": 5' in words
+    assert "redis-app-0" in words
+    assert expected.lower() in (words + story.k("logs", f"job/{story.job()}")).lower()
+
+
+def test_quota_is_in_the_way(new_story: Callable[..., Story]) -> None:
+    story = new_story("job-quota")
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few"},
+        "spec": {"hard": {"pods": "5"}},
+    }
+    story.k("apply", "-f", "-", stdin=yaml.safe_dump(quota))
+    once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
+    story.apply(patches=[with_env("BOOTSTRAP_TIMEOUT", "8"), once])
+    story.wait_until(lambda: len(story.pods(MEMBERS) + story.pods(JOBS)) == 5, told="five pods")
+    if story.pods(JOBS):
+        assert failed_reason(story) == "BackoffLimitExceeded"
+        print(f"\n{story.last_words()}")
+    story.k("delete", "resourcequota", "few")

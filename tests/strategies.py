@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from builders import (
@@ -155,9 +156,31 @@ def whole_scenes(draw: Draw, most_shards: int = 5) -> Scene:
     return scene
 
 
-def wholes() -> st.SearchStrategy[Scene]:
-    """Draw a cluster to which nothing has happened."""
-    return whole_scenes()
+@st.composite
+def lopsided(draw: Draw) -> Scene:
+    """Draw a cluster whose primaries own anything from nothing to all, some of them to be many."""
+    shape = draw(shapes())
+    scene = Scene(view=view(shape), desired=DesiredTopology(nodes=0, replicas=0))
+    shards, replicas = map(int, shape.split("x"))
+    scene.desired = DesiredTopology(nodes=shards * (1 + replicas), replicas=replicas)
+    cuts = sorted(draw(st.lists(st.integers(0, SLOT_COUNT), min_size=shards - 1, max_size=shards - 1)))
+    for number, (first, last) in enumerate(zip([0, *cuts], [*cuts, SLOT_COUNT], strict=True)):
+        part = SlotSet.span(first, last - 1) if first < last else SlotSet()
+        scene.view = own(scene.view, number, slots=part)
+    return scene
+
+
+def shuffled(seen: ClusterView, seed: int) -> ClusterView:
+    """Return the same nodes, lines and absent pods in another order."""
+    order = Random(seed)
+    nodes = [
+        replace(n, known=dict(order.sample([*n.known.items()], len(n.known)))) for n in seen.nodes
+    ]
+    return replace(
+        seen,
+        nodes=tuple(order.sample(nodes, len(nodes))),
+        absent=tuple(order.sample(seen.absent, len(seen.absent))),
+    )
 
 
 @st.composite

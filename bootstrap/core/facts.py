@@ -39,10 +39,20 @@ class Facts:
     desired: DesiredTopology
 
     @cached_property
+    def nodes(self) -> tuple[NodeView, ...]:
+        """Views by ordinal, members that are none of the pods last; answers come in any order."""
+        return tuple(
+            sorted(
+                self.view.nodes,
+                key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal, n.node_id, n.name),
+            )
+        )
+
+    @cached_property
     def groups(self) -> tuple[frozenset[NodeId], ...]:
         """Ids that know each other, directly or through others; a fresh node is one of its own."""
         groups: list[set[NodeId]] = []
-        for node in self.view.nodes:
+        for node in self.nodes:
             merged = set(node.known)
             apart = []
             for group in groups:
@@ -67,7 +77,7 @@ class Facts:
     @cached_property
     def staying(self) -> tuple[NodeView, ...]:
         """Views of the wanted pods, by ordinal."""
-        return tuple(n for n in self.view.nodes if self.desired.stays(n.endpoint.ordinal))
+        return tuple(n for n in self.nodes if self.desired.stays(n.endpoint.ordinal))
 
     @cached_property
     def leaving(self) -> tuple[NodeView, ...]:
@@ -76,7 +86,7 @@ class Facts:
         known = {i for n in self.staying for i in n.known} | ours
         return tuple(
             n
-            for n in reversed(self.view.nodes)
+            for n in reversed(self.nodes)
             if not self.desired.stays(n.endpoint.ordinal)
             and (n.node_id in known or not ours.isdisjoint(n.known))
         )
@@ -185,9 +195,11 @@ class Facts:
         """Yield (a, b) where staying or leaving a does not know b."""
         ids = self.truth.keys()
         for node in self.live.values():
-            if len(node.known) < len(ids) or not ids <= node.known.keys():
-                for node_id in ids - node.known.keys():
-                    yield node, self.live[node_id]
+            if ids <= node.known.keys():
+                continue
+            for node_id, other in self.live.items():
+                if node_id not in node.known:
+                    yield node, other
 
     def misplaced(self) -> Iterator[tuple[NodeView, NodeView]]:
         """Yield (a, b) where a knows b at an address that is not b's; (b, b) for its own line."""
@@ -229,9 +241,10 @@ class Facts:
         for node in self.staying:
             if node.shards is None or node.shards == self.true_shards:
                 continue
-            for shard in self.true_shards - node.shards:
-                for node_id in shard - {node.node_id}:
-                    yield node, self.live[node_id]
+            astray = {i for shard in self.true_shards - node.shards for i in shard}
+            for node_id, other in self.live.items():
+                if node_id in astray and other is not node:
+                    yield node, other
 
     def flagged(self) -> Iterator[tuple[NodeView, NodeView, frozenset[Flag]]]:
         """Yield (a, b, flags) where a says that live b fails."""

@@ -96,7 +96,7 @@ def _pairs(
 
 
 def _absent(facts: Facts) -> Iterator[Finding]:
-    for absent in facts.view.absent:
+    for absent in sorted(facts.view.absent, key=lambda a: (a.ordinal, a.name)):
         if facts.desired.stays(absent.ordinal):
             yield Finding(
                 code=FindingCode.POD_ABSENT,

@@ -33,7 +33,7 @@ def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:
-    for node in facts.view.nodes:
+    for node in facts.nodes:
         if not node.cluster_enabled:
             yield Refusal(
                 node=node.name,
@@ -51,7 +51,7 @@ def _servers(facts: Facts) -> Iterator[Refusal]:
 
 def _duplicates(facts: Facts) -> Iterator[Refusal]:
     by_id: dict[NodeId, list[NodeView]] = {}
-    for node in facts.view.nodes:
+    for node in facts.nodes:
         by_id.setdefault(node.node_id, []).append(node)
     for node_id, nodes in by_id.items():
         if len(nodes) > 1:
@@ -70,7 +70,7 @@ def _duplicates(facts: Facts) -> Iterator[Refusal]:
 
 
 def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
-    for node in facts.view.nodes:
+    for node in facts.nodes:
         lone = node.is_isolated and not node.slots and node.role is Role.PRIMARY
         if lone and node.keys:
             yield Refusal(
@@ -96,7 +96,7 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
     with_keys = 0
     for index, group in enumerate(groups):
         mask = 0
-        for node in (n for n in facts.view.nodes if n.node_id in group):
+        for node in (n for n in facts.nodes if n.node_id in group):
             for line in node.known.values():
                 mask |= line.slots.mask
             claimed[node.node_id] = index
@@ -105,7 +105,7 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
         foreign = foreign or any(member not in live for member in group)
         with_keys += any(live[member].keys for member in group if member in live)
     if overlap or foreign or with_keys > 1:
-        first = [min(n.name for n in facts.view.nodes if n.node_id in group) for group in groups]
+        first = [min(n.name for n in facts.nodes if n.node_id in group) for group in groups]
         yield Refusal(
             node=first[1],
             cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own slots",
@@ -115,7 +115,7 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
 
 def _outsiders(facts: Facts) -> Iterator[Refusal]:
     """Refuse a pod of another cluster, and a live member that is no pod of ours."""
-    for node in facts.view.nodes:
+    for node in facts.nodes:
         if node.endpoint.ordinal < 0:
             yield Refusal(
                 node=node.name,

@@ -63,15 +63,14 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     whatever there was is still with it. Other slots need consent.
     """
     claims: dict[NodeId, int] = {}
+    gathers: dict[tuple[NodeId, NodeId], int] = {}
     orphans = facts.uncovered
     for slot in orphans & (held_somewhere(facts, orphans) | _imported(facts)):
         node = _adopter(facts, slot)
         if node is not None:
             claims[node.node_id] = claims.get(node.node_id, 0) | 1 << slot
             orphans -= SlotSet.of([slot])
-    for node_id, slots in facts.remembered.items():
-        claims[node_id] = claims.get(node_id, 0) | (slots & orphans).mask
-        orphans -= slots
+            _gather_at(facts, slot, node, gathers)
     lost = orphans
     for node_id, slots in facts.claims_of_gone.items():
         if not facts.replicas_of(node_id):
@@ -79,10 +78,27 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     if lost and allow_data_loss:
         for node, slots in _spread(facts, lost):
             claims[node.node_id] = claims.get(node.node_id, 0) | slots.mask
+    reason = FindingCode.SLOTS_UNCOVERED
     return [
-        ClaimSlots(node=node_id, slots=SlotSet(mask), reason=FindingCode.SLOTS_UNCOVERED)
-        for node_id, mask in claims.items()
-        if mask
+        *(ClaimSlots(node=i, slots=SlotSet(mask), reason=reason) for i, mask in claims.items()),
+        *_gathers(gathers, reason),
+    ]
+
+
+def _gather_at(
+    facts: Facts, slot: int, owner: NodeView, gathers: dict[tuple[NodeId, NodeId], int]
+) -> None:
+    """Note that every other primary with keys of the slot gives them to its owner."""
+    for node in facts.live.values():
+        if node is not owner and node.role is Role.PRIMARY and _keys(facts, node, slot):
+            pair = (node.node_id, owner.node_id)
+            gathers[pair] = gathers.get(pair, 0) | 1 << slot
+
+
+def _gathers(gathers: dict[tuple[NodeId, NodeId], int], reason: FindingCode) -> list[GatherKeys]:
+    return [
+        GatherKeys(source=source, target=target, slots=SlotSet(mask), reason=reason)
+        for (source, target), mask in gathers.items()
     ]
 
 
@@ -176,10 +192,7 @@ def close_open_slots(facts: Facts) -> list[Action]:
     actions: list[Action] = [
         CloseSlots(node=node, slots=SlotSet(mask), reason=reason) for node, mask in closes.items()
     ]
-    actions += [
-        GatherKeys(source=source, target=target, slots=SlotSet(mask), reason=reason)
-        for (source, target), mask in gathers.items()
-    ]
+    actions += _gathers(gathers, reason)
     actions += [
         MoveSlots(source=source, target=target, slots=SlotSet(mask), reason=reason)
         for (source, target), mask in moves.items()

@@ -51,6 +51,13 @@ def settings() -> Iterator[str]:
                 yield _setting(option, command)
 
 
+def _choices(option: click.Option) -> list[str]:
+    if isinstance(option.type, click.Choice):
+        return list(option.type.choices)
+    metavar = option.metavar or ""
+    return metavar[1:-1].split("|") if metavar.startswith("[") else []
+
+
 def _is_last(option: click.Parameter) -> bool:
     return option.opts[0] in _LAST
 
@@ -66,8 +73,8 @@ def _setting(option: click.Option, command: str) -> str:
     only = "" if len(users) > 1 else f" (`{command}` only)"
     default = "" if option.default in (None, "", False) or option.is_flag else f"`{option.default}`"
     text = (option.help or "").rstrip(".") + only
-    if isinstance(option.type, click.Choice):
-        text += f"; one of {', '.join(f'`{choice}`' for choice in option.type.choices)}"
+    if choices := _choices(option):
+        text += f"; one of {', '.join(f'`{choice}`' for choice in choices)}"
     return f"| `{option.envvar}` | {default} | {text} |"
 
 

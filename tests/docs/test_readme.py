@@ -1,0 +1,102 @@
+"""What README.md says is what the program does."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bootstrap import __version__
+from bootstrap.errors import ExitCode
+from bootstrap.sandbox.binary import find_server
+from bootstrap.sandbox.world import World
+from docs import generate
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(mark: str) -> str:
+    """Return the fenced block below a mark."""
+    match = re.search(rf"<!-- {re.escape(mark)} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert match is not None, mark
+    return match[1]
+
+
+def shape(text: str) -> list[str]:
+    """Return the lines without what differs from run to run: numbers and spaces."""
+    lines = (re.sub(r"\d+", "0", line).split() for line in text.splitlines())
+    return [" ".join(words).replace("redis 0", "valkey 0") for words in lines if words]
+
+
+def shell(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run lines of the README with this interpreter."""
+    script = script.replace(".venv/bin/python", sys.executable)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("BOOTSTRAP_")}
+    return subprocess.run(
+        ["bash", "-euc", script],
+        check=True,
+        cwd=ROOT,
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_is_short() -> None:
+    assert len(README.splitlines()) < 200
+
+
+def test_commands_settings_and_exit_codes_are_those_of_the_code() -> None:
+    """`python -m docs.generate` writes them."""
+    assert generate.generated(README) == README
+
+
+def test_the_job_fails_at_once_on_the_codes_that_say_so() -> None:
+    job = yaml.safe_load((ROOT / "manifests/base/redis-bootstrap-job.yaml").read_text())
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    codes = next(r["onExitCodes"]["values"] for r in rules if r["action"] == "FailJob")
+    assert codes == [int(c) for c in ExitCode if generate.EXIT_CODES[c][1] == "fails at once"]
+
+
+def test_help_names_every_exit_code() -> None:
+    shown = shell(".venv/bin/python -m bootstrap --help").stdout
+    epilog = re.sub(r"\s+", " ", shown).partition("Exit codes:")[2]
+    assert [int(code) for code in re.findall(r"\d+", epilog)] == [int(code) for code in ExitCode]
+
+
+def test_paths_in_commands_exist() -> None:
+    paths = re.findall(r"(?:-k|--config) (\S+)", README)
+    assert len(paths) >= 3
+    assert [path for path in paths if not (ROOT / path.rstrip("`")).exists()] == []
+
+
+def test_image_has_the_version_of_the_program() -> None:
+    tags = set(re.findall(r"redis-cluster-bootstrap:([\d.]+\d)", README))
+    assert tags == {__version__}
+
+
+@pytest.mark.redis
+def test_demo_prints_what_is_shown() -> None:
+    dry = subprocess.run(
+        ["make", "-n", "demo", "ARGS=--exit"], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    printed = shell(dry.stdout.splitlines()[-1]).stdout
+    assert shape(printed) == shape(block("output: make demo ARGS=--exit"))
+
+
+@pytest.mark.redis
+def test_commands_for_named_servers_run() -> None:
+    with World(nodes=6, server=find_server()) as world:
+        world.start()
+        hosts = ",".join(f"{pod.address}:{pod.port}" for pod in world.pods)
+        printed = shell(block("runs"), HOSTS=hosts).stdout
+    start = printed.index("\n{") + 1
+    status, _ = json.JSONDecoder().raw_decode(printed[start:])
+    assert status["whole"]
+    assert "next: introduce" in printed[:start]

@@ -180,9 +180,15 @@ def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
 
 def _memory(facts: Facts) -> Iterator[Refusal]:
     """Refuse to shrink into less memory than the data needs (limits are `maxmemory`)."""
-    owners = {n.node_id: n for n in facts.owners}
-    leaving = [n for n in facts.leaving if n.node_id in owners and not facts.replicas_of(n.node_id)]
-    staying = [n for n in owners.values() if facts.desired.stays(n.endpoint.ordinal)]
+    staying = [n for n in facts.owners if facts.desired.stays(n.endpoint.ordinal)]
+    leaving = [
+        n
+        for n in facts.owners
+        if n not in staying
+        and not any(
+            facts.desired.stays(r.endpoint.ordinal) for r in facts.replicas_of(n.node_id)
+        )
+    ]
     if not leaving or not staying or not all(n.max_memory for n in staying):
         return
     needed = sum(n.used_memory for n in leaving)

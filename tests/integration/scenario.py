@@ -166,12 +166,17 @@ class Writer:
             self.latencies_s.append(time.monotonic() - began)
 
     def _set(self, key: str, value: str) -> None:
-        """Write; redis-py 8.1 stumbles over an ASK to a node that it has not read about yet."""
-        try:
-            self._client.set(key, value)
-        except AttributeError:
-            self._client.nodes_manager.initialize()
-            self._client.set(key, value)
+        """Write; redis-py 8.1 stumbles over an ASK to a node without slots, as it lists none.
+
+        Other clients dial the address that the redirection names.
+        """
+        while True:
+            try:
+                self._client.set(key, value)
+            except AttributeError:
+                self._client.nodes_manager.initialize()
+            else:
+                return
 
     def lost(self) -> int:
         """Return how many acknowledged writes do not read back."""

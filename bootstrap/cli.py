@@ -7,6 +7,7 @@ runs, so that help, faults in settings and signals before the first connection c
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ import click
 
 from . import __version__
 from .errors import BootstrapError, ExitCode, StoppedError
+from .words import FORMATS, LEVELS, OUTPUTS
 
 if TYPE_CHECKING:
     from .converge import Summary
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _LIMIT_BYTES = 4096
+_option = functools.partial(click.option, show_envvar=True)
 
 _CONNECTION = (
     ("--nodes", "", "N", "Pods that the cluster must have (required, unless --endpoints)."),
@@ -56,10 +59,18 @@ def _variable(flag: str) -> str:
     return "BOOTSTRAP_" + flag.removeprefix("--").replace("-", "_").upper()
 
 
+def _word(
+    flag: str, choices: Sequence[str], default: str, text: str
+) -> Callable[[_Command], _Command]:
+    """Return an option of few words; `settings.load` checks it, together with all others."""
+    metavar = f"[{'|'.join(choices)}]"
+    return _option(flag, default=default, envvar=_variable(flag), metavar=metavar, help=text)
+
+
 def _settings_options(command: _Command) -> _Command:
     """Add every setting as an option."""
     for flag, default, text in reversed(_SWITCHES):
-        command = click.option(
+        command = _option(
             flag,
             is_flag=False,
             flag_value="true",
@@ -69,37 +80,27 @@ def _settings_options(command: _Command) -> _Command:
             help=text,
         )(command)
     for flag, default, metavar, text in reversed(_CONNECTION):
-        command = click.option(
+        command = _option(
             flag, default=default, envvar=_variable(flag), metavar=metavar, help=text
         )(command)
     return _log_options(command)
 
 
 def _log_options(command: _Command) -> _Command:
-    from .logs import FORMATS, LEVELS  # noqa: PLC0415 - after the signal handlers are set
-
     for flag, choices, default, text in (
-        ("--log-level", list(LEVELS), "info", "Least level that is logged."),
-        ("--log-format", list(FORMATS), "auto", "auto: console on a terminal, else json."),
+        ("--log-level", LEVELS, "info", "Least level that is logged."),
+        ("--log-format", FORMATS, "auto", "auto: console on a terminal, else json."),
     ):
-        command = click.option(
-            flag, type=click.Choice(choices), default=default, envvar=_variable(flag), help=text
-        )(command)
+        command = _word(flag, choices, default, text)(command)
     return command
 
 
 def _output_option(command: _Command) -> _Command:
-    return click.option(
-        "--output",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        envvar="BOOTSTRAP_OUTPUT",
-        help="What stdout carries.",
-    )(command)
+    return _word("--output", OUTPUTS, "text", "What stdout carries.")(command)
 
 
 def _run_options(command: _Command) -> _Command:
-    command = click.option(
+    command = _option(
         "--termination-log",
         default="/dev/termination-log",
         envvar="BOOTSTRAP_TERMINATION_LOG",
@@ -133,7 +134,7 @@ def cli() -> None:
 
 @cli.command("run", help="Observe, plan, apply, verify, until the cluster is whole (default).")
 @_run_options
-@click.option(
+@_option(
     "--expect",
     default=None,
     envvar="BOOTSTRAP_EXPECT",
@@ -155,26 +156,26 @@ def wait_command(output: str, termination_log: str, **raw: str) -> None:
 @cli.command("plan", help="Show what run would do; change nothing.")
 @_settings_options
 @_output_option
-@click.option(
+@_option(
     "--exit-code", is_flag=True, envvar="BOOTSTRAP_EXIT_CODE", help="Exit 10 when there is work."
 )
 def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
     """Show the plan."""
     from . import commands  # noqa: PLC0415 - see above
 
-    settings = _load(raw)
+    settings = _load(raw, output=output)
     raise _Exit(asyncio.run(commands.plan(settings, output=output, exit_code=exit_code)))
 
 
 @cli.command("status", help="Show what is there; exit 0 only when the cluster is whole.")
 @_settings_options
 @_output_option
-@click.option("--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it anew every second.")
+@_option("--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it anew every second.")
 def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
     """Show the state."""
     from . import commands  # noqa: PLC0415 - see above
 
-    settings = _load(raw)
+    settings = _load(raw, output=output)
     raise _Exit(asyncio.run(commands.status(settings, output=output, watch=watch)))
 
 
@@ -182,9 +183,9 @@ def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT00
     "sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them."
 )
 @_log_options
-@click.option("--nodes", default=6, envvar="BOOTSTRAP_NODES", help="Servers to start.")
-@click.option("--replicas", default=1, envvar="BOOTSTRAP_REPLICAS", help="Replicas per primary.")
-@click.option(
+@_option("--nodes", default=6, envvar="BOOTSTRAP_NODES", help="Servers to start.")
+@_option("--replicas", default=1, envvar="BOOTSTRAP_REPLICAS", help="Replicas per primary.")
+@_option(
     "--server",
     default=None,
     envvar="BOOTSTRAP_SERVER",
@@ -215,14 +216,28 @@ class _Exit(Exception):  # noqa: N818 - not an error
         self.code = code
 
 
-def _load(raw: dict[str, str]) -> Settings:
+def _load(raw: dict[str, str], *, output: str) -> Settings:
+    import structlog  # noqa: PLC0415 - see above
+
     from . import logs, settings  # noqa: PLC0415 - see above
 
     known = {field.name for field in fields(settings.RawSettings)}
-    given = settings.RawSettings(**{name: value for name, value in raw.items() if name in known})
-    secrets = tuple(given.password.splitlines())
-    logs.configure(log_format=raw["log_format"], level=raw["log_level"], secrets=secrets)
-    return settings.load(given)
+    texts = {name: value for name, value in raw.items() if name in known}
+    given = settings.RawSettings(**texts, output=output)
+    log = functools.partial(logs.configure, log_format=given.log_format, level=given.log_level)
+    log(secrets=tuple(given.password.splitlines()))
+    if unread := settings.unread_variables(_variables()):
+        structlog.get_logger().warning("settings.ignored", variables=unread)
+    loaded = settings.load(given)
+    log(secrets=loaded.passwords)
+    return loaded
+
+
+def _variables() -> frozenset[str]:
+    """Return every variable that some command reads."""
+    return frozenset(
+        str(option.envvar) for command in cli.commands.values() for option in command.params
+    )
 
 
 def _converge(
@@ -240,7 +255,7 @@ def _converge(
     started = time.monotonic()
     failure: BaseException | None = None
     try:
-        settings = _load(raw)
+        settings = _load(raw, output=output)
         asyncio.run(
             commands.converge(
                 settings,
@@ -276,6 +291,9 @@ def _finish(
 
     from . import commands  # noqa: PLC0415 - see above
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Nothing is left to stop, and the last word is to be said.
+        signal.signal(number, signal.SIG_IGN)
     fields_ = commands.summary_fields(summary)
     if failure is not None and not isinstance(failure, BootstrapError):
         traceback.print_exception(failure, file=sys.stderr)

@@ -8,8 +8,7 @@ from typing import Any
 
 import structlog
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-FORMATS = ("auto", "json", "console")
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SHORTEST_SECRET = 4
 
 
@@ -18,7 +17,7 @@ def configure(*, log_format: str, level: str, secrets: tuple[str, ...] = ()) -> 
 
     Args:
         log_format: `json`, `console`, or `auto`: console on a terminal.
-        level: One of `LEVELS`.
+        level: `debug`, `info`, `warning` or `error`; another word is told as a fault elsewhere.
         secrets: Values that no line may hold, whatever they come from.
     """
     on_terminal = sys.stderr.isatty()
@@ -48,7 +47,7 @@ def configure(*, log_format: str, level: str, secrets: tuple[str, ...] = ()) -> 
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, _LEVELS["info"])),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -9,10 +9,12 @@ import ipaddress
 import os
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SettingsError
+from .words import FORMATS, LEVELS, OUTPUTS
 
 FEWEST_PRIMARIES = 3
 MOST_PRIMARIES = 16384
@@ -43,6 +45,9 @@ class RawSettings:
     timeout: str = "600"
     allow_data_loss: str = "false"
     rebalance: str = "true"
+    log_level: str = "info"
+    log_format: str = "auto"
+    output: str = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +118,10 @@ class _Faults(list[str]):
             self.append(f"{name} must be true or false, not {value!r}")
         return False
 
+    def word(self, name: str, value: str, choices: Sequence[str]) -> None:
+        if value not in choices:
+            self.append(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
     def label(self, name: str, value: str) -> str:
         if not _LABEL.fullmatch(value):
             self.append(f"{name} must be one DNS label, not {value!r}")
@@ -151,6 +160,9 @@ def load(raw: RawSettings) -> Settings:
         allow_data_loss=faults.switch("BOOTSTRAP_ALLOW_DATA_LOSS", raw.allow_data_loss),
         rebalance=faults.switch("BOOTSTRAP_REBALANCE", raw.rebalance),
     )
+    faults.word("BOOTSTRAP_LOG_LEVEL", raw.log_level, LEVELS)
+    faults.word("BOOTSTRAP_LOG_FORMAT", raw.log_format, FORMATS)
+    faults.word("BOOTSTRAP_OUTPUT", raw.output, OUTPUTS)
     if settings.username and not settings.passwords:
         faults.append("BOOTSTRAP_USERNAME needs BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE")
     if faults:
@@ -295,7 +307,7 @@ def _tls(faults: _Faults, raw: RawSettings) -> ssl.SSLContext | None:
     return context
 
 
-def environment_problems(names: frozenset[str]) -> list[str]:
+def unread_variables(names: frozenset[str]) -> list[str]:
     """Return BOOTSTRAP_* variables that nothing reads, which are most often misspelt."""
     return sorted(
         name for name in os.environ if name.startswith("BOOTSTRAP_") and name not in names

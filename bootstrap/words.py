@@ -1,0 +1,5 @@
+"""Words that settings are chosen from; cheap to import, as help needs them."""
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "json", "console")
+OUTPUTS = ("text", "json")

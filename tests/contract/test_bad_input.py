@@ -1,0 +1,48 @@
+"""Bad input ends in one sentence with the thing and the remedy, its exit code, nothing changed."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import rig
+from bad_input import CASES, Case, Stage
+from evidence import untouched
+
+from bootstrap.sandbox.binary import ServerBinary
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.given, marks=c.marks) for c in CASES])
+def test_bad_input(
+    case: Case,
+    server: ServerBinary,
+    tls_server: ServerBinary | None,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Each line of the table holds."""
+
+    def with_tls() -> ServerBinary:
+        return tls_server or pytest.skip("no installed server speaks TLS")
+
+    with ExitStack() as resources:
+        given = case.build(
+            Stage(server=server, tls_server=with_tls, tmp_path=tmp_path, resources=resources)
+        )
+        with untouched(given.pods, moves_by_itself=given.restless):
+            result = rig.run(given.variables, tmp_path=tmp_path)
+        assert result.code == case.code, result.stderr
+        last = result.last
+        assert (last["outcome"], last["exit_code"]) == (case.outcome, case.code)
+        assert all(name in str(last["cause"]) for name in given.names), last["cause"]
+        assert last["remedy"]
+        assert "Traceback" not in result.stderr
+        assert json.loads(result.message)["cause"] == last["cause"]
+        assert case.code == 5 or int(str(last["passes"])) <= 2
+    record_property("bad_input", [CASES.index(case), *_line(case, last)])
+
+
+def _line(case: Case, last: Mapping[str, object]) -> tuple[str, int, str]:
+    return case.given, case.code, f"{last['cause']}; {last['remedy']}"

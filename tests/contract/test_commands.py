@@ -1,0 +1,215 @@
+"""What the commands print, change and return, on a whole cluster and on fresh pods."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rig
+from evidence import commands_of, untouched, written
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import World
+
+pytestmark = pytest.mark.redis
+
+SUMMARY = {
+    "outcome",
+    "exit_code",
+    "passes",
+    "actions",
+    "slots_moved",
+    "keys_moved",
+    "duration_s",
+}
+LIMIT_BYTES = 4096
+
+
+@pytest.fixture(scope="module")
+def whole(server: ServerBinary) -> Iterator[World]:
+    """Six pods that are a cluster; no test may change them."""
+    with World(nodes=6, server=server, config={"repl-diskless-sync-delay": "0"}) as world:
+        world.start()
+        result = rig.run(world.env())
+        assert result.code == 0, result.stderr
+        yield world
+
+
+@pytest.fixture(scope="module")
+def fresh(server: ServerBinary) -> Iterator[World]:
+    """Three pods that know nothing of each other; no test may change them."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        yield world
+
+
+def alone(world: World) -> dict[str, str]:
+    return {**world.env(), "BOOTSTRAP_REPLICAS": "0"}
+
+
+def test_run_makes_the_cluster_whole(every_server: ServerBinary, tmp_path: Path) -> None:
+    """Exit code 0 is whole on every pod's own view; a second run sends no write command."""
+    config = {"repl-diskless-sync-delay": "0"}
+    with World(nodes=6, server=every_server, config=config) as world:
+        world.start()
+        result = rig.run(world.env(), tmp_path=tmp_path)
+        assert result.code == 0, result.stderr
+        assert rig.faults(world) == []
+        assert result.last.keys() >= SUMMARY
+        assert json.loads(result.message)["outcome"] == "whole"
+        before = [commands_of(pod) for pod in world.pods]
+        with untouched(world.pods):
+            again = rig.run(world.env())
+        after = [commands_of(pod) for pod in world.pods]
+    assert (again.code, again.last["write_commands"], again.last["actions"]) == (0, 0, 0)
+    assert [written(one, other) for one, other in zip(before, after, strict=True)] == [set()] * 6
+
+
+def test_stdout_has_the_result_and_stderr_the_logs(whole: World) -> None:
+    """One sentence, or one JSON document, on stdout; nothing but log lines on stderr."""
+    text = rig.run(whole.env())
+    assert text.stdout.count("\n") == 1
+    assert "{" not in text.stdout
+    document = rig.run(whole.env(), "run", "--output", "json")
+    assert json.loads(document.stdout).keys() >= SUMMARY
+    for result in (text, document):
+        assert len(result.logs) == len(result.stderr.splitlines())
+        assert (result.last["event"], result.last["exit_code"]) == ("run.completed", 0)
+
+
+def test_plan_on_a_whole_cluster_has_no_work(whole: World) -> None:
+    """`plan` says so in text and JSON, and exits 0 also with --exit-code."""
+    with untouched(whole.pods):
+        assert rig.run(whole.env(), "plan").code == 0
+        result = rig.run(whole.env(), "plan", "--output", "json", "--exit-code")
+    plan = json.loads(result.stdout)
+    assert (result.code, plan["whole"], plan["has_work"], plan["actions"]) == (0, True, False, [])
+
+
+def test_plan_changes_nothing(fresh: World) -> None:
+    """`plan` on fresh pods lists actions, exits 10 when asked to, and is a dry run."""
+    with untouched(fresh.pods):
+        text = rig.run(alone(fresh), "plan")
+        result = rig.run(alone(fresh), "plan", "--output", "json", "--exit-code")
+    plan = json.loads(result.stdout)
+    assert (text.code, result.code) == (0, 10)
+    assert plan["has_work"]
+    assert plan["actions"]
+    assert plan["fingerprint"] in text.stdout
+
+
+def test_plan_is_the_same_every_time(fresh: World) -> None:
+    """Equal views give equal fingerprints."""
+    plans = [json.loads(rig.run(alone(fresh), "plan", "--output", "json").stdout) for _ in "ab"]
+    assert plans[0]["fingerprint"] == plans[1]["fingerprint"]
+
+
+def test_expect_refuses_another_plan(fresh: World) -> None:
+    """`run --expect` with a fingerprint of something else exits 3 before the first change."""
+    with untouched(fresh.pods):
+        result = rig.run(alone(fresh), "run", "--expect", "0123456789ab")
+    assert (result.code, result.last["outcome"]) == (3, "refused")
+
+
+def test_expect_runs_the_plan_that_was_reviewed(server: ServerBinary) -> None:
+    """`run --expect` with the fingerprint of `plan` goes on to the whole cluster."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        plan = json.loads(rig.run(alone(world), "plan", "--output", "json").stdout)
+        result = rig.run(alone(world), "run", "--expect", plan["fingerprint"])
+        assert result.code == 0, result.stderr
+        assert rig.faults(world, replicas=0) == []
+
+
+def test_status_of_a_whole_cluster(whole: World) -> None:
+    """`status` exits 0 and shows every pod; its JSON has nodes, shards, slots and findings."""
+    with untouched(whole.pods):
+        text = rig.run(whole.env(), "status")
+        result = rig.run(whole.env(), "status", "--output", "json")
+    status = json.loads(result.stdout)
+    assert (text.code, result.code) == (0, 0)
+    assert all(pod.name in text.stdout and pod.address in text.stdout for pod in whole.pods)
+    assert (status["whole"], status["findings"], status["absent"]) == (True, [], [])
+    assert (status["slots"]["owned"], status["slots"]["total"]) == (16384, 16384)
+    assert [len(shard["replicas"]) for shard in status["shards"]] == [1, 1, 1]
+    assert {node["name"] for node in status["nodes"]} == {pod.name for pod in whole.pods}
+    assert sorted(node["role"] for node in status["nodes"]) == ["primary"] * 3 + ["replica"] * 3
+
+
+def test_status_of_fresh_pods(fresh: World) -> None:
+    """`status` exits 5 where nothing is whole yet, and says what is not."""
+    with untouched(fresh.pods):
+        result = rig.run(alone(fresh), "status", "--output", "json")
+    status = json.loads(result.stdout)
+    assert (result.code, status["whole"]) == (5, False)
+    assert {"code", "node", "detail"} <= status["findings"][0].keys()
+
+
+def test_status_of_pods_that_are_not_there(fresh: World) -> None:
+    """A pod without an address is in the JSON as absent, with its name and the cause."""
+    variables = {**alone(fresh), "BOOTSTRAP_NODES": "4"}
+    result = rig.run(variables, "status", "--output", "json")
+    absent = json.loads(result.stdout)["absent"]
+    assert result.code == 5
+    assert "redis-app-3" in {pod["name"] for pod in absent}
+    assert all(pod["cause"] for pod in absent)
+
+
+def test_wait_on_a_whole_cluster(whole: World) -> None:
+    """`wait` exits 0 and writes nothing."""
+    with untouched(whole.pods):
+        result = rig.run(whole.env(), "wait")
+    assert (result.code, result.last["write_commands"]) == (0, 0)
+
+
+def test_wait_gives_up_at_its_deadline(fresh: World) -> None:
+    """`wait` exits 5 when nobody makes the cluster, having changed nothing."""
+    with untouched(fresh.pods):
+        result = rig.run({**alone(fresh), "BOOTSTRAP_TIMEOUT": "2"}, "wait")
+    assert (result.code, result.last["write_commands"]) == (5, 0)
+
+
+def test_wait_blocks_until_a_run_is_done(server: ServerBinary) -> None:
+    """`wait` ends by itself, with 0, once another process has made the cluster whole."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        with rig.started(alone(world), "wait") as waiting:
+            rig.until(lambda: commands_of(world.pods[0]).get("cluster|nodes", 0) > 0)
+            assert waiting.poll() is None
+            assert rig.run(alone(world)).code == 0
+            _, stderr = waiting.communicate(timeout=60)
+        assert waiting.returncode == 0
+    assert json.loads(stderr.splitlines()[-1])["write_commands"] == 0
+
+
+def test_termination_message_of_a_long_story(fresh: World, tmp_path: Path) -> None:
+    """However many pods a cause names, the message is JSON of at most 4096 bytes."""
+    variables = {**alone(fresh), "BOOTSTRAP_NODES": "900", "BOOTSTRAP_TIMEOUT": "2"}
+    result = rig.run(variables, tmp_path=tmp_path)
+    message = json.loads(result.message)
+    assert (result.code, message["exit_code"], message["outcome"]) == (5, 5, "not_whole")
+    assert message.keys() >= SUMMARY | {"node", "phase", "cause", "remedy"}
+    assert len(result.message.encode()) <= LIMIT_BYTES
+
+
+def test_unwritable_termination_log_is_no_failure(whole: World, tmp_path: Path) -> None:
+    """The exit code stays; one warning names the path."""
+    path = str(tmp_path / "nowhere" / "termination-log")
+    result = rig.run({**whole.env(), "BOOTSTRAP_TERMINATION_LOG": path})
+    assert result.code == 0
+    warnings = [line for line in result.logs if line["level"] == "warning"]
+    assert [line["path"] for line in warnings] == [path]
+    assert result.last["event"] == "run.completed"
+
+
+def test_wall_clock_does_not_matter(server: ServerBinary) -> None:
+    """A clock that jumps by days changes neither the deadline nor the result."""
+    clock = (str(Path(__file__).parent / "jumping_clock.py"),)
+    with World(nodes=3, server=server) as world:
+        world.start()
+        result = rig.run(alone(world), program=clock)
+        assert result.code == 0, result.stderr
+        assert rig.faults(world, replicas=0) == []
+        assert 0 <= float(str(result.last["duration_s"])) < 90
+        late = {**alone(world), "BOOTSTRAP_NODES": "4", "BOOTSTRAP_TIMEOUT": "2"}
+        assert rig.run(late, program=clock).code == 5

@@ -1,0 +1,166 @@
+"""Settings: every option is a flag and a variable, all faults are told at once, no secret is."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rig
+
+from bootstrap import settings
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import World
+
+BAD = {
+    "nodes": "none",
+    "replicas": "-1",
+    "statefulset": "redis.app",
+    "service": "redis_service",
+    "namespace": "de fault",
+    "cluster-domain": "cluster..local",
+    "port": "0",
+    "nameservers": "coredns",
+    "password-file": "/nonexistent/password",
+    "tls": "perhaps",
+    "timeout": "-1",
+    "allow-data-loss": "perhaps",
+    "rebalance": "perhaps",
+}
+LOUD = {"log-level": "loud", "log-format": "xml", "output": "yaml"}
+OTHERS = ("endpoints", "username", "password", "tls-ca", "tls-cert", "tls-key", "termination-log")
+OLD, RIGHT = "0ld-s3cret-phrase", "r1ght-s3cret-phrase"
+
+
+def variable(option: str) -> str:
+    return "BOOTSTRAP_" + option.replace("-", "_").upper()
+
+
+@pytest.fixture(scope="module")
+def guarded(server: ServerBinary) -> Iterator[World]:
+    """Three fresh pods that want a password."""
+    with World(nodes=3, server=server, password=RIGHT) as world:
+        world.start()
+        yield world
+
+
+def test_help_names_every_option_and_its_variable() -> None:
+    """`run --help` shows each setting as flag and as variable."""
+    text = rig.run({}, "run", "--help").stdout
+    flags = set(re.findall(r"--([a-z-]+)", text))
+    for option in (*BAD, *LOUD, *OTHERS):
+        assert option in flags
+        assert variable(option) in text
+
+
+@pytest.mark.parametrize("how", ["flags", "variables"])
+def test_all_faults_are_told_at_once(how: str) -> None:
+    """Flags and variables are checked alike, and one sentence names every fault."""
+    bad = {**BAD, **LOUD}
+    if how == "flags":
+        result = rig.run({}, "run", *(f"--{option}={value}" for option, value in bad.items()))
+    else:
+        result = rig.run({variable(option): value for option, value in bad.items()})
+    assert result.code == 2
+    cause = str(result.last["cause"])
+    assert [option for option in bad if variable(option) not in cause] == []
+
+
+def test_empty_variables_mean_the_default() -> None:
+    """A variable that a manifest leaves empty is as good as none."""
+    empty = {variable(option): "" for option in (*BAD, *LOUD, *OTHERS)}
+    result = rig.run({**empty, "BOOTSTRAP_NODES": "0", "BOOTSTRAP_LOG_FORMAT": "json"})
+    assert result.code == 2
+    assert set(re.findall(r"BOOTSTRAP_[A-Z_]+", str(result.last["cause"]))) == {"BOOTSTRAP_NODES"}
+
+
+@pytest.mark.parametrize("args", [("--nodse", "6"), ("frobnicate",), ("plan", "--outptu", "json")])
+def test_unknown_words_are_settings_faults(args: tuple[str, ...]) -> None:
+    """A misspelt flag or command exits 2."""
+    assert rig.run({"BOOTSTRAP_NODES": "6"}, *args).code == 2
+
+
+def test_an_unknown_variable_is_told() -> None:
+    """A misspelt variable is named in a warning, as nothing else would show that it is unread."""
+    result = rig.run({"BOOTSTRAP_NODES": "0", "BOOTSTRAP_REPLICA": "2"})
+    assert any("BOOTSTRAP_REPLICA" in str(line.get("variables")) for line in result.logs)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{RIGHT}\n",
+        RIGHT,
+        f"{RIGHT}\r\n",
+        f"{OLD}\n{RIGHT}\n",
+        f"{RIGHT}\n{OLD}",
+        f"{OLD}\r\n{RIGHT}\r\n",
+    ],
+    ids=["newline", "bare", "crlf", "rotation", "rotated", "rotation-crlf"],
+)
+def test_password_files(content: str, guarded: World, tmp_path: Path) -> None:
+    """One trailing newline is dropped; several passwords, one a line, are tried in order."""
+    path = tmp_path / "password"
+    path.write_bytes(content.encode())
+    variables = {**guarded.env(), "BOOTSTRAP_REPLICAS": "0", "BOOTSTRAP_PASSWORD_FILE": str(path)}
+    del variables["BOOTSTRAP_PASSWORD"]
+    result = rig.run(variables, "status", "--output", "json")
+    assert result.code == 5, result.stderr
+    assert len(json.loads(result.stdout)["nodes"]) == 3
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("how", ["variable", "file"])
+def test_secrets_are_never_printed(how: str, guarded: World, tmp_path: Path) -> None:
+    """Neither an accepted nor a refused password is on stdout, stderr or in the message."""
+    path = tmp_path / "password"
+    path.write_text(f"{OLD}\nan0ther-s3cret\n")
+    given = (
+        {"BOOTSTRAP_PASSWORD": f"{OLD}\nan0ther-s3cret"}
+        if how == "variable"
+        else {"BOOTSTRAP_PASSWORD": "", "BOOTSTRAP_PASSWORD_FILE": str(path)}
+    )
+    variables = {**guarded.env(), "BOOTSTRAP_REPLICAS": "0", **given}
+    result = rig.run({**variables, "BOOTSTRAP_LOG_LEVEL": "debug"}, tmp_path=tmp_path)
+    assert result.code == 2
+    assert "s3cret" not in result.stdout + result.stderr + result.message
+
+
+def test_log_format_and_level() -> None:
+    """json and console are what they say, a level leaves out what is below it."""
+    as_json = rig.run({"BOOTSTRAP_NODES": "0"})
+    assert all(line.startswith("{") for line in as_json.stderr.splitlines())
+    assert {"timestamp", "level", "event"} <= as_json.last.keys()
+    console = rig.run({"BOOTSTRAP_NODES": "0", "BOOTSTRAP_LOG_FORMAT": "console"})
+    assert not any(line.startswith("{") for line in console.stderr.splitlines())
+    assert "run.failed" in console.stderr
+    auto = rig.run({"BOOTSTRAP_NODES": "0", "BOOTSTRAP_LOG_FORMAT": "auto"})
+    assert auto.last["event"] == "run.failed"
+    unknown = {"BOOTSTRAP_NODES": "0", "BOOTSTRAP_REPLICA": "1", "BOOTSTRAP_LOG_LEVEL": "error"}
+    assert {line["level"] for line in rig.run(unknown).logs} == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("resolv_conf", "service"),
+    [
+        (
+            "search shop.svc.cluster.local svc.cluster.local cluster.local\n",
+            "shop.svc.cluster.local",
+        ),
+        ("nameserver 10.0.0.10\nsearch shop.svc.k8s.example.org\n", "shop.svc.k8s.example.org"),
+        ("search shop.svc.cluster.local. other.example.\n", "shop.svc.cluster.local"),
+        ("search example.org\n", "default.svc.cluster.local"),
+        ("", "default.svc.cluster.local"),
+    ],
+)
+def test_namespace_and_domain_come_from_the_search_list(
+    resolv_conf: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod's resolv.conf tells its namespace and the cluster's domain."""
+    path = tmp_path / "resolv.conf"
+    path.write_text(resolv_conf)
+    monkeypatch.setattr(settings, "RESOLV_CONF", path)
+    assert settings.load(settings.RawSettings(nodes="6")).service == f"redis-service.{service}"
+    given = settings.RawSettings(nodes="6", namespace="mine", cluster_domain="my.zone.")
+    assert settings.load(given).service == "redis-service.mine.svc.my.zone"

@@ -1,0 +1,249 @@
+"""From single nodes to one cluster."""
+
+from dataclasses import replace
+
+from builders import (
+    acquaint,
+    address,
+    at,
+    estranged,
+    facts,
+    field,
+    fresh,
+    joined,
+    line,
+    node,
+    node_id,
+    own,
+    slots,
+    told,
+    view,
+    wanted,
+    without,
+)
+
+from bootstrap.core import joining
+from bootstrap.core.actions import (
+    Action,
+    AssignSlots,
+    CopyFunctions,
+    HoldFailover,
+    Meet,
+    Replicate,
+    SetConfigEpoch,
+)
+from bootstrap.core.facts import Facts
+from bootstrap.core.findings import FindingCode
+from bootstrap.core.placement import assign_roles
+from bootstrap.core.slots import SlotSet, even_split
+from bootstrap.core.topology import ClusterView, DesiredTopology, Role
+
+WHOLE = view("3x1")
+ORDINAL = {node_id(i): i for i in range(500)}
+
+
+def meets(actions: list[Action]) -> list[tuple[int, int]]:
+    return [(ORDINAL[a.node], ORDINAL[a.target]) for a in actions if isinstance(a, Meet)]
+
+
+def epochs(actions: list[Action]) -> list[tuple[int, int]]:
+    return [(ORDINAL[a.node], a.epoch) for a in actions if isinstance(a, SetConfigEpoch)]
+
+
+def assigned(actions: list[Action]) -> dict[int, str]:
+    return {ORDINAL[a.node]: str(a.slots) for a in actions if isinstance(a, AssignSlots)}
+
+
+def introduced(seen: ClusterView, desired: DesiredTopology | str) -> list[Action]:
+    return joining.introduce(facts(seen, desired))
+
+
+def test_a_fresh_start_is_one_plan() -> None:
+    """Epochs, slots, then every pair meets once, lower ordinal first."""
+    actions = introduced(fresh(6), "3x1")
+    assert epochs(actions) == [(i, i + 1) for i in range(6)]
+    assert assigned(actions) == {i: str(s) for i, s in enumerate(even_split(3))}
+    assert meets(actions) == [(a, b) for a in range(6) for b in range(a + 1, 6)]
+    kinds = [type(a) for a in actions]
+    assert kinds == sorted(kinds, key=[SetConfigEpoch, AssignSlots, Meet].index)
+
+
+def test_the_rest_of_a_broken_start_is_the_same() -> None:
+    """What was done is kept: slots, epochs, links."""
+    done = acquaint([node(0, str(even_split(3)[0]), epoch=1), node(1, epoch=2)])
+    actions = introduced(joined(done, node(2)), "3x0")
+    assert assigned(actions) == {1: str(even_split(3)[1]), 2: str(even_split(3)[2])}
+    assert epochs(actions) == [(2, 3)]
+    assert meets(actions) == [(0, 2), (1, 2)]
+
+
+def test_slots_that_others_own_already_are_filled_up() -> None:
+    """Another cut than ours is kept; the last takes the rest."""
+    odd = joined(acquaint([node(0, "100-200", epoch=1), node(1, epoch=2)]), node(2))
+    given = assigned(introduced(odd, "3x0"))
+    assert sum(len(slots(s)) for s in given.values()) == 16384 - 101
+    assert set(given) == {0, 1, 2}
+    one = assigned(introduced(acquaint([node(0, "0-99", epoch=1), node(1, of=0)]), "1x1"))
+    assert one == {0: "100-16383"}
+
+
+def test_nothing_is_assigned_where_something_could_be_lost() -> None:
+    """Keys, or a member that is gone."""
+    bare = own(WHOLE, 0, slots=SlotSet())
+    assert assigned(introduced(bare, "3x1")) == {0: "0-5461"}
+    assert assigned(introduced(field(bare, 1, keys=1), "3x1")) == {}
+    assert assigned(introduced(without(bare, 5), "3x1")) == {}
+
+
+def test_newcomers_get_an_epoch_above_the_clusters() -> None:
+    """Only while they are alone and have none; members are left alone."""
+    seen = joined(WHOLE, node(6), node(7, epoch=9))
+    assert epochs(introduced(seen, "4x1")) == [(6, 10)]
+    shaking = joined(WHOLE, node(6, handshakes=frozenset({address(0)})), node(7))
+    assert epochs(introduced(shaking, "4x1")) == [(7, 4)]
+
+
+def test_only_missing_pairs_meet() -> None:
+    """One MEET heals both directions."""
+    one_sided = estranged(WHOLE, 4, 1)
+    assert meets(introduced(one_sided, "3x1")) == [(1, 4)]
+    assert meets(introduced(estranged(one_sided, 1, 4), "3x1")) == [(1, 4)]
+    assert introduced(WHOLE, "3x1") == []
+
+
+def test_a_handshake_under_way_is_not_repeated() -> None:
+    """On whichever side it shows."""
+    apart = estranged(estranged(WHOLE, 4, 1), 1, 4)
+    for who, to in ((1, 4), (4, 1)):
+        shaking = field(apart, who, handshakes=frozenset({address(to)}))
+        assert meets(introduced(shaking, "3x1")) == []
+
+
+def test_a_moved_pod_is_met_by_everybody_and_by_one_for_itself() -> None:
+    """Its own line is corrected by an inbound MEET; failovers are held meanwhile."""
+    moved = own(WHOLE, 0, address=address(0, moved=True))
+    actions = introduced(moved, "3x1")
+    assert sorted(meets(actions)) == [(i, 0) for i in range(1, 6)]
+    holds = [a for a in actions if isinstance(a, HoldFailover)]
+    assert [(ORDINAL[h.node], h.hold) for h in holds] == [(3, True)]
+    assert actions.index(holds[0]) == 0
+
+
+def test_failovers_are_held_only_where_that_can_be_seen() -> None:
+    """Not where CONFIG is closed to us, nor twice."""
+    moved = own(WHOLE, 0, address=address(0, moved=True))
+    for value in (None, True):
+        actions = introduced(field(moved, 3, no_failover=value), "3x1")
+        assert not [a for a in actions if isinstance(a, HoldFailover)]
+
+
+def test_a_lone_moved_node_has_nobody_to_meet_it() -> None:
+    """A cluster of one."""
+    lone = acquaint([node(0, "0-16383", epoch=1)], gone=[line(7)])
+    moved = own(lone, 0, address=address(0, moved=True))
+    assert meets(introduced(moved, "1x0")) == []
+
+
+def test_meets_are_bounded_in_very_large_clusters() -> None:
+    """A hundred a node, nearer ordinals first, so that all are connected."""
+    seen = fresh(250)
+    sent = meets(introduced(seen, "250x0"))
+    assert len(sent) <= joining.MEETS_PER_PLAN
+    assert max(sum(a == i for a, _ in sent) for i in range(250)) == joining.MEETS_PER_NODE
+    assert {(i, i + 1) for i in range(249)} <= set(sent)
+
+
+def replicated(seen: ClusterView, desired: DesiredTopology | str = "3x1") -> list[tuple[int, int]]:
+    known = facts(seen, desired)
+    actions = joining.replicate(known, assign_roles(known))
+    return [(ORDINAL[a.node], ORDINAL[a.primary]) for a in actions if isinstance(a, Replicate)]
+
+
+def emptied(seen: ClusterView, *numbers: int) -> ClusterView:
+    for number in numbers:
+        seen = own(seen, number, role=Role.PRIMARY, primary_id=None)
+    return seen
+
+
+def test_slotless_primaries_become_replicas() -> None:
+    """By ordinal, where one is missing."""
+    assert replicated(emptied(WHOLE, 3, 4, 5)) == [(3, 0), (4, 1), (5, 2)]
+    assert replicated(WHOLE) == []
+
+
+def test_a_node_replicates_only_what_it_sees_as_a_primary() -> None:
+    """Its own view must hold it, the primary's too."""
+    blind = emptied(WHOLE, 5)
+    assert replicated(estranged(blind, 5, 2)) == []
+    assert replicated(told(blind, 5, 2, role=Role.REPLICA, primary_id=node_id(0))) == []
+
+
+def test_a_node_with_keys_is_nobodys_replica() -> None:
+    """They would be lost."""
+    assert replicated(field(emptied(WHOLE, 5), 5, keys=1)) == []
+
+
+def test_a_replica_without_link_keeps_its_primary() -> None:
+    """It may hold the newest copy of what that one lost."""
+    crowded = own(own(WHOLE, 4, primary_id=node_id(0)), 5, primary_id=node_id(0))
+    assert sorted(replicated(crowded)) == [(4, 1), (5, 2)] or len(replicated(crowded)) == 2
+    assert len(replicated(field(field(crowded, 4, link_up=False), 5, link_up=False))) < 2
+
+
+def test_reasons_tell_new_replicas_from_moved_ones() -> None:
+    """For logs."""
+    known = facts(emptied(WHOLE, 5), "3x1")
+    (action,) = joining.replicate(known, assign_roles(known))
+    assert isinstance(action, Replicate)
+    assert action.reason is FindingCode.PRIMARY_COUNT
+    known = facts(own(WHOLE, 5, primary_id=node_id(4)), "3x1")
+    (action,) = joining.replicate(known, assign_roles(known))
+    assert isinstance(action, Replicate)
+    assert action.reason is FindingCode.REPLICA_COUNT
+
+
+def test_an_outdated_view_is_nudged_by_the_node_it_is_wrong_about() -> None:
+    """Slots travel only in a node's own header."""
+    seen = told(WHOLE, 0, 1, slots=SlotSet())
+    assert meets(joining.nudge(facts(seen, "3x1"))) == [(1, 0)]
+    shaking = field(seen, 1, handshakes=frozenset({address(0)}))
+    assert meets(joining.nudge(facts(shaking, "3x1"))) == []
+
+
+def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
+    """On Valkey the receiver sends the PING that carries the id."""
+    right = facts(WHOLE, "3x1").true_shards
+    pair = frozenset({node_id(0), node_id(3)})
+    wrong = (right - {pair}) | {frozenset({node_id(0)}), frozenset({node_id(3)})}
+    seen = field(WHOLE, 5, shards=wrong)
+    assert sorted(meets(joining.nudge(facts(seen, "3x1")))) == [(0, 5), (3, 5), (5, 0), (5, 3)]
+    shaking = field(seen, 5, handshakes=frozenset({address(0)}))
+    assert (5, 0) not in meets(joining.nudge(facts(shaking, "3x1")))
+
+
+def test_holds_are_released() -> None:
+    """On replicas."""
+    actions = joining.release(facts(field(WHOLE, 4, no_failover=True), "3x1"))
+    assert actions == [
+        HoldFailover(node=node_id(4), hold=False, reason=FindingCode.FAILOVER_HELD)
+    ]
+
+
+def test_functions_are_copied_onto_new_primaries() -> None:
+    """From an owner that has them."""
+    seen = acquaint([*view("2x0").nodes, node(2, epoch=3)])
+    assert joining.copy_functions(facts(seen, "3x0")) == []
+    seen = field(seen, 1, libraries=2)
+    assert joining.copy_functions(facts(seen, "3x0")) == [
+        CopyFunctions(
+            source=node_id(1), target=node_id(2), reason=FindingCode.FUNCTIONS_MISSING
+        )
+    ]
+
+
+def test_a_node_that_came_back_empty_takes_the_place_of_the_lost_one() -> None:
+    """A replica where one is missing."""
+    back = acquaint([*without(WHOLE, 4).nodes, replace(node(4), node_id=node_id(4))])
+    assert replicated(back) == [(4, 1)]
+    assert at(back, 4).role is Role.PRIMARY
+    assert Facts(back, wanted("3x1")).gone == frozenset()

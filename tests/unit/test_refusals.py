@@ -1,0 +1,193 @@
+"""Every refusal, and what is just short of it."""
+
+from dataclasses import replace
+
+from builders import (
+    absent,
+    acquaint,
+    at,
+    counted,
+    endpoint,
+    estranged,
+    facts,
+    field,
+    fresh,
+    joined,
+    line,
+    node,
+    node_id,
+    own,
+    slots,
+    view,
+    wanted,
+    without,
+)
+
+from bootstrap.core.actions import Refusal
+from bootstrap.core.refusals import held_somewhere, refuse
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Role
+
+WHOLE = view("3x1")
+SHRUNK = DesiredTopology(nodes=2, replicas=0)
+
+
+def refusals(
+    seen: ClusterView, desired: DesiredTopology | str = "3x1", *, consent: bool = False
+) -> tuple[Refusal, ...]:
+    return refuse(facts(seen, desired), allow_data_loss=consent)
+
+
+def test_whole_and_fresh_clusters_are_not_refused() -> None:
+    """The two ordinary cases."""
+    assert refusals(WHOLE) == ()
+    assert refusals(fresh(6)) == ()
+
+
+def test_cluster_mode_off() -> None:
+    """It names the pod, also while others are absent."""
+    seen = field(absent(fresh(6), 0), 3, cluster_enabled=False)
+    assert [r.node for r in refusals(seen)] == ["redis-app-3"]
+
+
+def test_too_old_a_server() -> None:
+    """6.2 is the oldest."""
+    assert refusals(field(WHOLE, 1, version=(6, 2, 0))) == ()
+    (refusal,) = refusals(field(WHOLE, 1, version=(6, 0, 16)))
+    assert refusal.node == "redis-app-1"
+    assert "redis 6.0.16" in refusal.cause
+
+
+def test_two_pods_with_one_id() -> None:
+    """A copied volume; both are named."""
+    copy = replace(at(WHOLE, 1), endpoint=endpoint(6), run_id="other")
+    (refusal,) = refusals(joined(WHOLE, copy))
+    assert "redis-app-1" in refusal.cause
+    assert "redis-app-6" in refusal.cause
+    assert "node id" in refusal.cause
+
+
+def test_one_process_behind_two_names() -> None:
+    """The run id tells it from a copy."""
+    again = replace(at(WHOLE, 1), endpoint=endpoint(6))
+    (refusal,) = refusals(joined(WHOLE, again))
+    assert "same process" in refusal.cause
+
+
+def test_keys_on_a_node_of_no_cluster() -> None:
+    """Joining would lose them; a replica that lost its peers is no such case."""
+    (refusal,) = refusals(field(fresh(6), 2, keys=7))
+    assert refusal.node == "redis-app-2"
+    assert "7 keys" in refusal.cause
+    alone = own(field(fresh(6), 2, keys=7), 2, role=Role.REPLICA, primary_id=node_id(9))
+    assert not [r for r in refusals(alone) if "in no cluster" in r.cause]
+
+
+def test_two_clusters_that_own_slots() -> None:
+    """They overlap."""
+    other = acquaint([node(3, "0-8191"), node(4, "8192-16383")])
+    (refusal,) = refusals(joined(view("3x0"), *other.nodes), "5x0")
+    assert "redis-app-0 and redis-app-3 belong to 2 different clusters" in refusal.cause
+
+
+def test_two_clusters_with_data_apart() -> None:
+    """Both have keys."""
+    one = acquaint([node(0, "0-8191", keys=1), node(1)])
+    other = acquaint([node(2, "8192-16383", keys=1), node(3)])
+    assert len(refusals(joined(one, *other.nodes), "4x0")) == 1
+    empty = field(joined(one, *other.nodes), 2, keys=0)
+    assert refusals(empty, "4x0") == ()
+
+
+def test_a_cluster_with_members_elsewhere() -> None:
+    """Its other members are not ours."""
+    foreign = acquaint([node(3, "8192-16383")], gone=[line(30)])
+    one = acquaint([node(0, "0-8191"), node(1), node(2)])
+    causes = [r.cause for r in refusals(joined(one, *foreign.nodes), "4x0")]
+    assert "different clusters" in causes[0]
+
+
+def test_a_broken_start_is_one_cluster() -> None:
+    """All members are ours, nobody owns what another owns, one group has keys."""
+    assert refusals(ClusterView(nodes=(node(0, "0-8191"), node(1, "8192-16383"))), "2x0") == ()
+
+
+def test_a_pod_of_another_cluster_without_slots_here() -> None:
+    """It knows nodes that we do not."""
+    foreign = acquaint([node(3)], gone=[line(30), line(31)])
+    (refusal,) = refusals(joined(view("3x0"), *foreign.nodes), "4x0")
+    assert "redis-app-3 knows 2 nodes of another cluster" in refusal.cause
+    alone = acquaint([node(0)], gone=[line(30)])
+    assert not [r for r in refusals(joined(alone, node(1)), "2x0") if "another" in r.cause]
+
+
+def test_a_live_member_that_is_no_pod() -> None:
+    """Forgetting it would be harm."""
+    (refusal,) = refusals(acquaint([*WHOLE.nodes, node(-1, epoch=9)]))
+    assert "none of the pods" in refusal.cause
+
+
+def test_slots_of_a_lost_primary() -> None:
+    """With a replica there is no refusal, with consent neither."""
+    lost = joined(without(view("3x0"), 2), replace(node(50), endpoint=endpoint(2)))
+    (refusal,) = refusals(lost, "3x0")
+    assert "10923-16383" in refusal.cause
+    assert "BOOTSTRAP_ALLOW_DATA_LOSS" in refusal.remedy
+    assert refusals(lost, "3x0", consent=True) == ()
+    assert refusals(without(WHOLE, 2), "3x1") == ()
+
+
+def test_slots_of_nobody() -> None:
+    """Where keys are left, or no key ever was, there is nothing to lose."""
+    bare = own(view("3x0"), 0, slots=slots("1-5461"))
+    assert refusals(bare, "3x0") == ()
+    (refusal,) = refusals(field(bare, 1, keys=4), "3x0")
+    assert "nobody owns slots 0 " in refusal.cause
+    assert refusals(counted(bare, {1: {0: 4}}), "3x0") == ()
+    importing = field(field(bare, 1, keys=4), 2, importing={0: node_id(0)})
+    assert refusals(importing, "3x0") == ()
+
+
+def test_data_is_not_judged_while_pods_are_absent() -> None:
+    """The absent one may own the slots."""
+    assert refusals(absent(view("3x0"), 2), "3x0") == ()
+
+
+def test_shrinking_into_too_little_memory() -> None:
+    """Only where every staying primary has a limit, and slots have to move."""
+    seen = view("3x0")
+    for number in range(3):
+        seen = field(seen, number, max_memory=100, used_memory=60)
+    assert refusals(seen, SHRUNK) == ()
+    full = field(seen, 2, used_memory=90)
+    (refusal,) = refusals(full, SHRUNK)
+    assert refusal.node == "redis-app-2"
+    assert "(90 bytes)" in refusal.cause
+    assert refusals(field(full, 0, max_memory=0), SHRUNK) == ()
+    assert refusals(full, "3x0") == ()
+
+
+def test_memory_is_not_needed_for_a_primary_whose_replica_stays() -> None:
+    """It fails over instead."""
+    seen = acquaint(
+        [
+            node(0, "0-8191", epoch=1, max_memory=10, used_memory=9),
+            node(1, of=2, epoch=2, max_memory=10, used_memory=9),
+            node(2, "8192-16383", epoch=2, max_memory=10, used_memory=9),
+        ]
+    )
+    assert refusals(seen, DesiredTopology(nodes=2, replicas=0)) == ()
+
+
+def test_keys_count_only_where_they_are_held() -> None:
+    """By live nodes, in numbers above zero."""
+    seen = counted(view("2x0"), {0: {5: 1, 6: 0}})
+    assert held_somewhere(facts(seen, "2x0"), slots("5-7")) == slots("5")
+    ghost = replace(seen, slot_keys={node_id(9): {5: 1}})
+    assert held_somewhere(facts(ghost, "2x0"), slots("5-7")) == SlotSet()
+
+
+def test_groups_that_only_miss_a_link_are_one() -> None:
+    """Somebody knows both."""
+    assert refusals(estranged(estranged(WHOLE, 0, 1), 1, 0)) == ()
+    assert wanted("3x1").nodes == 6

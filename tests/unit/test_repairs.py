@@ -1,0 +1,255 @@
+"""Slots that are not simply owned: every case that `redis-cli --cluster fix` knows, and more."""
+
+from dataclasses import replace
+
+import pytest
+from builders import (
+    at,
+    counted,
+    endpoint,
+    facts,
+    field,
+    joined,
+    node,
+    node_id,
+    own,
+    slots,
+    told,
+    view,
+    without,
+)
+
+from bootstrap.core import repairs
+from bootstrap.core.actions import Action, ClaimSlots, CloseSlots, Failover, GatherKeys, MoveSlots
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+
+WHOLE = view("3x0")
+SLOT = 5
+A, B, C = 0, 1, 2  # A owns the slot
+
+
+def shown(actions: list[Action]) -> list[str]:
+    """Write actions as people would say them."""
+    ordinal = {node_id(i): "ABCDEFGH"[i] for i in range(8)}
+    words = []
+    for action in actions:
+        match action:
+            case CloseSlots(node=n, slots=s):
+                words.append(f"close {s} at {ordinal[n]}")
+            case ClaimSlots(node=n, slots=s):
+                words.append(f"claim {s} for {ordinal[n]}")
+            case GatherKeys(source=a, target=b, slots=s):
+                words.append(f"gather {s} {ordinal[a]}>{ordinal[b]}")
+            case MoveSlots(source=a, target=b, slots=s):
+                words.append(f"move {s} {ordinal[a]}>{ordinal[b]}")
+            case Failover(node=n, takeover=t):
+                words.append(f"{'takeover' if t else 'failover'} {ordinal[n]}")
+            case _:
+                raise AssertionError(action)
+    return words
+
+
+def opened(
+    migrating: dict[int, int],
+    importing: dict[int, int],
+    keys: dict[int, int],
+    *,
+    seen: ClusterView = WHOLE,
+) -> ClusterView:
+    for source, target in migrating.items():
+        seen = field(seen, source, migrating={SLOT: node_id(target)})
+    for target, source in importing.items():
+        seen = field(seen, target, importing={SLOT: node_id(source)})
+    return counted(seen, {number: {SLOT: count} for number, count in keys.items()})
+
+
+@pytest.mark.parametrize(
+    ("migrating", "importing", "keys", "expected"),
+    [
+        # 1. one migrating, one importing: the move is finished
+        ({A: B}, {B: A}, {A: 9, B: 2}, ["move 5 A>B"]),
+        ({A: B}, {B: A}, {B: 2}, ["move 5 A>B"]),
+        # 2. only importing: keys come back to the owner
+        ({}, {B: A}, {B: 2}, ["gather 5 B>A"]),
+        ({}, {B: A}, {}, ["close 5 at B"]),
+        ({}, {B: A, C: A}, {B: 2}, ["close 5 at C", "gather 5 B>A"]),
+        # 3. one migrating, several importing: to the one that the owner names
+        ({A: C}, {B: A, C: A}, {A: 1}, ["close 5 at B", "move 5 A>C"]),
+        ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["gather 5 B>A", "move 5 A>C"]),
+        # 4. only migrating: nothing has moved that would not be gathered
+        ({A: B}, {}, {A: 4}, ["close 5 at A"]),
+        ({A: B}, {}, {A: 4, B: 2}, ["close 5 at A", "gather 5 B>A"]),
+        # migrating to one that does not import, while another does
+        ({A: B}, {C: A}, {C: 3}, ["close 5 at A", "gather 5 C>A"]),
+        # somebody who does not own it says migrating
+        ({C: B}, {}, {}, ["close 5 at C"]),
+        # the target is a node that nobody has seen
+        ({A: 7}, {}, {}, ["close 5 at A"]),
+        # an owner that imports what it owns
+        ({}, {A: B}, {A: 1}, ["close 5 at A"]),
+    ],
+)
+def test_open_slots(
+    migrating: dict[int, int], importing: dict[int, int], keys: dict[int, int], expected: list[str]
+) -> None:
+    """Finished where both ends agree, else reverted; keys always come along."""
+    seen = opened(migrating, importing, keys)
+    assert shown(repairs.close_open_slots(facts(seen, "3x0"))) == expected
+
+
+def test_a_move_to_a_leaving_node_is_reverted() -> None:
+    """It would have to be moved again."""
+    seen = opened({A: C}, {C: A}, {A: 3, C: 1})
+    known = facts(seen, DesiredTopology(nodes=2, replicas=0))
+    assert shown(repairs.close_open_slots(known)) == ["close 5 at A", "gather 5 C>A"]
+
+
+def test_a_move_to_a_replica_is_reverted() -> None:
+    """It failed over in between; replicas hold copies, not keys of their own."""
+    seen = opened({A: 3}, {3: A}, {A: 1, 3: 1}, seen=view("3x1"))
+    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == ["close 5 at D", "close 5 at A"]
+
+
+def test_open_slots_without_owner_are_adopted_first() -> None:
+    """Nothing can be closed towards nobody."""
+    seen = own(opened({}, {B: A}, {B: 2}), A, slots=slots("0-4,6-5461"))
+    assert repairs.close_open_slots(facts(seen, "3x0")) == []
+    assert shown(repairs.adopt(facts(seen, "3x0"), allow_data_loss=False)) == ["claim 5 for B"]
+
+
+def test_a_move_told_to_the_target_alone_is_finished() -> None:
+    """Both own the slot, the source still migrates."""
+    seen = told(opened({A: B}, {}, {B: 2}), B, B, slots=at(WHOLE, B).slots | slots("5"))
+    assert shown(repairs.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
+
+
+def test_a_move_told_to_the_source_alone_is_adopted() -> None:
+    """Nobody owns the slot; the importing end has the keys."""
+    seen = own(WHOLE, A, slots=at(WHOLE, A).slots - slots("5"))
+    seen = counted(field(seen, B, importing={SLOT: node_id(A)}), {B: {SLOT: 3}})
+    assert shown(repairs.adopt(facts(seen, "3x0"), allow_data_loss=False)) == ["claim 5 for B"]
+
+
+UNOWNED = own(WHOLE, A, slots=at(WHOLE, A).slots - slots("5-7"))
+
+
+def test_orphans_go_to_the_node_with_most_keys() -> None:
+    """And the keys of others are gathered there at once."""
+    seen = counted(UNOWNED, {B: {5: 1, 6: 2}, C: {5: 4}})
+    assert shown(repairs.adopt(facts(seen, "3x0"), allow_data_loss=False)) == [
+        "claim 5 for C",
+        "claim 6 for B",
+        "gather 5 B>C",
+    ]
+
+
+def test_keys_weigh_more_than_importing() -> None:
+    """An importing node without keys takes the slot only where nobody has any."""
+    seen = field(UNOWNED, C, importing={5: node_id(A), 6: node_id(A)})
+    seen = counted(seen, {B: {5: 1}})
+    assert shown(repairs.adopt(facts(seen, "3x0"), allow_data_loss=False)) == [
+        "claim 5 for B",
+        "claim 6 for C",
+    ]
+
+
+def test_a_replicas_copy_does_not_make_it_the_owner() -> None:
+    """It owns nothing."""
+    seen = own(view("3x1"), A, slots=slots("0-4,6-5461"))
+    seen = counted(seen, {3: {5: 1}})
+    assert repairs.adopt(facts(seen, "3x1"), allow_data_loss=False) == []
+
+
+def test_lost_slots_are_spread_by_consent() -> None:
+    """Evenly, over the primaries with the fewest."""
+    seen = joined(without(WHOLE, C), replace(node(50), endpoint=endpoint(C)))
+    known = facts(seen, "3x0")
+    assert repairs.adopt(known, allow_data_loss=False) == []
+    claims = repairs.adopt(known, allow_data_loss=True)
+    assert SlotSet(sum(c.slots.mask for c in claims if isinstance(c, ClaimSlots))) == slots(
+        "10923-16383"
+    )
+    assert len(claims) == 1
+    uneven = own(own(WHOLE, C, slots=SlotSet()), A, slots=slots("0-5"))
+    assert [len(c.slots) for c in repairs.adopt(facts(uneven, "3x0"), allow_data_loss=True)
+            if isinstance(c, ClaimSlots)] == [5462, 5455]
+
+
+def test_nobody_to_give_lost_slots_to() -> None:
+    """Only replicas are left."""
+    seen = own(own(view("2x0"), 0, role=Role.REPLICA, primary_id=node_id(9), slots=SlotSet()), 1,
+               role=Role.REPLICA, primary_id=node_id(9), slots=SlotSet())
+    assert repairs.adopt(facts(seen, "2x0"), allow_data_loss=True) == []
+
+
+def lost_primary(flags: Flag | None, *, shape: str = "3x1", gone: tuple[int, ...] = (0,)) -> ClusterView:
+    seen = view(shape)
+    for number in gone:
+        seen = own(seen, number, flags=frozenset({flags} if flags else ()))
+    return without(seen, *gone)
+
+
+def test_a_replica_inherits_when_its_primary_failed() -> None:
+    """The one that has read most; with a quorum by election."""
+    seen = lost_primary(Flag.FAIL, shape="3x2")
+    seen = field(field(seen, 3, replication_offset=5), 6, replication_offset=9)
+    assert shown(repairs.inherit(facts(seen, "3x2"))) == ["failover G"]
+    tied = field(seen, 3, replication_offset=9)
+    assert shown(repairs.inherit(facts(tied, "3x2"))) == ["failover D"]
+
+
+def test_no_failover_before_the_servers_agree_on_the_failure() -> None:
+    """They elect by themselves then."""
+    for flags in (None, Flag.PFAIL):
+        assert repairs.inherit(facts(lost_primary(flags), "3x1")) == []
+
+
+def test_takeover_where_nobody_can_vote() -> None:
+    """Most primaries are gone; one suspicion is enough, there will be no agreement."""
+    seen = lost_primary(Flag.PFAIL, gone=(0, 1))
+    assert sorted(shown(repairs.inherit(facts(seen, "3x1")))) == ["takeover D", "takeover E"]
+    assert repairs.inherit(facts(lost_primary(None, gone=(0, 1)), "3x1")) == []
+
+
+def test_an_heir_that_does_not_know_its_primary_waits() -> None:
+    """Its own line names it, its table does not."""
+    seen = lost_primary(Flag.FAIL)
+    heir = at(seen, 3)
+    seen = field(seen, 3, known={i: k for i, k in heir.known.items() if i != node_id(0)})
+    assert repairs.inherit(facts(seen, "3x1")) == []
+
+
+def test_nobody_inherits_without_replica() -> None:
+    """That is for refusals."""
+    assert repairs.inherit(facts(without(WHOLE, 0), "3x0")) == []
+
+
+def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
+    seen = told(WHOLE, B, B, slots=at(WHOLE, B).slots | slots("5"))
+    seen = own(own(seen, A, config_epoch=epochs[0]), B, config_epoch=epochs[1])
+    return counted(seen, {number: {5: count} for number, count in keys.items()})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "keys", "expected"),
+    [
+        ((3, 2), {A: 4}, []),  # the servers will settle it rightly
+        ((2, 3), {A: 4}, ["claim 5 for A"]),
+        ((2, 2), {A: 4}, ["claim 5 for A"]),  # tied: the servers would go by id
+        ((2, 2), {B: 4}, ["claim 5 for B"]),
+        ((2, 3), {}, []),
+    ],
+)
+def test_contests(epochs: tuple[int, int], keys: dict[int, int], expected: list[str]) -> None:
+    """The node with the keys must have the higher epoch."""
+    assert shown(repairs.settle_contests(facts(contest(epochs, keys), "3x0"))) == expected
+
+
+def test_epochs_are_separated_one_at_a_time() -> None:
+    """The later ordinal gets a new one."""
+    seen = own(own(WHOLE, A, config_epoch=3), B, config_epoch=3)
+    (bump,) = repairs.separate_epochs(facts(seen, "3x0"))
+    assert bump.node == node_id(B)
+    assert repairs.separate_epochs(facts(WHOLE, "3x0")) == []
+

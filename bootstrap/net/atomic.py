@@ -21,6 +21,7 @@ _FIRST_POLL_S = 0.002
 _LONGEST_POLL_S = 0.25
 _POLL_GROWTH = 1.2
 _MOST_RETRIES = 10
+_MOST_POLLS_AT_SOURCE = 500
 _DONE = frozenset({"completed", "success"})
 _ENDED = _DONE | {"failed", "canceled", "cancelled"}
 
@@ -102,6 +103,15 @@ class AtomicMover:
             return next(iter(await redis_tasks(target.client, task_id)), None)
 
         await self._follow(target, look, ("MIGRATION", "CANCEL", "ID", task_id), slots)
+        await self._until_source_knows(task_id)
+
+    async def _until_source_knows(self, task_id: str) -> None:
+        """Wait until the source has ended its part: only then does it say that the slots went."""
+        for _ in range(_MOST_POLLS_AT_SOURCE):
+            tasks = await redis_tasks(self._pair.source.client, task_id)
+            if all(task.has_ended for task in tasks):
+                return
+            await asyncio.sleep(_FIRST_POLL_S)
 
     async def valkey(self, slots: SlotSet) -> None:
         """Let the source hand the slots over (Valkey); raises as `redis`."""

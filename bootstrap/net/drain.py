@@ -166,22 +166,23 @@ class Drain:
         self._trouble = None
         for start in range(0, len(batches), _IN_FLIGHT):
             part = [b for b in batches[start : start + _IN_FLIGHT] if b.slot in self._left]
+            credential = self._credential
             for batch, reply in zip(part, await self.migrate(part), strict=True):
-                moved += await self._taken(batch, reply)
+                moved += await self._taken(batch, reply, credential)
             if self._trouble:
                 break
         self.shared.count(keys=moved)
         return moved
 
-    async def _taken(self, batch: Batch, reply: Reply | ReplyError) -> int:
+    async def _taken(self, batch: Batch, reply: Reply | ReplyError, credential: int) -> int:
         """Return how many keys a reply says went, or deal with its error."""
         if not isinstance(reply, ReplyError):
             return 0 if text(reply) == "NOKEY" else len(batch.keys)
         words = reply.message.removeprefix("ERR ").removeprefix(FROM_TARGET)
         if words.startswith("BUSYKEY"):
             return await self._one_by_one(batch)
-        if words.startswith(_BAD_AUTH) and self._credential + 1 < len(self._credentials()):
-            self._credential += 1
+        if words.startswith(_BAD_AUTH) and credential + 1 < len(self._credentials()):
+            self._credential = credential + 1
             return 0
         error = rejection(self.pair.source, "MIGRATE", reply)
         if isinstance(error, StaleViewError):
@@ -205,7 +206,7 @@ class Drain:
                 )
                 moved += await settle(self, conflict, single)
             else:
-                moved += await self._taken(single, reply)
+                moved += await self._taken(single, reply, self._credential)
         return moved
 
     async def _wait(self, keys: Mapping[int, list[bytes]]) -> None:

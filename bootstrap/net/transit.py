@@ -19,6 +19,7 @@ _LOOK_AGAIN = frozenset(
         "NOTREADY", "READONLY", "TRYAGAIN", "UNBLOCKED",
     }
 )  # fmt: skip
+_LOOK_AGAIN_WORDS = ("only with masters", "nknown node", "atomic slot migration")
 FROM_TARGET = "Target instance replied with error: "
 
 
@@ -145,12 +146,15 @@ def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
         words = words.removeprefix(FROM_TARGET)
     code = words.partition(" ")[0]
     if code in {"NOPERM", "NOAUTH", "WRONGPASS"}:
+        rule = acl(command.lower().split())
         return CredentialsError(
             node=party.name,
-            cause=f"{party.name} refuses {command}: {words}",
-            remedy=f"allow it: ACL SETUSER <user> +{acl(command.lower().split())}",
+            cause=f"{party.name} answered {command} with: {words}",
+            remedy=f"allow it: ACL SETUSER <user> +{rule}"
+            if code == "NOPERM"
+            else "give all nodes the same user and password, or set both in BOOTSTRAP_PASSWORD_FILE",
         )
-    if code in _LOOK_AGAIN or "only with masters" in words or "nknown node" in words:
+    if code in _LOOK_AGAIN or any(phrase in words for phrase in _LOOK_AGAIN_WORDS):
         return stale(party, f"answered {command} with: {words}")
     return refused(party.name, command, ReplyError(words))
 

@@ -1,0 +1,282 @@
+"""Three primaries with keys of every kind, and the means to move slots between them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Self
+
+import redis
+from redis.crc import key_slot
+
+from bootstrap.core.actions import GatherKeys, MoveSlots
+from bootstrap.core.findings import FindingCode
+from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_split
+from bootstrap.core.topology import ClusterView, Endpoint, NodeId
+from bootstrap.net.discovery import Found
+from bootstrap.net.migration import Migrator, Party, Progress
+from bootstrap.net.node import Access
+from bootstrap.net.observer import Observer
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import Pod, World
+
+# Short while the cluster forms, which then takes 1 s; long afterwards: the machine may be busy.
+FORMING_TIMEOUT_MS = 1000
+NODE_TIMEOUT_MS = 15000
+_PATIENCE_S = 20.0
+_POLL_S = 0.02
+
+
+@dataclass
+class Rig:
+    """A cluster without replicas; the last primary owns nothing at first."""
+
+    world: World
+    access: Access = field(default_factory=Access)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def find(self) -> Found:
+        """Play discovery."""
+        return Found(
+            endpoints=tuple(
+                Endpoint(
+                    name=pod.name,
+                    host=pod.fqdn,
+                    ordinal=pod.ordinal,
+                    addresses=(pod.address,),
+                    port=pod.port,
+                )
+                for pod in self.pods
+            ),
+            absent=(),
+        )
+
+    @property
+    def pods(self) -> list[Pod]:
+        return self.world.pods
+
+    def ids(self) -> list[str]:
+        return [_text(pod.command("CLUSTER", "MYID")) for pod in self.pods]
+
+    def look(self) -> ClusterView:
+        return asyncio.run(self._look())
+
+    async def _look(self) -> ClusterView:
+        observer = Observer(discovery=self, access=self.access)
+        try:
+            return await observer.look()
+        finally:
+            await observer.close()
+
+    def move(self, *moves: tuple[int, int, SlotSet], **hooks: Callable[..., None]) -> Progress:
+        """Move slots, given as (source, target, slots) with ordinals."""
+        return asyncio.run(self._carry(MoveSlots, moves, **hooks))
+
+    def gather(self, *gathers: tuple[int, int, SlotSet]) -> Progress:
+        return asyncio.run(self._carry(GatherKeys, gathers))
+
+    async def _carry(
+        self,
+        kind: type[MoveSlots] | type[GatherKeys],
+        steps: Sequence[tuple[int, int, SlotSet]],
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> Progress:
+        self.stop = asyncio.Event()
+        observer = Observer(discovery=self, access=self.access)
+        try:
+            view = await observer.look()
+            ids = {node.endpoint.ordinal: node.node_id for node in view.nodes}
+            migrator = Migrator(
+                parties={n.node_id: Party(client=observer.client(n), view=n) for n in view.nodes},
+                access=self.access,
+                connect=lambda party: observer.connect(party.view),
+                stop=self.stop,
+                on_progress=on_progress,
+            )
+            actions = [
+                kind(source=ids[a], target=ids[b], slots=slots, reason=FindingCode.SLOTS_UNEVEN)
+                for a, b, slots in steps
+            ]
+            carry = migrator.move if kind is MoveSlots else migrator.gather
+            return await carry(actions)  # type: ignore[arg-type]  # the list is of one kind
+        finally:
+            await observer.close()
+
+    def settle(self) -> dict[int, SlotSet]:
+        """Wait until all agree and nothing is open; return who owns what, by ordinal."""
+        wait_until(lambda: is_settled(self.look()))
+        return {node.endpoint.ordinal: node.slots for node in self.look().nodes}
+
+    def client(self, ordinal: int) -> redis.Redis:
+        pod = self.pods[ordinal]
+        return redis.Redis(host=pod.address, port=pod.port, password=pod.password)
+
+    def cluster(self) -> redis.RedisCluster:
+        pod = self.pods[0]
+        return redis.RedisCluster(host=pod.address, port=pod.port, password=pod.password)
+
+    def open_both(self, slot: int, source: int, target: int) -> None:
+        ids = self.ids()
+        self.pods[target].command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        self.pods[source].command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+
+    def migrate(self, key: str, source: int, target: int) -> None:
+        to = self.pods[target]
+        auth = ("AUTH", to.password) if to.password else ()
+        self.pods[source].command("MIGRATE", to.address, to.port, "", 0, 5000, *auth, "KEYS", key)
+
+    def put(self, ordinal: int, key: str, value: str) -> None:
+        """Write a key at a node that imports its slot."""
+        with self.client(ordinal) as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.execute_command("ASKING")
+            pipeline.execute_command("SET", key, value)
+            pipeline.execute()
+
+
+@contextmanager
+def running(
+    server: ServerBinary,
+    *,
+    password: str | None = None,
+    appendonly: bool = False,
+    config: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Rig]:
+    """Start three primaries, two of which own the slots."""
+    world = World(
+        nodes=3,
+        server=server,
+        node_timeout_ms=FORMING_TIMEOUT_MS,
+        config={"cluster-allow-replica-migration": "no", **config},
+        password=password,
+        appendonly=appendonly,
+    )
+    with world:
+        world.start()
+        for pod, slots in zip(world.pods, (*even_split(2), SlotSet()), strict=True):
+            pod.command("CLUSTER", "SET-CONFIG-EPOCH", pod.ordinal + 1)
+            for first, last in slots.ranges():
+                pod.command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
+        for pod in world.pods:
+            for other in world.pods[pod.ordinal + 1 :]:
+                pod.command("CLUSTER", "MEET", other.address, other.port)
+        rig = Rig(world, Access(passwords=(password,) if password else ()))
+        rig.settle()
+        for pod in world.pods:
+            pod.command("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
+        yield rig
+
+
+class Traffic:
+    """An application in a thread that writes keys in some slots, reads them back and counts."""
+
+    def __init__(self, rig: Rig, slots: SlotSet) -> None:
+        self.errors: list[str] = []
+        self._client = rig.cluster()
+        self._keys = [f"{keys_of(slot, 1)[0]}:live" for slot in list(slots)[::20]]
+        self._written: dict[str, int] = {}
+        self._rounds = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def wait_for(self, rounds: int) -> None:
+        """Return after so many more keys were written and read."""
+        goal = self._rounds + rounds
+        wait_until(lambda: self._rounds >= goal)
+
+    def lost(self) -> int:
+        """Count the keys that do not hold what was acknowledged last."""
+        return sum(int(self._client.get(key)) != n for key, n in self._written.items())
+
+    def _work(self) -> None:
+        number = 0
+        while not self._end.is_set():
+            for key in self._keys:
+                number += 1
+                try:
+                    self._client.set(key, number)
+                    self._written[key] = number
+                    if int(self._client.get(key)) != number:
+                        self.errors.append("a stale read")
+                except (redis.RedisError, OSError) as error:
+                    self.errors.append(f"{type(error).__name__}: {error}")
+                self._rounds += 1
+
+
+def is_settled(view: ClusterView) -> bool:
+    owned: list[Mapping[NodeId, SlotSet]] = [
+        {i: known.slots for i, known in node.known.items()} for node in view.nodes
+    ]
+    return (
+        bool(owned)
+        and all(each == owned[0] for each in owned)
+        and sum(map(len, owned[0].values())) == SLOT_COUNT
+        and all(node.state_ok and not node.open_slots for node in view.nodes)
+    )
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(_POLL_S)
+
+
+def keys_of(slot: int, count: int) -> list[str]:
+    """Return names that hash to a slot."""
+    return [f"{{{_tags()[slot]}}}:{number}" for number in range(count)]
+
+
+@cache
+def _tags() -> dict[int, int]:
+    """Return a hash tag for each slot."""
+    tags: dict[int, int] = {}
+    numbers = itertools.count()
+    while len(tags) < SLOT_COUNT:
+        number = next(numbers)
+        tags.setdefault(key_slot(b"%d" % number), number)
+    return tags
+
+
+def fill(rig: Rig, slots: Iterable[int], *, each: int) -> dict[str, str]:
+    """Write keys into slots; return what they hold."""
+    held = {key: f"value of {key}" for slot in slots for key in keys_of(slot, each)}
+    with rig.cluster() as client:
+        pipeline = client.pipeline()
+        for key, value in held.items():
+            pipeline.set(key, value)
+        pipeline.execute()
+    return held
+
+
+def read(rig: Rig, keys: Iterable[str]) -> dict[str, str | None]:
+    """Return what a client of the cluster sees."""
+    names = list(keys)
+    with rig.cluster() as client:
+        pipeline = client.pipeline()
+        for name in names:
+            pipeline.get(name)
+        values = pipeline.execute()
+    return {
+        name: None if value is None else value.decode()
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def _text(reply: object) -> str:
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

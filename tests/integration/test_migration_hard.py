@@ -1,0 +1,160 @@
+"""Moves under conditions that one cluster for all tests cannot have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from migration_rig import fill, keys_of, read, running, wait_until
+
+from bootstrap.core.slots import SlotSet
+from bootstrap.errors import CredentialsError, StaleViewError
+from bootstrap.net.migration import Progress
+from bootstrap.net.node import Access
+from bootstrap.sandbox.binary import ServerBinary, find_server
+
+pytestmark = pytest.mark.redis
+
+ATOMIC = ("redis-8.6", "valkey-9.1")
+BY_KEYS = ("redis-7.0", "valkey-8.1")
+
+
+@pytest.fixture
+def named(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
+    """The server that the test names."""
+    if request.param not in installed:
+        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+    return find_server(installed[request.param])
+
+
+@pytest.mark.parametrize("named", ("redis-6.2", *ATOMIC), indirect=True)
+def test_passwords_are_tried_in_order(named: ServerBinary) -> None:
+    """MIGRATE logs in with the password that the target takes, and says so when none is."""
+    slots = SlotSet.span(0, 9)
+    with running(named, password="secret") as rig:
+        held = fill(rig, slots, each=5)
+        rig.access = Access(passwords=("older", "secret"))
+        rig.open_both(0, 0, 2)
+        rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+        rig.open_both(20, 0, 2)
+        fill(rig, [21], each=1)
+        rig.open_both(21, 0, 2)
+        rig.pods[2].command("CONFIG", "SET", "requirepass", "newer")
+        rig.pods[2].password = "newer"
+        rig.access = Access(passwords=("secret", "newer"))
+        rig.move((0, 2, SlotSet.of([20, 21])))
+        assert {20, 21} <= set(rig.settle()[2])
+
+
+@pytest.mark.parametrize("named", BY_KEYS, indirect=True)
+def test_big_keys_go_alone(named: ServerBinary) -> None:
+    """A key that is larger than a batch arrives, and so do the small ones around it."""
+    slots = SlotSet.span(0, 4)
+    with running(named) as rig:
+        held = fill(rig, slots, each=50)
+        big, many, *_ = keys_of(2, 60)[50:]
+        with rig.client(0) as client:
+            client.setrange(big, 90_000_000, "end")
+            client.rpush(many, *(b"x" * 1000 for _ in range(20_000)))
+        rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        with rig.client(2) as client:
+            assert client.strlen(big) == 90_000_003
+            assert client.llen(many) == 20_000
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", BY_KEYS, indirect=True)
+def test_killed_target_makes_the_loop_look_again(named: ServerBinary) -> None:
+    """A move that lost its target goes on when that is back, and no key is lost."""
+    slots = SlotSet.span(0, 999)
+    with running(named, appendonly=True) as rig:
+        held = fill(rig, slots, each=3)
+
+        def end(progress: Progress) -> None:
+            if progress.slots_moved and rig.pods[2].is_running:
+                rig.pods[2].kill()
+
+        with pytest.raises(StaleViewError):
+            rig.move((0, 2, slots), on_progress=end)
+        rig.pods[2].start()
+        wait_until(lambda: all(node.state_ok for node in rig.look().nodes))
+        source = rig.look().nodes[0]
+        rest = slots & (source.slots | source.open_slots)
+        assert rest
+        rig.move((0, 2, rest))
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", ATOMIC, indirect=True)
+def test_task_of_another_run_is_waited_for(named: ServerBinary) -> None:
+    """A task that runs already is not collided with; afterwards the slots are looked for anew."""
+    slots = SlotSet.span(0, 99)
+    with running(named) as rig:
+        held = fill(rig, slots, each=20)
+        with rig.client(0) as client:
+            for key in keys_of(50, 420)[20:]:
+                client.set(key, b"x" * 100_000)
+        if named.engine == "redis":
+            rig.pods[2].command("CLUSTER", "MIGRATION", "IMPORT", 0, 99)
+        else:
+            words = ("SLOTSRANGE", 0, 99, "NODE", rig.ids()[2])
+            rig.pods[0].command("CLUSTER", "MIGRATESLOTS", *words)
+        with pytest.raises(StaleViewError):
+            rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", ATOMIC, indirect=True)
+def test_stop_cancels_a_task(named: ServerBinary) -> None:
+    """A task that was told to stop ends at one end or the other, whole."""
+    slots = SlotSet.span(0, 99)
+    with running(named) as rig:
+        with rig.client(0) as client:
+            for key in keys_of(50, 1000):
+                client.set(key, b"x" * 100_000)
+
+        def end(progress: Progress) -> None:
+            rig.stop.set()
+
+        rig.move((0, 2, slots), on_progress=end)
+        owned = rig.settle()
+        assert slots - owned[0] == SlotSet() or slots - owned[2] == SlotSet()
+        assert sum(pod.command("DBSIZE") for pod in rig.pods) >= 1000
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_keys_of_all_databases_move(named: ServerBinary, *, is_open: bool) -> None:
+    """Every database of a slot moves, and each key stays in its own."""
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        key = keys_of(5, 1)[0]
+        with rig.client(0) as client:
+            for database in (0, 3):
+                client.execute_command("SELECT", database)
+                client.set(key, database)
+        if is_open:
+            rig.open_both(5, 0, 2)
+        rig.move((0, 2, SlotSet.span(0, 9)))
+        assert set(range(10)) <= set(rig.settle()[2])
+        with rig.client(2) as client:
+            for database in (0, 3):
+                client.execute_command("SELECT", database)
+                assert client.get(key) == str(database).encode()
+
+
+@pytest.mark.parametrize("named", ["redis-7.0"], indirect=True)
+def test_missing_permission_is_named(named: ServerBinary) -> None:
+    """A user who may not MIGRATE is told which rule is missing."""
+    with running(named) as rig:
+        fill(rig, [0], each=1)
+        for pod in rig.pods:
+            pod.command("ACL", "SETUSER", "mover", "on", ">pw", "~*", "+@all", "-migrate")
+        rig.access = Access(username="mover", passwords=("pw",))
+        with pytest.raises(CredentialsError) as caught:
+            rig.move((0, 2, SlotSet.of([0])))
+        assert "migrate" in caught.value.remedy.lower()

@@ -1,5 +1,6 @@
 """What README.md says is what the program does."""
 
+import ast
 import json
 import os
 import re
@@ -12,12 +13,13 @@ import yaml
 
 from bootstrap import __version__
 from bootstrap.errors import ExitCode
-from bootstrap.sandbox.binary import find_server
+from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
 from docs import generate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
+CONFTEST = (ROOT / "tests" / "conftest.py").read_text()
 
 
 def block(mark: str) -> str:
@@ -81,7 +83,18 @@ def test_image_has_the_version_of_the_program() -> None:
     assert tags == {__version__}
 
 
+def test_tested_versions_are_those_of_the_tests() -> None:
+    tested = re.search(r"^VERSIONS = (\(.*?\))", CONFTEST, re.MULTILINE | re.DOTALL)
+    told = re.search(r"^Tested with Redis (.*) and Valkey (.*?);", README, re.MULTILINE)
+    assert tested is not None
+    assert told is not None
+    names = [f"redis-{version}" for version in told[1].split(", ")]
+    names += [f"valkey-{version}" for version in told[2].split(", ")]
+    assert tuple(names) == ast.literal_eval(tested[1])
+
+
 @pytest.mark.redis
+@pytest.mark.usefixtures("server")
 def test_demo_prints_what_is_shown() -> None:
     dry = subprocess.run(
         ["make", "-n", "demo", "ARGS=--exit"], check=True, cwd=ROOT, capture_output=True, text=True
@@ -91,8 +104,8 @@ def test_demo_prints_what_is_shown() -> None:
 
 
 @pytest.mark.redis
-def test_commands_for_named_servers_run() -> None:
-    with World(nodes=6, server=find_server()) as world:
+def test_commands_for_named_servers_run(server: ServerBinary) -> None:
+    with World(nodes=6, server=server) as world:
         world.start()
         hosts = ",".join(f"{pod.address}:{pod.port}" for pod in world.pods)
         printed = shell(block("runs"), HOSTS=hosts).stdout

@@ -10,6 +10,7 @@ import pytest
 
 from bootstrap.cli import cli
 from bootstrap.core.findings import FindingCode
+from bootstrap.errors import BootstrapError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = sorted(
@@ -91,6 +92,16 @@ def test_log_events_are_those_of_the_code() -> None:
     for event, keys in found.items():
         if keys:
             assert keys == set(re.findall(r"`(\w+)`", documented[event][1])), event
+
+
+def test_outcomes_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/log-events.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("`outcome` is one of"))
+    classes = [BootstrapError]
+    for each in classes:
+        classes += each.__subclasses__()
+    outcomes = {each.outcome for each in classes[1:]} | {"whole", "unforeseen"}
+    assert set(re.findall(r"`(\w+)`", line)) - {"outcome"} == outcomes
 
 
 def test_codes_of_findings_are_those_of_the_code() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 import click
 
@@ -14,6 +16,8 @@ from .errors import ExitCode, SettingsError
 from .sandbox.binary import find_server
 from .sandbox.errors import SandboxError
 from .sandbox.world import World
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
@@ -31,14 +35,24 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
             click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
             world.start()
             summary = Summary()
-            asyncio.run(commands.converge(checked, summary))
+            _run(commands.converge(checked, summary))
             click.echo(commands.summary_text(summary))
-            asyncio.run(commands.status(checked, output="text", watch=False))
+            _run(commands.status(checked, output="text", watch=False))
             if not exits:
                 _keep(variables, world)
     except SandboxError as error:
         raise SettingsError(cause=error.problem, remedy=error.remedy) from error
     return ExitCode.WHOLE
+
+
+def _run(work: Coroutine[Any, Any, object]) -> None:
+    """Run to the end, and handle signals as before; an event loop leaves the system's way."""
+    handlers = {number: signal.getsignal(number) for number in _STOPPING}
+    try:
+        asyncio.run(work)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _raw(variables: dict[str, str]) -> settings.RawSettings:
@@ -47,13 +61,13 @@ def _raw(variables: dict[str, str]) -> settings.RawSettings:
 
 
 def _keep(variables: dict[str, str], world: World) -> None:
+    stop = threading.Event()
+    for number in _STOPPING:
+        signal.signal(number, lambda *_: stop.set())
     first = world.pods[0]
     click.echo(f"\nconnect: redis-cli -c -h {first.address} -p {first.port}")
     click.echo("or look with the same program, in another terminal:")
     words = " ".join(f"{name}={value}" for name, value in sorted(variables.items()))
     click.echo(f"  {words} python -m bootstrap status")
     click.echo("Ctrl-C stops the servers")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     stop.wait()

@@ -1,0 +1,107 @@
+"""SIGTERM and SIGINT at any moment: exit code 143, and the next run goes on."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rig
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import World
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def world(server: ServerBinary) -> Iterator[World]:
+    """Three fresh pods."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        yield world
+
+
+def alone(world: World) -> dict[str, str]:
+    return {**world.env(), "BOOTSTRAP_REPLICAS": "0"}
+
+
+def read_until(running: subprocess.Popen[str], event: str) -> None:
+    assert running.stderr is not None
+    assert any(f'"event": "{event}"' in line for line in running.stderr), event
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("event", ["run.started", "view.observed", "plan.computed"])
+def test_stopped_while_it_works(number: signal.Signals, event: str, world: World) -> None:
+    """The last line says stopped; another run ends whole."""
+    with rig.started(alone(world)) as running:
+        read_until(running, event)
+        running.send_signal(number)
+        _, stderr = running.communicate(timeout=60)
+    last = json.loads(stderr.splitlines()[-1])
+    assert running.returncode == 143, stderr
+    assert (last["outcome"], last["exit_code"]) == ("stopped", 143)
+    assert "Traceback" not in stderr
+    result = rig.run(alone(world))
+    assert result.code == 0, result.stderr
+    assert rig.faults(world, replicas=0) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_it_waits_for_pods(
+    number: signal.Signals, world: World, tmp_path: Path
+) -> None:
+    """Waiting for a pod that is not there ends at once, with the termination message."""
+    log = tmp_path / "termination-log"
+    variables = {**alone(world), "BOOTSTRAP_NODES": "4", "BOOTSTRAP_TERMINATION_LOG": str(log)}
+    with rig.started(variables) as running:
+        read_until(running, "view.observed")
+        running.send_signal(number)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 143, stderr
+    assert json.loads(log.read_text())["outcome"] == "stopped"
+
+
+@pytest.mark.parametrize("command", ["run", "wait", "plan", "status"])
+def test_stopped_before_the_first_connection(command: str, world: World) -> None:
+    """With name servers that do not answer a command ends at once all the same."""
+    world.dns.drop()
+    with rig.started(alone(world), command) as running:
+        rig.until(lambda: bool(world.dns.queries))
+        running.send_signal(signal.SIGTERM)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 143, stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_stopped_while_a_pod_is_silent(command: str, world: World) -> None:
+    """A pod that never answers does not hold up the end."""
+    world.pods[1].pause()
+    with rig.started(alone(world), command) as running:
+        rig.until(lambda: len(world.dns.queries) >= 8)
+        running.send_signal(signal.SIGTERM)
+        _, stderr = running.communicate(timeout=60)
+    world.pods[1].resume()
+    assert running.returncode == 143, stderr
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_stopped_at_any_moment(step: int, world: World) -> None:
+    """From the interpreter's start to the end of the run the next one goes on and ends whole.
+
+    Before the program has set its handlers, SIGTERM ends it as it does any process.
+    """
+    with rig.started(alone(world)) as running:
+        try:
+            running.wait(timeout=0.02 * 1.5**step)
+        except subprocess.TimeoutExpired:
+            running.terminate()
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode in {143, -signal.SIGTERM, 0}, stderr
+    assert "Traceback" not in stderr
+    result = rig.run(alone(world))
+    assert result.code == 0, result.stderr
+    assert rig.faults(world, replicas=0) == []

@@ -185,9 +185,7 @@ def _memory(facts: Facts) -> Iterator[Refusal]:
         n
         for n in facts.owners
         if n not in staying
-        and not any(
-            facts.desired.stays(r.endpoint.ordinal) for r in facts.replicas_of(n.node_id)
-        )
+        and not any(facts.desired.stays(r.endpoint.ordinal) for r in facts.replicas_of(n.node_id))
     ]
     if not leaving or not staying or not all(n.max_memory for n in staying):
         return

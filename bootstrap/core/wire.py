@@ -11,6 +11,7 @@ pointer comparisons.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ Reply = bytes | int | str | None | Sequence["Reply"]
 
 _FLAGS = {flag.value: flag for flag in Flag}
 _NO_FLAGS: frozenset[Flag] = frozenset()
+_WORDS = 8  # before the slots, which are the rest of the line
+_OPEN_SLOT = re.compile(r"\[(\d+)(->-|-<-)(\w+)\]")
 
 
 class WireError(ValueError):
@@ -58,12 +61,11 @@ def parse_nodes(text: str, cache: LineCache | None = None) -> NodesReply:
     migrating: dict[int, NodeId] = {}
     importing: dict[int, NodeId] = {}
     for line in text.splitlines():
-        parts = line.split(" ", 8)
-        if len(parts) < 8:
-            msg = f"not a line of CLUSTER NODES: {line[:80]!r}"
-            raise WireError(msg)
-        node_id, address, flags, primary, _ping, _pong, epoch, link = parts[:8]
-        slots = parts[8] if len(parts) > 8 else ""
+        parts = line.split(" ", _WORDS)
+        if len(parts) < _WORDS:
+            raise _unreadable(line)
+        node_id, address, flags, primary, _ping, _pong, epoch, link = parts[:_WORDS]
+        slots = parts[_WORDS] if len(parts) > _WORDS else ""
         if flags.startswith("myself"):
             myself = NodeId(node_id)
             flags = flags[7:]
@@ -104,22 +106,23 @@ def _known_node(key: tuple[str, ...], line: str) -> KnownNode:
             slots=SlotSet.parse(slots),
         )
     except ValueError as error:
-        msg = f"not a line of CLUSTER NODES ({error}): {line[:80]!r}"
-        raise WireError(msg) from error
+        raise _unreadable(line) from error
+
+
+def _unreadable(line: str) -> WireError:
+    return WireError(f"not a line of CLUSTER NODES: {line[:80]!r}")
 
 
 def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[int, NodeId]) -> str:
     """Move `[609->-id]` and `[609-<-id]` into the two maps; return the other words."""
     owned = []
     for word in slots.split():
-        if not word.startswith("["):
-            owned.append(word)
-        elif "->-" in word:
-            slot, _, target = word[1:-1].partition("->-")
-            migrating[int(slot)] = NodeId(target)
+        open_slot = _OPEN_SLOT.fullmatch(word)
+        if open_slot:
+            number, arrow, other = open_slot.groups()
+            (migrating if arrow == "->-" else importing)[int(number)] = NodeId(other)
         else:
-            slot, _, source = word[1:-1].partition("-<-")
-            importing[int(slot)] = NodeId(source)
+            owned.append(word)
     return " ".join(owned)
 
 

@@ -10,7 +10,5 @@ settings.register_profile("dev", max_examples=100, deadline=None, suppress_healt
 settings.register_profile(
     "ci", max_examples=60, deadline=None, derandomize=True, suppress_health_check=_SLOW
 )
-settings.register_profile(
-    "nightly", max_examples=5000, deadline=None, suppress_health_check=_SLOW
-)
+settings.register_profile("nightly", max_examples=5000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -93,13 +93,13 @@ class World:
         return frozenset().union(*held)
 
     def strays(self) -> list[tuple[NodeId, int]]:
-        """Return (node, slot) where keys lie at a node that does not own the slot."""
+        """Return (node, slot) where keys lie at a live node that does not own the slot."""
         nodes = self.view.by_id()
         return [
             (node_id, slot)
             for node_id, each in self.keys.items()
             for slot, held in each.items()
-            if held and (node_id not in nodes or slot not in nodes[node_id].slots)
+            if held and node_id in nodes and slot not in nodes[node_id].slots
         ]
 
     def _count(self, node: NodeView) -> int:
@@ -115,9 +115,7 @@ def _line(node: NodeView, line: KnownNode, alive: Mapping[NodeId, KnownNode]) ->
     own = alive.get(line.node_id)
     if own is None:
         owned = union(k.slots for k in alive.values())
-        return replace(
-            line, flags=frozenset({Flag.FAIL}), link_up=False, slots=line.slots - owned
-        )
+        return replace(line, flags=frozenset({Flag.FAIL}), link_up=False, slots=line.slots - owned)
     address = own.address if line.node_id == node.node_id else line.address
     return replace(own, address=address)
 
@@ -153,8 +151,9 @@ def _has_lost(
 def _move_keys(world: World, action: Action) -> Keys:
     keys = {i: dict(each) for i, each in world.keys.items()}
     match action:
-        case MoveSlots(source=source, target=target, slots=slots) | GatherKeys(
-            source=source, target=target, slots=slots
+        case (
+            MoveSlots(source=source, target=target, slots=slots)
+            | GatherKeys(source=source, target=target, slots=slots)
         ):
             _carry(keys, source, target, slots)
         case ClaimSlots(node=node_id, slots=slots):

@@ -109,9 +109,7 @@ def test_no_action_harms(scene: Scene) -> None:
             seen = world.look()
             check_action(seen, action)
             after = world.after(action)
-            assert not union(n.slots for n in seen.nodes) - union(
-                n.slots for n in after.view.nodes
-            )
+            assert not union(n.slots for n in seen.nodes) - union(n.slots for n in after.view.nodes)
             assert not twice_owned(after.view) - twice_owned(seen)
             assert effects.holds(action, after.view)
             world = after

@@ -62,9 +62,7 @@ def test_a_leaver_that_only_it_knows_itself_to_be_a_member_still_leaves() -> Non
 
 def test_groups_unite_nodes_that_know_each_other_through_others() -> None:
     """A chain of three is one group, a fresh pod one of its own."""
-    chain = ClusterView(
-        nodes=(*acquaint([node(0), node(1)]).nodes, node(3), node(2))
-    )
+    chain = ClusterView(nodes=(*acquaint([node(0), node(1)]).nodes, node(3), node(2)))
     chain = field(chain, 2, known={node_id(2): line(2), node_id(1): line(1)})
     groups = facts(chain, "4x0").groups
     assert sorted(map(len, groups)) == [1, 3]

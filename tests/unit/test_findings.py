@@ -64,8 +64,10 @@ def test_whole_means_no_finding() -> None:
         (field(WHOLE, 5, shards=SINGLES), {"shards_disagree"}),
         (own(WHOLE, 5, primary_id=node_id(4)), {"replica_chained", "replica_count"}),
         (own(WHOLE, 5, primary_id=node_id(0)), {"replica_count"}),
-        (own(WHOLE, 5, role=Role.PRIMARY, primary_id=None), {"primary_count", "replica_count",
-                                                            "slots_uneven"}),
+        (
+            own(WHOLE, 5, role=Role.PRIMARY, primary_id=None),
+            {"primary_count", "replica_count", "slots_uneven"},
+        ),
         (without(WHOLE, 5), {"member_gone", "replica_count"}),
         (absent(WHOLE, 5), {"pod_absent", "member_gone", "replica_count"}),
     ],

@@ -224,9 +224,7 @@ def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
 def test_holds_are_released() -> None:
     """On replicas."""
     actions = joining.release(facts(field(WHOLE, 4, no_failover=True), "3x1"))
-    assert actions == [
-        HoldFailover(node=node_id(4), hold=False, reason=FindingCode.FAILOVER_HELD)
-    ]
+    assert actions == [HoldFailover(node=node_id(4), hold=False, reason=FindingCode.FAILOVER_HELD)]
 
 
 def test_functions_are_copied_onto_new_primaries() -> None:
@@ -235,9 +233,7 @@ def test_functions_are_copied_onto_new_primaries() -> None:
     assert joining.copy_functions(facts(seen, "3x0")) == []
     seen = field(seen, 1, libraries=2)
     assert joining.copy_functions(facts(seen, "3x0")) == [
-        CopyFunctions(
-            source=node_id(1), target=node_id(2), reason=FindingCode.FUNCTIONS_MISSING
-        )
+        CopyFunctions(source=node_id(1), target=node_id(2), reason=FindingCode.FUNCTIONS_MISSING)
     ]
 
 

@@ -74,8 +74,12 @@ def test_without_rebalance_a_leaver_fills_the_emptiest() -> None:
 def test_no_primary_no_moves() -> None:
     """Nobody owns anything."""
     seen = own(own(view("2x0"), 0, slots=SlotSet()), 1, slots=SlotSet())
-    empty = own(own(seen, 0, role=Role.REPLICA, primary_id=node_id(1)), 1, role=Role.REPLICA,
-                primary_id=node_id(0))
+    empty = own(
+        own(seen, 0, role=Role.REPLICA, primary_id=node_id(1)),
+        1,
+        role=Role.REPLICA,
+        primary_id=node_id(0),
+    )
     assert moved(empty, "2x0") == []
 
 
@@ -90,9 +94,7 @@ def test_a_replica_that_stays_takes_over_from_a_leaver() -> None:
     )
     known = facts(seen, DesiredTopology(nodes=2, replicas=0))
     (action,) = moves.promote(known, assign_roles(known))
-    assert action == Failover(
-        node=node_id(1), takeover=False, reason=FindingCode.MEMBER_LEAVING
-    )
+    assert action == Failover(node=node_id(1), takeover=False, reason=FindingCode.MEMBER_LEAVING)
 
 
 def ghosted(owned: str = "") -> ClusterView:
@@ -138,8 +140,11 @@ def test_leavers_with_slots_followers_or_keys_stay_for_now() -> None:
     """Each for its reason."""
     two = acquaint([node(0, "0-16383", epoch=1), node(1, "", epoch=2), node(2, of=0, epoch=1)])
     assert left(two, nodes=1) != []
-    assert not [a for a in left(field(two, 1, keys=3), nodes=1)
-                if isinstance(a, Reset) and a.node == node_id(1)]
+    assert not [
+        a
+        for a in left(field(two, 1, keys=3), nodes=1)
+        if isinstance(a, Reset) and a.node == node_id(1)
+    ]
     owning = acquaint([node(0, "0-8191", epoch=1), node(1, "8192-16383", epoch=2)])
     assert moves.leave(facts(owning, DesiredTopology(nodes=1, replicas=0))) == []
     followed = acquaint([node(0, of=1, epoch=2), node(1, "", epoch=2)])

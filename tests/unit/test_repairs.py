@@ -172,18 +172,28 @@ def test_lost_slots_are_spread_by_consent() -> None:
     )
     assert len(claims) == 1
     uneven = own(own(WHOLE, C, slots=SlotSet()), A, slots=slots("0-5"))
-    assert [len(c.slots) for c in repairs.adopt(facts(uneven, "3x0"), allow_data_loss=True)
-            if isinstance(c, ClaimSlots)] == [5462, 5455]
+    assert [
+        len(c.slots)
+        for c in repairs.adopt(facts(uneven, "3x0"), allow_data_loss=True)
+        if isinstance(c, ClaimSlots)
+    ] == [5462, 5455]
 
 
 def test_nobody_to_give_lost_slots_to() -> None:
     """Only replicas are left."""
-    seen = own(own(view("2x0"), 0, role=Role.REPLICA, primary_id=node_id(9), slots=SlotSet()), 1,
-               role=Role.REPLICA, primary_id=node_id(9), slots=SlotSet())
+    seen = own(
+        own(view("2x0"), 0, role=Role.REPLICA, primary_id=node_id(9), slots=SlotSet()),
+        1,
+        role=Role.REPLICA,
+        primary_id=node_id(9),
+        slots=SlotSet(),
+    )
     assert repairs.adopt(facts(seen, "2x0"), allow_data_loss=True) == []
 
 
-def lost_primary(flags: Flag | None, *, shape: str = "3x1", gone: tuple[int, ...] = (0,)) -> ClusterView:
+def lost_primary(
+    flags: Flag | None, *, shape: str = "3x1", gone: tuple[int, ...] = (0,)
+) -> ClusterView:
     seen = view(shape)
     for number in gone:
         seen = own(seen, number, flags=frozenset({flags} if flags else ()))
@@ -252,4 +262,3 @@ def test_epochs_are_separated_one_at_a_time() -> None:
     (bump,) = repairs.separate_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(B)
     assert repairs.separate_epochs(facts(WHOLE, "3x0")) == []
-

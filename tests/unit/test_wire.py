@@ -1,0 +1,232 @@
+"""Replies of real servers, recorded in `cases/`, and the corners that they did not show."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bootstrap.core import wire
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import Address, Flag, NodeId, Place, Role
+
+CASES = Path(__file__).parent / "cases"
+SERVERS = ("redis-6.2", "redis-7.0", "redis-8.6", "valkey-9.1")
+ONE, TWO, SIX = (NodeId(digit * 40) for digit in "126")
+
+
+def case(server: str, name: str) -> str:
+    return (CASES / f"{server}.{name}.txt").read_text()
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_fresh_server_knows_itself_without_address(server: str) -> None:
+    """Its hostname is not part of the address."""
+    reply = wire.parse_nodes(case(server, "fresh.nodes"))
+    assert [*reply.known] == [reply.node_id]
+    mine = reply.known[reply.node_id]
+    assert mine.address == Address("", 21000, 31000)
+    assert mine.role is Role.PRIMARY
+    assert mine.primary_id is None
+    assert mine.link_up
+    assert not mine.slots
+    assert not mine.flags
+    assert mine.config_epoch == 0
+
+
+def test_members_tell_roles_slots_and_open_slots(server: str) -> None:
+    """Three views of two primaries and a replica, slot 3 on its way; temporary ids left out."""
+    views = [wire.parse_nodes(case(server, f"member{i}.nodes")) for i in range(3)]
+    ids = [view.node_id for view in views]
+    for view in views:
+        assert view.known.keys() == set(ids)
+        assert view.known[ids[0]].slots == SlotSet.parse("0-4")
+        assert view.known[ids[1]].slots == SlotSet.parse("5-10")
+        assert view.known[ids[2]].role is Role.REPLICA
+        assert view.known[ids[2]].primary_id == ids[0]
+        assert view.known[ids[1]].config_epoch == 2
+    assert views[0].migrating == {3: ids[1]}
+    assert views[1].importing == {3: ids[0]}
+    assert not views[0].importing
+    assert not views[1].migrating
+    assert not views[2].migrating
+
+
+def test_two_lines_with_one_address_stay_two_things(server: str) -> None:
+    """A handshake to a known node's address is no second node, and takes no node's place."""
+    if server == "redis-6.2":
+        pytest.skip("its recording has no handshake")
+    reply = wire.parse_nodes(case(server, "member0.nodes"))
+    second = reply.known[wire.parse_nodes(case(server, "member1.nodes")).node_id]
+    assert second.address in reply.handshakes
+    assert not second.is_handshake
+    assert not second.link_up
+
+
+def test_two_ids_with_one_address_are_both_kept() -> None:
+    """A pod that came back empty has the address of the node it was."""
+    text = (
+        f"{ONE} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-5\n"
+        f"{TWO} 10.0.0.2:6379@16379 master,fail - 1 1 2 disconnected 6-9\n"
+        f"{SIX} 10.0.0.2:6379@16379 master - 0 0 0 connected\n"
+    )
+    known = wire.parse_nodes(text).known
+    assert known[TWO].address == known[SIX].address
+    assert known[TWO].flags == {Flag.FAIL}
+    assert known[TWO].slots
+
+
+def test_lines_of_members_that_are_not_well() -> None:
+    """noaddr has no address, fail? is a suspicion."""
+    text = (
+        f"{ONE} fd00::1:6379@16379,,tls-port=0,shard-id={'9' * 40} myself,master - 0 0 1 connected "
+        "0 2-5 7\n"
+        f"{TWO} :0@0 master,fail,noaddr - 0 0 2 disconnected\n"
+        f"{SIX} 10.0.0.2:6379@16380,a.b.c slave,fail?,nofailover {ONE} 5 0 3 connected\n"
+    )
+    reply = wire.parse_nodes(text)
+    assert reply.known[ONE].address == Address("fd00::1", 6379, 16379)
+    assert reply.known[ONE].slots == SlotSet.parse("0,2-5,7")
+    assert reply.known[TWO].address == Address("", 0, 0)
+    assert reply.known[TWO].flags == {Flag.FAIL, Flag.NOADDR}
+    assert reply.known[SIX].flags == {Flag.PFAIL}
+    assert reply.known[SIX].address.cport == 16380
+
+
+def test_equal_lines_are_one_value() -> None:
+    """Ping times apart; the mark of oneself is taken out."""
+    cache: wire.LineCache = {}
+    one = wire.parse_nodes(f"{ONE} 10.0.0.1:1@2 myself,master - 0 0 1 connected 5", cache)
+    text = (
+        f"{TWO} 10.0.0.2:1@2 myself,master - 0 0 1 connected [5->-{ONE}]\n"
+        f"{ONE} 10.0.0.1:1@2 master - 9 9 1 connected 5"
+    )
+    two = wire.parse_nodes(text, cache)
+    assert one.known[ONE] is two.known[ONE]
+    assert two.migrating == {5: ONE}
+    assert not two.known[TWO].slots
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        f"{ONE} 10.0.0.1:1@2 master - 0 0 1 connected",  # nobody is myself
+        f"{ONE} 10.0.0.1:1@2 myself,handshake - 0 0 1 connected",  # only an introduction
+        f"{ONE} 10.0.0.1:x@2 myself,master - 0 0 1 connected",
+        f"{ONE} 10.0.0.1:1@2 myself,master - 0 0 one connected",
+        f"{ONE} 10.0.0.1:1@2 myself,master - 0 0 1 connected 5-16384",
+        f"{ONE} 10.0.0.1:1@2 myself,master - 0 0 1 connected [x->-{TWO}]",
+        f"{ONE} 10.0.0.1:1@2 myself,master - 0 0 1 connected [5]",
+    ],
+)
+def test_what_is_not_documented_is_an_error(text: str) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(wire.WireError):
+        wire.parse_nodes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.1:6379@16379", Address("10.0.0.1", 6379, 16379)),
+        ("10.0.0.1:6379", Address("10.0.0.1", 6379, 0)),
+        ("2001:db8::7:6379@16379,host", Address("2001:db8::7", 6379, 16379)),
+        (":6379@16379", Address("", 6379, 16379)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    """IPv6 has no brackets here."""
+    assert wire.parse_address(text) == address
+
+
+def test_cluster_info_and_info_are_fields(server: str) -> None:
+    """Comments and bare lines left out."""
+    state = wire.parse_info(case(server, "cluster-info"))
+    assert state["cluster_state"] == "fail"
+    assert state["cluster_slots_assigned"] == "11"
+    info = wire.parse_info(case(server, "info-server"))
+    assert "# Server" not in info
+    engine, version = wire.parse_version(info)
+    assert f"{engine}-{version[0]}.{version[1]}" == server
+    assert wire.parse_place(info, {}) == Place()
+
+
+@pytest.mark.parametrize(
+    ("info", "engine", "version"),
+    [
+        ({"redis_version": "7.4"}, "redis", (7, 4, 0)),
+        ({"redis_version": "8.0-rc1"}, "redis", (8, 0, 0)),
+        ({}, "redis", (0, 0, 0)),
+    ],
+)
+def test_versions(info: dict[str, str], engine: str, version: tuple[int, int, int]) -> None:
+    """Short and odd ones."""
+    assert wire.parse_version(info) == (engine, version)
+
+
+def test_keys_of_all_databases_count() -> None:
+    """Other fields do not."""
+    info = wire.parse_info("# Keyspace\r\ndb0:keys=3,expires=0\r\ndb9:keys=4\r\ndbx:keys=1\r\ndb1:\r\n")
+    assert wire.count_keys(info) == 7
+
+
+@pytest.mark.parametrize(
+    ("info", "config", "place"),
+    [
+        ({}, {"cluster-announce-human-nodename": "zone-a/node-1"}, Place("zone-a", "node-1")),
+        ({"availability_zone": "b"}, {"cluster-announce-human-nodename": "name"}, Place("b")),
+        ({"availability_zone": "b"}, {"cluster-announce-human-nodename": "a/n"}, Place("a", "n")),
+        ({"availability_zone": "b"}, {}, Place("b")),
+        ({}, {}, Place()),
+    ],
+)
+def test_places(info: dict[str, str], config: dict[str, str], place: Place) -> None:
+    """The nodename where it has a slash, else the zone that Valkey reports."""
+    assert wire.parse_place(info, config) == place
+
+
+def test_pairs_are_read_from_bytes_and_text() -> None:
+    """As CONFIG GET answers in RESP2."""
+    assert wire.parse_pairs([b"a", b"1", "b", "2"]) == {"a": "1", "b": "2"}
+    for reply in (None, 3, "text"):
+        with pytest.raises(wire.WireError):
+            wire.parse_pairs(reply)
+
+
+def test_commands_that_a_server_knows(server: str) -> None:
+    """From CLUSTER HELP; explanations begin with a blank."""
+    known = wire.parse_commands(case(server, "cluster-help").splitlines())
+    assert {"MEET", "FORGET", "BUMPEPOCH"} <= known
+    assert ("ADDSLOTSRANGE" in known) is (server != "redis-6.2")
+    assert ("MYSHARDID" in known) is (server in {"redis-8.6", "valkey-9.1"})
+    assert ("MIGRATION" in known) is (server == "redis-8.6")
+    assert ("MIGRATESLOTS" in known) is (server == "valkey-9.1")
+
+
+@pytest.mark.parametrize("server_with_shards", SERVERS[1:])
+def test_shards_group_ids(server_with_shards: str) -> None:
+    """A replica with its primary; handshakes show up as shards of their own."""
+    server = server_with_shards
+    reply = json.loads((CASES / f"{server}.shards.json").read_text())
+    raw = [_flat({**shard, "nodes": [_flat(n) for n in shard["nodes"]]}) for shard in map(_fields, reply)]
+    shards = wire.parse_shards(raw)
+    ids = [wire.parse_nodes(case(server, f"member{i}.nodes")).node_id for i in range(3)]
+    grouped = {frozenset(shard & set(ids)) for shard in shards}
+    assert frozenset({ids[1]}) in grouped
+    assert any(ids[0] in shard for shard in grouped)
+
+
+def _fields(shard: object) -> dict[str, object]:
+    if isinstance(shard, dict):
+        return shard
+    assert isinstance(shard, list)
+    return dict(zip(shard[::2], shard[1::2], strict=True))
+
+
+def _flat(fields: object) -> list[object]:
+    return [word for pair in _fields(fields).items() for word in pair]

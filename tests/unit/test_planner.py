@@ -1,0 +1,215 @@
+"""The next safe stage: what comes before what."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders import (
+    AS_IT_IS,
+    CONSENT,
+    POLICY,
+    absent,
+    acquaint,
+    address,
+    at,
+    counted,
+    endpoint,
+    estranged,
+    field,
+    fresh,
+    joined,
+    line,
+    node,
+    node_id,
+    own,
+    placed,
+    slots,
+    told,
+    view,
+    wanted,
+    without,
+)
+
+from bootstrap.core.actions import Plan, Stage, kinds
+from bootstrap.core.planner import Policy, plan, probe_slots
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+
+ROOT = Path(__file__).resolve().parents[2]
+WHOLE = view("3x1")
+
+
+def planned(
+    seen: ClusterView, desired: DesiredTopology | str = "3x1", policy: Policy = POLICY
+) -> Plan:
+    return plan(seen, wanted(desired) if isinstance(desired, str) else desired, policy)
+
+
+def stage(
+    seen: ClusterView, desired: DesiredTopology | str = "3x1", policy: Policy = POLICY
+) -> tuple[Stage | None, dict[str, int]]:
+    step = planned(seen, desired, policy)
+    assert not step.refusals
+    return step.stage, kinds(step.actions)
+
+
+LOST = joined(without(view("3x0"), 2), replace(node(50), endpoint=endpoint(2)))
+GHOST = line(9, flags=frozenset({Flag.FAIL}))
+CHAINED = own(WHOLE, 5, primary_id=node_id(3))
+UNEVEN = own(own(WHOLE, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (WHOLE, (None, {})),
+        (fresh(6), (Stage.INTRODUCE, {"SetConfigEpoch": 6, "AssignSlots": 3, "Meet": 15})),
+        (estranged(WHOLE, 0, 3), (Stage.INTRODUCE, {"Meet": 1})),
+        (field(WHOLE, 0, migrating={3: node_id(1)}), (Stage.REPAIR, {"CloseSlots": 1})),
+        (own(WHOLE, 0, config_epoch=2), (Stage.REPAIR, {"BumpEpoch": 1})),
+        (CHAINED, (Stage.REPLICATE, {"Replicate": 1})),
+        (
+            field(WHOLE, 0, known={**at(WHOLE, 0).known, GHOST.node_id: GHOST}),
+            (Stage.FORGET, {"Forget": 1}),
+        ),
+        (told(WHOLE, 0, 1, slots=SlotSet()), (Stage.SETTLE, {"Meet": 1})),
+        (field(WHOLE, 0, state_ok=False), (Stage.SETTLE, {})),
+        (field(WHOLE, 4, no_failover=True), (Stage.REPAIR, {"HoldFailover": 1})),
+        (UNEVEN, (Stage.REBALANCE, {"MoveSlots": 1})),
+    ],
+)
+def test_each_trouble_has_its_stage(
+    seen: ClusterView, expected: tuple[Stage | None, dict[str, int]]
+) -> None:
+    """One at a time."""
+    assert stage(seen) == expected
+
+
+def test_one_stage_at_a_time_in_order() -> None:
+    """Links before open slots before replicas before evenness."""
+    broken = own(own(UNEVEN, 5, primary_id=node_id(3)), 2, config_epoch=2)
+    broken = field(broken, 0, migrating={3: node_id(1)})
+    assert stage(estranged(broken, 0, 4))[0] is Stage.INTRODUCE
+    assert stage(broken) == (Stage.REPAIR, {"CloseSlots": 1})
+    closed = field(broken, 0, migrating={})
+    assert stage(closed) == (Stage.REPAIR, {"BumpEpoch": 1})
+    apart = own(closed, 2, config_epoch=9)
+    assert stage(apart)[0] is Stage.REPLICATE
+    assert stage(own(apart, 5, primary_id=node_id(2)))[0] is Stage.REBALANCE
+
+
+def test_slots_do_not_move_while_views_disagree() -> None:
+    """A new primary must be known by all before it gets slots."""
+    assert stage(told(UNEVEN, 2, 0, config_epoch=0))[0] is Stage.SETTLE
+    assert stage(field(UNEVEN, 5, link_up=False)) == (Stage.SETTLE, {})
+
+
+def test_evenness_is_a_choice() -> None:
+    """Without it an uneven cluster is whole."""
+    assert stage(UNEVEN, policy=AS_IT_IS) == (None, {})
+    assert planned(UNEVEN, policy=AS_IT_IS).is_whole
+
+
+def test_nothing_is_planned_while_a_wanted_pod_is_absent() -> None:
+    """It may own slots."""
+    step = planned(absent(estranged(CHAINED, 0, 1), 4))
+    assert step.stage is None
+    assert not step.actions
+    assert step.findings
+
+
+def test_refusals_stop_everything_else() -> None:
+    """The findings are told all the same."""
+    step = planned(LOST, "3x0")
+    assert step.refusals
+    assert not step.actions
+    assert step.findings
+    assert stage(LOST, "3x0", CONSENT)[0] is Stage.INTRODUCE
+
+
+def test_crowded_places_alone_are_no_work() -> None:
+    """A cluster that is whole stays as it is, wherever Kubernetes put its pods since."""
+    moved = placed(view("2x1"), {0: "a/1", 1: "b/2", 2: "a/1", 3: "b/2"})
+    assert planned(moved, "2x1") == Plan()
+
+
+def test_lost_slots_wait_for_the_heir() -> None:
+    """Its servers must agree on the failure first."""
+    gone = without(WHOLE, 0)
+    back = joined(gone, replace(node(50), endpoint=endpoint(0)))
+    introduced = acquaint(
+        [*gone.nodes, replace(node(50), endpoint=endpoint(0), address=address(50))],
+        gone=[at(WHOLE, 0).myself],
+    )
+    assert stage(back)[0] is Stage.INTRODUCE
+    assert stage(introduced) == (Stage.SETTLE, {})
+    failed = own(introduced, 0, flags=frozenset({Flag.FAIL}))
+    assert stage(failed) == (Stage.REPAIR, {"Failover": 1})
+
+
+def test_growth_in_steps() -> None:
+    """Introduce, wait for ok, copy functions, move slots; the replica meanwhile."""
+    seen = joined(WHOLE, node(6), node(7))
+    assert stage(seen, "4x1") == (Stage.INTRODUCE, {"SetConfigEpoch": 2, "Meet": 13})
+    met = acquaint([*WHOLE.nodes, node(6, epoch=4), node(7, epoch=5)])
+    assert stage(met, "4x1") == (Stage.REPLICATE, {"Replicate": 1})
+    following = own(met, 7, role=Role.REPLICA, primary_id=node_id(6), config_epoch=4)
+    assert stage(field(following, 6, state_ok=False), "4x1") == (Stage.SETTLE, {})
+    with_functions = field(following, 0, libraries=1)
+    assert stage(with_functions, "4x1") == (Stage.ASSIGN, {"CopyFunctions": 1})
+    assert stage(following, "4x1") == (Stage.REBALANCE, {"MoveSlots": 3})
+
+
+def test_shrinking_in_steps() -> None:
+    """Fail over or drain, then reset and forget."""
+    smaller = DesiredTopology(nodes=4, replicas=1)
+    first = stage(WHOLE, smaller)
+    assert first[0] in {Stage.DRAIN, Stage.REPLICATE}
+    drained = own(own(WHOLE, 2, slots=SlotSet()), 1, slots=slots("5462-16383"))
+    drained = own(own(drained, 2, role=Role.REPLICA, primary_id=node_id(0)), 3,
+                  primary_id=node_id(0))
+    drained = own(drained, 0, slots=slots("0-8191"))
+    drained = own(drained, 1, slots=slots("8192-16383"))
+    assert stage(drained, smaller)[0] in {Stage.REPLICATE, Stage.FORGET}
+
+
+def test_replicas_are_made_primaries_by_leaving_and_joining_again() -> None:
+    """More shards out of the same pods."""
+    assert stage(view("2x2"), "3x1") == (Stage.REPLICATE, {"Reset": 1, "Forget": 5})
+
+
+def test_slots_to_ask_for() -> None:
+    """Where keys could be lost."""
+    seen = counted(field(WHOLE, 0, migrating={3: node_id(1)}), {0: {3: 1}})
+    assert probe_slots(seen, wanted("3x1")) == (3,)
+    assert probe_slots(WHOLE, wanted("3x1")) == ()
+
+
+_SCRIPT = """
+from builders import POLICY, estranged, field, fresh, node_id, view, wanted
+from bootstrap.core.planner import plan
+seen = view("3x1")
+for whom in range(1, 6):
+    seen = estranged(seen, 0, whom)
+shards = frozenset(frozenset({node_id(i)}) for i in range(6))
+print(plan(seen, wanted("3x1"), POLICY).fingerprint,
+      plan(fresh(6), wanted("3x1"), POLICY).fingerprint,
+      plan(field(view("3x1"), 0, shards=shards), wanted("3x1"), POLICY).fingerprint)
+"""
+
+
+def test_fingerprints_are_the_same_in_every_process() -> None:
+    """`run --expect` compares with what another process printed; sets of text have no order."""
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", _SCRIPT],
+            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(prints) == 1

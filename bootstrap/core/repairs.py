@@ -71,6 +71,10 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
             claims[node.node_id] = claims.get(node.node_id, 0) | 1 << slot
             orphans -= SlotSet.of([slot])
             _gather_at(facts, slot, node, gathers)
+    for node_id, slots in facts.remembered.items():
+        if slots & orphans:
+            claims[node_id] = claims.get(node_id, 0) | (slots & orphans).mask
+            orphans -= slots
     lost = orphans
     for node_id, slots in facts.claims_of_gone.items():
         if not facts.replicas_of(node_id):

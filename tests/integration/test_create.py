@@ -61,9 +61,7 @@ def test_pods_left_over_become_replicas(server: ServerBinary, nodes: int):
 
 def test_what_a_toolbox_left_half_made_is_finished(way_server: ServerBinary):
     """Primaries that own other ranges than we would give, met by a star, get replicas and ends."""
-    with World(
-        nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT
-    ) as world:
+    with World(nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT) as world:
         world.start()
         for pod, (first, last) in zip(
             world.pods[3:6], [(0, 4999), (5000, 9999), (10000, 12000)], strict=True

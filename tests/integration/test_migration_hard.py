@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Mapping
 
 import pytest
-from migration_rig import fill, keys_of, read, running, wait_until
+from migration_rig import Traffic, fill, keys_of, read, running, wait_until
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.errors import CredentialsError, StaleViewError
@@ -27,7 +29,7 @@ def named(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> Serve
     return find_server(installed[request.param])
 
 
-@pytest.mark.parametrize("named", ("redis-6.2", *ATOMIC), indirect=True)
+@pytest.mark.parametrize("named", ["redis-6.2", *ATOMIC], indirect=True)
 def test_passwords_are_tried_in_order(named: ServerBinary) -> None:
     """MIGRATE logs in with the password that the target takes, and says so when none is."""
     slots = SlotSet.span(0, 9)
@@ -86,6 +88,37 @@ def test_killed_target_makes_the_loop_look_again(named: ServerBinary) -> None:
         assert rest
         rig.move((0, 2, rest))
         assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", BY_KEYS, indirect=True)
+def test_silent_target_costs_clients_only_time(named: ServerBinary) -> None:
+    """Copies that a MIGRATE left when its target fell silent are settled, whatever was written."""
+    slots = SlotSet.span(0, 999)
+    with running(named) as rig:
+        held = fill(rig, slots, each=3)
+        target, waits = rig.pods[2], []
+
+        def fall_silent(progress: Progress) -> None:
+            if progress.slots_moved and not waits:
+                target.pause()
+                waits.append(threading.Timer(2.5, target.resume))
+                waits[0].start()
+
+        with Traffic(rig, slots) as traffic:
+            traffic.wait_for(50)
+            for _ in range(10):
+                source = rig.look().nodes[0]
+                rest = slots & (source.slots | source.open_slots)
+                if not rest:
+                    break
+                with contextlib.suppress(StaleViewError):
+                    rig.move((0, 2, rest), on_progress=fall_silent)
+            traffic.wait_for(50)
+        assert slots - rig.settle()[2] == SlotSet()
+        assert waits
+        assert traffic.errors == []
+        assert traffic.lost() == 0
         assert read(rig, held) == held
 
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.program import Outcome, ended_in, ours, theirs
+from bench.program import Outcome, ended_in, ours, theirs, unwatched
 from bench.servers import Server
 from bootstrap.sandbox.world import World
 
@@ -46,7 +46,7 @@ def _one_turn(series: Series) -> None:
     with World(nodes=series.nodes, server=series.server.binary) as world:
         world.start()
         series.ours.append(ours(world))
-        series.again += [ours(world) for _ in range(_AGAIN)]
+        series.again += [unwatched(world) for _ in range(_AGAIN)]
     if series.server.cli is not None:
         with World(nodes=series.nodes, server=series.server.binary) as world:
             world.start()

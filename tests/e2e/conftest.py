@@ -23,9 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, pytest.TestReport]:
     report: pytest.TestReport = yield
     if report.failed:
-        for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, stories.Story):
-                report.sections.append((f"namespace {value.namespace}", value.told()))
+        for one in stories.OPEN:
+            report.sections.append((f"namespace {one.namespace}", one.told()))
     return report
 
 

@@ -332,6 +332,9 @@ SMALL = [
 ]
 
 
+OPEN: list[Story] = []  # what a failing test shows
+
+
 @contextmanager
 def story(name: str, folder: Path, **changes: object) -> Iterator[Story]:
     """Give a test a namespace that admits only restricted pods, and clear it away afterwards."""
@@ -343,9 +346,11 @@ def story(name: str, folder: Path, **changes: object) -> Iterator[Story]:
     one = Story(namespace, folder)
     for field_name, value in changes.items():
         setattr(one, field_name, value)
+    OPEN.append(one)
     try:
         yield one
     finally:
+        OPEN.remove(one)
         one.k("delete", "statefulset,job,cronjob", "--all", "--cascade=orphan", check=False)
         one.k("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false", check=False)
         kubectl("delete", "namespace", namespace, "--wait=false")

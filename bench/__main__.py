@@ -175,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def move() -> None:
         wanted = ["--keys", str(options.keys), "--runs", str(options.runs)]
-        put("rebalance", (_REBALANCE, rebalance.main(wanted)))
+        text = f"{_REBALANCE} {options.keys:,} keys of 100 bytes, {options.runs} runs."
+        put("rebalance", (text, rebalance.main(wanted)))
 
     works: dict[str, Callable[[], None]] = {
         "forming": form,

@@ -1,0 +1,163 @@
+"""Who may come in: TLS verified against the pod's name, ACL users with no more than they need."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import rig
+from certificates import Certificate, make_ca, make_leaf, server_config
+
+from bootstrap.sandbox.binary import ServerBinary, find_server
+from bootstrap.sandbox.errors import ReplyError
+from bootstrap.sandbox.pod import Pod
+from bootstrap.sandbox.world import World
+
+pytestmark = pytest.mark.redis
+
+SERVICE = "redis-service.default.svc.cluster.local"
+DOCUMENT = rig.ROOT / "docs" / "acl.md"
+PASSWORD = "least-privilege"
+KEYS = 60
+
+
+def alone(world: World, **more: str) -> dict[str, str]:
+    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
+    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
+
+
+@pytest.fixture(params=["redis-6.2", "redis-7.0", "redis-8.6", "embedded"])
+def acl_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
+    """A server of each way to move slots."""
+    if request.param == "embedded":
+        return request.getfixturevalue("server")
+    if request.param not in installed:
+        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+    return find_server(installed[request.param])
+
+
+def rules_for(version: tuple[int, int, int]) -> list[str]:
+    modern, oldest = re.findall(
+        r"```acl\nuser bootstrap on >PASSWORD (.*)\n```", DOCUMENT.read_text()
+    )
+    return (modern if version >= (7, 0, 0) else oldest).split()
+
+
+def add_user(pod: Pod, rules: list[str]) -> None:
+    pod.command("ACL", "SETUSER", "bootstrap", "reset", "on", f">{PASSWORD}", *rules)
+
+
+def fill(pods: list[Pod]) -> int:
+    """Write keys wherever they belong, and a function library where there are some."""
+    count = 0
+    for number in range(KEYS):
+        for pod in pods:
+            try:
+                pod.command("SET", f"key:{number}", "value")
+                count += 1
+            except ReplyError:
+                continue
+    return count
+
+
+def test_documented_user_is_enough(acl_server: ServerBinary) -> None:
+    """The user of docs/acl.md creates, grows and shrinks a cluster; no server denies it anything."""
+    with World(nodes=4, server=acl_server) as world:
+        world.start()
+        for pod in world.pods:
+            add_user(pod, rules_for(acl_server.version))
+        user = {"username": "bootstrap", "password": PASSWORD}
+        assert rig.run(alone(world, nodes="3", **user)).code == 0
+        assert fill(world.pods[:3]) == KEYS
+        for nodes in ("4", "3"):
+            result = rig.run(alone(world, nodes=nodes, **user))
+            assert result.code == 0, result.stderr
+            assert int(str(result.last["keys_moved"])) > 0
+        assert rig.faults(world, replicas=0, pods=world.pods[:3]) == []
+        assert sum(int(str(pod.command("DBSIZE"))) for pod in world.pods) == KEYS
+        assert [pod.command("ACL", "LOG") for pod in world.pods] == [[]] * 4
+
+
+def test_documented_reader_is_enough(server: ServerBinary) -> None:
+    """plan, status and wait do with a user that may only read."""
+    document = DOCUMENT.read_text()
+    rules = re.search(r"^`(-@all .*cluster\|help.*)`$", document, re.MULTILINE)
+    assert rules is not None
+    with World(nodes=3, server=server) as world:
+        world.start()
+        for pod in world.pods:
+            add_user(pod, rules[1].split())
+        user = alone(world, username="bootstrap", password=PASSWORD)
+        assert rig.run(user, "plan", "--exit-code").code == 10
+        assert rig.run(user, "status").code == 5
+        assert rig.run(alone(world)).code == 0
+        assert [rig.run(user, command).code for command in ("plan", "status", "wait")] == [0, 0, 0]
+        assert [pod.command("ACL", "LOG") for pod in world.pods] == [[]] * 3
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Certificate:
+    return make_ca(tmp_path, "ca")
+
+
+@pytest.fixture
+def encrypted(
+    request: pytest.FixtureRequest,
+    tls_server: ServerBinary | None,
+    authority: Certificate,
+    tmp_path: Path,
+) -> Iterator[World]:
+    """Three pods that speak TLS only, each with a certificate for its own name."""
+    if tls_server is None:
+        pytest.skip("no installed server speaks TLS")
+    mutual = request.param
+    with World(
+        nodes=3,
+        server=tls_server,
+        config=server_config(
+            authority,
+            make_leaf(tmp_path, authority, "any", f"*.{SERVICE}"),
+            port=6379,
+            mutual=mutual,
+        ),
+    ) as world:
+        for pod in world.pods:
+            leaf = make_leaf(tmp_path, authority, pod.name, pod.fqdn)
+            pod.config |= {"tls-cert-file": str(leaf.cert), "tls-key-file": str(leaf.key)}
+        world.start()
+        yield world
+
+
+@pytest.mark.parametrize("encrypted", [False], indirect=True)
+def test_tls_is_verified_against_the_pods_name(encrypted: World, authority: Certificate) -> None:
+    """Each pod's own certificate is accepted under its DNS name, without a client certificate."""
+    variables = {n: v for n, v in alone(encrypted).items() if n[-5:] not in {"_CERT", "S_KEY"}}
+    result = rig.run({**variables, "BOOTSTRAP_TLS_CA": str(authority.cert)})
+    assert result.code == 0, result.stderr
+    assert rig.faults(encrypted, replicas=0) == []
+    assert rig.run(variables, "status").code == 0
+
+
+@pytest.mark.parametrize("encrypted", [True], indirect=True)
+def test_mutual_tls(encrypted: World, authority: Certificate, tmp_path: Path) -> None:
+    """A client certificate of its own lets the program in."""
+    client = make_leaf(tmp_path, authority, "bootstrap", "bootstrap.example.com")
+    files = {"tls_cert": str(client.cert), "tls_key": str(client.key)}
+    result = rig.run(alone(encrypted, **files))
+    assert result.code == 0, result.stderr
+    assert rig.faults(encrypted, replicas=0) == []
+
+
+@pytest.mark.parametrize("encrypted", [False], indirect=True)
+def test_one_pod_with_another_pods_certificate(
+    encrypted: World, authority: Certificate, tmp_path: Path
+) -> None:
+    """A certificate of the right CA for a neighbour's name is refused, and the pod is named."""
+    pod = encrypted.pods[1]
+    leaf = make_leaf(tmp_path, authority, "neighbour", encrypted.pods[0].fqdn)
+    pod.terminate()
+    pod.config |= {"tls-cert-file": str(leaf.cert), "tls-key-file": str(leaf.key)}
+    pod.start()
+    result = rig.run(alone(encrypted))
+    assert (result.code, result.last["node"]) == (2, "redis-app-1")
+    assert all(len(rig.nodes_of(pod)) == 1 for pod in encrypted.pods)

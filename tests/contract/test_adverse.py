@@ -1,0 +1,92 @@
+"""Servers that are not ready, and networks that let only half of it through."""
+
+import pytest
+import rig
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.errors import ReplyError
+from bootstrap.sandbox.world import World
+
+pytestmark = pytest.mark.redis
+
+# Servers look up from loading every so many bytes; a key takes this long each time.
+SLOW = {"key-load-delay": "250000", "loading-process-events-interval-bytes": "1024"}
+KEYS = 150
+
+
+def alone(world: World, **more: str) -> dict[str, str]:
+    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
+    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
+
+
+def is_loading(world: World, ordinal: int) -> bool:
+    try:
+        return "loading:1" in str(world.pods[ordinal].command("INFO", "persistence"))
+    except OSError:
+        return False
+
+
+def test_a_pod_that_loads_its_data_is_waited_for(server: ServerBinary) -> None:
+    """LOADING: named with exit code 5 at the deadline, else the run ends whole after it."""
+    with World(nodes=3, server=server, appendonly=True) as world:
+        world.start()
+        assert rig.run(alone(world)).code == 0
+        pod = world.pods[0]
+        count = 0
+        for number in range(KEYS):
+            try:
+                pod.command("SET", f"key:{number}", "x" * 2000)
+                count += 1
+            except ReplyError:
+                continue
+        pod.terminate()
+        pod.config |= SLOW
+        pod.start(wait=False)
+        rig.until(lambda: is_loading(world, 0))
+        hurried = rig.run(alone(world, timeout="0.5"))
+        assert (hurried.code, hurried.last["node"]) == (5, "redis-app-0")
+        assert "LOADING" in str(hurried.last["cause"])
+        result = rig.run(alone(world))
+        assert result.code == 0, result.stderr
+        assert rig.faults(world, replicas=0) == []
+        assert pod.command("DBSIZE") == count
+
+
+def test_a_pod_that_is_busy_is_waited_for(server: ServerBinary) -> None:
+    """A pod that stands still for a while is no failure."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        world.pods[1].pause()
+        with rig.started(alone(world)) as running:
+            rig.until(lambda: len(world.dns.queries) >= 8)
+            world.pods[1].resume()
+            _, stderr = running.communicate(timeout=120)
+        assert running.returncode == 0, stderr
+        assert rig.faults(world, replicas=0) == []
+
+
+def test_a_blocked_bus_port_is_told(server: ServerBinary) -> None:
+    """A bus port that nobody answers on: a warning after seconds, and exit code 5 names the pod."""
+    with World(nodes=3, server=server) as world:
+        world.pods[2].config["cluster-announce-bus-port"] = "9"
+        world.start()
+        result = rig.run(alone(world, timeout="8"))
+    assert result.code == 5
+    assert "redis-app-2" in str(result.last["cause"])
+    warnings = [line for line in result.logs if line["event"] == "bus.blocked"]
+    assert len(warnings) == 1
+    assert "redis-app-2" in str(warnings[0]["detail"])
+
+
+def test_pods_that_restart_while_a_run_works(server: ServerBinary) -> None:
+    """A pod that crashes in mid-run and comes back is no failure of the run."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        with rig.started(alone(world)) as running:
+            assert running.stderr is not None
+            assert any('"plan.computed"' in line for line in running.stderr)
+            world.pods[1].kill()
+            world.pods[1].start()
+            _, stderr = running.communicate(timeout=120)
+        assert running.returncode == 0, stderr
+        assert rig.faults(world, replicas=0) == []

@@ -154,12 +154,15 @@ class Ours:
         finally:
             await observer.close()
 
-    async def settle(self) -> None:
+    def settle(self) -> None:
         """Wait until every node says ok and all agree on who owns what."""
+        while not _is_settled(asyncio.run(self._look())):
+            time.sleep(_POLL_S)
+
+    async def _look(self) -> ClusterView:
         observer = Observer(discovery=self._found, access=Access())
         try:
-            while not _is_settled(await observer.look()):
-                await asyncio.sleep(_POLL_S)
+            return await observer.look()
         finally:
             await observer.close()
 
@@ -217,7 +220,7 @@ def measure(case: Case, *, home: Path, keys: int, size: int, runs: int) -> tuple
     theirs, ours = [], []
     with cluster(server, round_trip_ms=case.round_trip_ms) as (pods, port):
         mover = Ours(pods, port)
-        asyncio.run(mover.settle())
+        mover.settle()
         fill(pods, keys=keys, size=size)
         for _ in range(runs):
             if server.cli is not None:
@@ -229,9 +232,9 @@ def measure(case: Case, *, home: Path, keys: int, size: int, runs: int) -> tuple
 
 
 def _empty(mover: Ours) -> None:
-    asyncio.run(mover.settle())
+    mover.settle()
     asyncio.run(mover.move(gather))
-    asyncio.run(mover.settle())
+    mover.settle()
 
 
 def main(arguments: Sequence[str] | None = None) -> list[str]:

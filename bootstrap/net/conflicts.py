@@ -4,8 +4,9 @@ An interrupted MIGRATE leaves one: the target took the key, the source did not c
 While a slot migrates, the source serves the keys that it has and can make none, and clients are
 sent to the target for the others. So its copy is the newer one, unless a restart or a failover
 brought a deleted key back. It may replace the target's copy
-- when the target held no key of the slot as this run opened it, and the source is still the same
-  process and a primary: the other copy can only come from a MIGRATE of this run; or
+- when the target held no key of the slot as this program opened it, and the source is still the
+  same process and a primary: then the other copy was made since, by a MIGRATE or by a client whom
+  the source had sent there because it lacked the key, so before the source's copy; or
 - when both copies are equal.
 Where the target serves the slot (it was told already, or it is the owner to which stray keys are
 gathered) the source's copy is deleted, when both are equal. Any other two copies are for a person:

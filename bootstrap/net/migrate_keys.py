@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..core import wire
 from ..core.slots import SlotSet
@@ -22,14 +22,16 @@ from ..core.topology import NodeId
 from ..errors import BootstrapError, NodeUnreachableError
 from .drain import Drain
 from .node import Command, RedisNode, ReplyError, text
-from .transit import Pair, Party, Run, close, rejection, stale
+from .transit import OpenedSlot, Pair, Party, Run, close, gravest, rejection, stale
 
 _LANES = 2
 _COUNTED_AT_ONCE = 2048
-_WINDOW_SLOTS = 128
+# Small: where the source fails over, its replica knows nothing of the slots in flight.
+_WINDOW_SLOTS = 32
 _WINDOW_KEYS = 4096
 _WINDOW_BYTES = 64 << 20
-_SETSLOT_TIMEOUT_S = 60.0
+_SETSLOT_TIMEOUT_S = 30.0
+_TELL_TIMEOUT_S = 2.0
 _ATTEMPTS = 3
 
 
@@ -107,7 +109,6 @@ class Window:
         self._source = source
         self._target = target
         self._slots = list(slots)
-        self._virgin: set[int] = set()
         self._errors: list[BootstrapError] = []
 
     async def move(self) -> None:
@@ -117,7 +118,7 @@ class Window:
         await self._check_owner(not_mine | served_by_target)
         drain = self._drain()
         drain.target_serves = served_by_target
-        drain.virgin = self._virgin
+        drain.virgin = {slot for slot in self._slots if self._is_virgin(slot)}
         empty = await drain.run(self._slots)
         await self._tell(empty)
         self._raise(drain.errors)
@@ -140,6 +141,13 @@ class Window:
         self._run.count(slots=len(empty))
         self._raise(drain.errors + self._errors)
 
+    def _key(self, slot: int) -> OpenedSlot:
+        return slot, self._pair.source.node_id, self._pair.target.node_id
+
+    def _is_virgin(self, slot: int) -> bool:
+        """Tell whether the target was empty since this process of the source has the slot."""
+        return self._run.opened.get(self._key(slot)) == self._pair.source.view.run_id
+
     def _drain(self) -> Drain:
         return Drain(shared=self._run, pair=self._pair, source=self._source, target=self._target)
 
@@ -157,7 +165,7 @@ class Window:
             elif isinstance(reply, ReplyError):
                 raise rejection(self._pair.target, "CLUSTER SETSLOT", reply)
             elif count == 0:
-                self._virgin.add(slot)
+                self._run.opened[self._key(slot)] = self._pair.source.view.run_id
         return owned
 
     async def _open_source(self) -> set[int]:
@@ -207,16 +215,16 @@ class Window:
                 self._errors.append(rejection(self._pair.source, "CLUSTER SETSLOT", reply))
 
     def _others(self) -> list[Party]:
-        ends = {self._pair.source.node_id, self._pair.target.node_id}
-        return [party for node_id, party in self._run.parties.items() if node_id not in ends]
+        skipped = {self._pair.source.node_id, self._pair.target.node_id} | self._run.silent
+        return [party for node_id, party in self._run.parties.items() if node_id not in skipped]
 
     async def _tell_other(self, party: Party, slots: list[int]) -> None:
         """Spare a primary the wait for gossip; where that fails, gossip tells it."""
         commands = [_setslot(slot, "NODE", self._pair.target.node_id) for slot in slots]
         try:
-            await party.client.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
+            await party.client.pipeline(commands, writes=True, timeout_s=_TELL_TIMEOUT_S)
         except NodeUnreachableError:
-            return
+            self._run.silent.add(party.node_id)
 
     async def _setslot(
         self,
@@ -245,9 +253,9 @@ class Window:
         self._errors += [rejection(party, "CLUSTER SETSLOT", reply) for _, reply in failed]
         return done
 
-    def _raise(self, errors: Iterable[BootstrapError]) -> None:
-        for error in errors:
-            raise error
+    def _raise(self, errors: Sequence[BootstrapError]) -> None:
+        if errors:
+            raise gravest(errors)
 
 
 def _setslot(slot: int, state: str, node: NodeId | None = None) -> Command:

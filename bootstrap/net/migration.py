@@ -18,7 +18,7 @@ from .atomic import AtomicMover, estimated_keys
 from .epochs import put_in_order
 from .migrate_keys import KeyMover
 from .node import Access
-from .transit import Connect, Pair, Party, Progress, Run
+from .transit import Connect, OpenedSlot, Pair, Party, Progress, Run
 
 __all__ = ["Migrator", "Party", "Progress"]
 
@@ -40,6 +40,7 @@ class Migrator:
         connect: Connect,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        opened: dict[OpenedSlot, str] | None = None,
     ) -> None:
         """Take what all moves have in common.
 
@@ -49,12 +50,15 @@ class Migrator:
             connect: Gives a further connection to a node; it is closed here.
             stop: Once set, slots in flight are finished and no others are begun.
             on_progress: Called after every step.
+            opened: What is known of slots since they were opened. Hand the same one to every
+                migrator of a run: it settles which of two copies of a key is the newer one.
         """
         self._parties = parties
         self._access = access
         self._connect = connect
         self._stop = stop
         self._on_progress = on_progress
+        self._opened = {} if opened is None else opened
         self._turns = asyncio.Semaphore(_PAIRS_AT_ONCE)
         self._busy = {node_id: asyncio.Lock() for node_id in parties}
 
@@ -98,6 +102,7 @@ class Migrator:
             connect=self._connect,
             stop=self._stop,
             report=self._on_progress,
+            opened=self._opened,
         )
         run.progress.slots_total = sum(map(len, ends.values()))
         return run, pairs

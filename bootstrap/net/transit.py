@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ..core.topology import NodeId, NodeView
 from ..errors import BootstrapError, CredentialsError, StaleViewError, TransientError
 from .node import Access, NodeClient, RedisNode, ReplyError, acl, refused
+
+E = TypeVar("E", bound=BaseException)
 
 # The world moved on: a failover, a node that is not ready, another run, a third node's slot.
 _LOOK_AGAIN = frozenset(
@@ -91,6 +93,7 @@ class Progress:
 
 
 Connect: TypeAlias = Callable[[Party], RedisNode]
+OpenedSlot: TypeAlias = tuple[int, NodeId, NodeId]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +101,10 @@ class Run:
     """What all pairs of one run share.
 
     Attributes:
+        opened: Slots (with source and target) of which the target held no key when this program
+            opened them, and the source's process (`run_id`) then.
         halted: A pair failed; the others finish the slots in flight and start no more.
+        silent: Primaries that did not answer when they were told of a new owner.
     """
 
     parties: Mapping[NodeId, Party]
@@ -106,7 +112,9 @@ class Run:
     connect: Connect
     stop: asyncio.Event
     report: Callable[[Progress], None]
+    opened: dict[OpenedSlot, str]
     progress: Progress = field(default_factory=Progress)
+    silent: set[NodeId] = field(default_factory=set)
     halted: bool = False
 
     @property
@@ -136,7 +144,12 @@ class Run:
         results = await asyncio.gather(*map(watched, works), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
-            raise min(errors, key=lambda error: isinstance(error, TransientError))
+            raise gravest(errors)
+
+
+def gravest(errors: Sequence[E]) -> E:
+    """Return one error: one that repeating cannot mend, if there is any."""
+    return min(errors, key=lambda error: isinstance(error, TransientError))
 
 
 def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
@@ -152,7 +165,7 @@ def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
             cause=f"{party.name} answered {command} with: {words}",
             remedy=f"allow it: ACL SETUSER <user> +{rule}"
             if code == "NOPERM"
-            else "give all nodes the same user and password, or set both in BOOTSTRAP_PASSWORD_FILE",
+            else "set the password of every node in BOOTSTRAP_PASSWORD_FILE, one a line",
         )
     if code in _LOOK_AGAIN or any(phrase in words for phrase in _LOOK_AGAIN_WORDS):
         return stale(party, f"answered {command} with: {words}")

@@ -163,7 +163,9 @@ def lopsided(draw: Draw) -> Scene:
     scene = Scene(view=view(shape), desired=DesiredTopology(nodes=0, replicas=0))
     shards, replicas = map(int, shape.split("x"))
     scene.desired = DesiredTopology(nodes=shards * (1 + replicas), replicas=replicas)
-    cuts = sorted(draw(st.lists(st.integers(0, SLOT_COUNT), min_size=shards - 1, max_size=shards - 1)))
+    cuts = sorted(
+        draw(st.lists(st.integers(0, SLOT_COUNT), min_size=shards - 1, max_size=shards - 1))
+    )
     for number, (first, last) in enumerate(zip([0, *cuts], [*cuts, SLOT_COUNT], strict=True)):
         part = SlotSet.span(first, last - 1) if first < last else SlotSet()
         scene.view = own(scene.view, number, slots=part)
@@ -200,13 +202,15 @@ def _one(draw: Draw, numbers: list[int]) -> int:
 
 
 def missing_link(draw: Draw, scene: Scene) -> None:
-    """One node does not know another, or neither knows the other."""
+    """One node does not know another, or neither knows the other; a replica knows its primary."""
     if len(scene.ordinals) < 2:
         return
     one, other = draw(st.permutations(scene.ordinals))[:2]
-    scene.view = estranged(scene.view, one, other)
-    if draw(st.booleans()):
-        scene.view = estranged(scene.view, other, one)
+    for who, whom in ((one, other), (other, one)):
+        if at(scene.view, who).myself.primary_id != node_id(whom) and (
+            who == one or draw(st.booleans())
+        ):
+            scene.view = estranged(scene.view, who, whom)
 
 
 def stale_address(draw: Draw, scene: Scene) -> None:
@@ -227,7 +231,10 @@ def swapped_addresses(draw: Draw, scene: Scene) -> None:
     if len(scene.ordinals) < 2:
         return
     one, other = draw(st.permutations(scene.ordinals))[:2]
-    for number, place in ((one, at(scene.view, other).address), (other, at(scene.view, one).address)):
+    for number, place in (
+        (one, at(scene.view, other).address),
+        (other, at(scene.view, one).address),
+    ):
         if node_id(number) in at(scene.view, one).known:
             scene.view = own(scene.view, number, address=place)
 
@@ -255,7 +262,9 @@ def open_slot(draw: Draw, scene: Scene) -> None:
         target = _one(draw, others)
         marks = {**at(scene.view, owner).migrating, slot: node_id(target)}
         scene.view = change(scene.view, owner, migrating=marks)
-    for number in draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else ():
+    for number in (
+        draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else ()
+    ):
         if at(scene.view, number).role is Role.PRIMARY:
             marks = {**at(scene.view, number).importing, slot: node_id(owner)}
             scene.view = change(scene.view, number, importing=marks)
@@ -330,8 +339,12 @@ def lost_member(draw: Draw, scene: Scene) -> None:
     if newcomer == "empty":
         empty = node(number + 500)
         nodes.append(
-            replace(empty, endpoint=endpoint(number), address=address(number),
-                    known={i: replace(k, address=address(number)) for i, k in empty.known.items()})
+            replace(
+                empty,
+                endpoint=endpoint(number),
+                address=address(number),
+                known={i: replace(k, address=address(number)) for i, k in empty.known.items()},
+            )
         )
         nodes.sort(key=lambda n: n.endpoint.ordinal)
         scene.view = replace(scene.view, nodes=tuple(nodes))

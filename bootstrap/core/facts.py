@@ -177,11 +177,16 @@ class Facts:
 
     def replicas_of(self, primary: NodeId) -> tuple[NodeView, ...]:
         """Return the live replicas of a primary, by their own word."""
-        return tuple(
-            n
-            for n in self.live.values()
-            if n.role is Role.REPLICA and n.myself.primary_id == primary
-        )
+        return self._replicas.get(primary, ())
+
+    @cached_property
+    def _replicas(self) -> dict[NodeId, tuple[NodeView, ...]]:
+        replicas: dict[NodeId, tuple[NodeView, ...]] = {}
+        for node in self.live.values():
+            primary = node.myself.primary_id
+            if node.role is Role.REPLICA and primary is not None:
+                replicas[primary] = (*replicas.get(primary, ()), node)
+        return replicas
 
     def is_at(self, line: KnownNode, node: NodeView) -> bool:
         """Tell whether a line has the node's present address."""
@@ -202,17 +207,26 @@ class Facts:
                     yield node, other
 
     def misplaced(self) -> Iterator[tuple[NodeView, NodeView]]:
-        """Yield (a, b) where a knows b at an address that is not b's; (b, b) for its own line."""
-        for node in self.live.values():
-            if node.known == self.truth and not self._moved:
+        """Yield (a, b) where a knows b at an address that is not b's; (b, b) for its own line.
+
+        A node that is alone may not know its own address yet; the first MEET tells it.
+        """
+        for node in self.live.values() if self._moved else self._differing:
+            if node.is_isolated:
                 continue
             for node_id, other in self.live.items():
                 line = node.known.get(node_id)
                 if line is None or (line is other.myself and node_id not in self._moved):
                     continue
-                lonely = node is other and node.is_isolated
-                if not lonely and (Flag.NOADDR in line.flags or not self.is_at(line, other)):
+                if Flag.NOADDR in line.flags or not self.is_at(line, other):
                     yield node, other
+
+    @cached_property
+    def _differing(self) -> tuple[NodeView, ...]:
+        """Members with a line that is not what the live node says of itself."""
+        return tuple(
+            n for n in self.live.values() if n.known != self.truth and not n.is_isolated
+        )
 
     @cached_property
     def _moved(self) -> frozenset[NodeId]:
@@ -220,9 +234,7 @@ class Facts:
 
     def outdated(self) -> Iterator[tuple[NodeView, NodeView]]:
         """Yield (a, b) where a's line on b differs from b's own in role, primary, slots, epoch."""
-        for node in self.live.values():
-            if node.known == self.truth:
-                continue
+        for node in self._differing:
             for node_id, own in self.truth.items():
                 line = node.known.get(node_id)
                 if line is not None and line is not own and not same_facts(line, own):
@@ -248,9 +260,7 @@ class Facts:
 
     def flagged(self) -> Iterator[tuple[NodeView, NodeView, frozenset[Flag]]]:
         """Yield (a, b, flags) where a says that live b fails."""
-        for node in self.live.values():
-            if node.known == self.truth:
-                continue
+        for node in self._differing:
             for node_id, other in self.live.items():
                 line = node.known.get(node_id)
                 if line is not None and line.flags & FAILING:

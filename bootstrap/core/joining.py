@@ -107,9 +107,11 @@ def _meets(facts: Facts) -> list[Meet]:
     """Return the MEETs that are missing: one for each pair of strangers, one for each address."""
     wanted: dict[tuple[NodeId, NodeId], FindingCode] = {}
     for one, other in facts.strangers():
-        first, second = sorted((one, other), key=lambda n: n.endpoint.ordinal)
-        if not _is_meeting(first, second):
-            wanted[first.node_id, second.node_id] = FindingCode.NODE_UNKNOWN
+        is_first = one.endpoint.ordinal <= other.endpoint.ordinal
+        first, second = (one, other) if is_first else (other, one)
+        pair = (first.node_id, second.node_id)
+        if pair not in wanted and not _is_meeting(first, second):
+            wanted[pair] = FindingCode.NODE_UNKNOWN
     for knower, moved in facts.misplaced():
         sender = knower if knower is not moved else _other_than(facts, moved)
         if sender and not _is_meeting(sender, moved, mutual=False):

@@ -34,11 +34,11 @@ def inherit(facts: Facts) -> list[Action]:
     """
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
-        heirs = facts.replicas_of(node_id)
+        heirs = [n for n in facts.replicas_of(node_id) if node_id in n.known]
         heir = max(heirs, key=lambda n: (n.replication_offset, -n.endpoint.ordinal), default=None)
         if heir is None:
             continue
-        flags = heir.known[node_id].flags if node_id in heir.known else frozenset()
+        flags = heir.known[node_id].flags
         quorum = _has_quorum(facts, heir)
         if flags & {Flag.FAIL, Flag.NOADDR} or (not quorum and flags & FAILING):
             actions.append(

@@ -81,10 +81,8 @@ def test_job_is_no_member(rendered: tuple[str, Rendered]) -> None:
     for one in objects:
         if one["metadata"]["name"] in ("redis-service", "redis-access-service"):
             assert one["spec"]["selector"] == SELECTOR
-        if (
-            one["kind"] == "PodDisruptionBudget"
-            or (one["metadata"]["name"] == "redis-app"
-            and one["kind"] == "StatefulSet")
+        if one["kind"] == "PodDisruptionBudget" or (
+            one["metadata"]["name"] == "redis-app" and one["kind"] == "StatefulSet"
         ):
             assert one["spec"]["selector"]["matchLabels"] == SELECTOR
 
@@ -143,3 +141,16 @@ def test_components_go_together(overlay: Render, one: str, other: str) -> None:
     objects = overlay(components=[f"../manifests/components/{c}" for c in (one, other)])
     names = [(o["kind"], o["metadata"]["name"]) for o in objects]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("options", [[], ["--redis-6.2"]])
+def test_bootstrap_user_may_do_what_the_documentation_says(options: list[str]) -> None:
+    """And no more but PING, for the probes."""
+    done = subprocess.run(
+        [ROOT / "scripts/auth-secret", *options], capture_output=True, text=True, check=True
+    )
+    users = yaml.safe_load(done.stdout)["stringData"]["users.acl"].splitlines()
+    rules = next(line for line in users if line.startswith("user bootstrap ")).split()[4:]
+    said = (ROOT / "docs/acl.md").read_text().splitlines()
+    documented = [line.split()[4:] for line in said if line.startswith("user bootstrap ")]
+    assert sorted(rules) == sorted([*documented[1 if options else 0], "+ping"])

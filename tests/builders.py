@@ -45,7 +45,9 @@ def slots(text: str) -> SlotSet:
 
 def address(number: int, *, moved: bool = False) -> Address:
     """Return the address of a pod; `moved` for where it was before its restart."""
-    return Address(ip=f"10.{1 if moved else 0}.{number >> 8}.{number & 255}", port=6379, cport=16379)
+    return Address(
+        ip=f"10.{1 if moved else 0}.{number >> 8}.{number & 255}", port=6379, cport=16379
+    )
 
 
 def endpoint(number: int) -> Endpoint:
@@ -173,9 +175,7 @@ def estranged(seen: ClusterView, who: int, whom: int) -> ClusterView:
 
 def without(seen: ClusterView, *numbers: int) -> ClusterView:
     """Take processes away for ever; the others still know their ids."""
-    return replace(
-        seen, nodes=tuple(n for n in seen.nodes if n.endpoint.ordinal not in numbers)
-    )
+    return replace(seen, nodes=tuple(n for n in seen.nodes if n.endpoint.ordinal not in numbers))
 
 
 def absent(seen: ClusterView, number: int, cause: str = "connection refused") -> ClusterView:

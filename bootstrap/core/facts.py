@@ -134,9 +134,10 @@ class Facts:
         left = self.uncovered
         claims: dict[NodeId, SlotSet] = {}
         for node in self.live.values() if left else ():
-            for node_id, line in node.known.items():
-                slots = line.slots & left
-                if slots and node_id in self.live and self.live[node_id].role is Role.PRIMARY:
+            for node_id, other in self.live.items():
+                line = node.known.get(node_id)
+                slots = line.slots & left if line else SlotSet()
+                if slots and other.role is Role.PRIMARY:
                     claims[node_id] = claims.get(node_id, SlotSet()) | slots
                     left -= slots
         return claims
@@ -224,9 +225,7 @@ class Facts:
     @cached_property
     def _differing(self) -> tuple[NodeView, ...]:
         """Members with a line that is not what the live node says of itself."""
-        return tuple(
-            n for n in self.live.values() if n.known != self.truth and not n.is_isolated
-        )
+        return tuple(n for n in self.live.values() if n.known != self.truth and not n.is_isolated)
 
     @cached_property
     def _moved(self) -> frozenset[NodeId]:

@@ -63,15 +63,22 @@ def _level_primaries(hands: Sequence[Sequence[NodeView]]) -> list[NodeView]:
     """
     ranked = [sorted(hand, key=lambda n: n.endpoint.ordinal) for hand in hands]
     domains = {_domain(n.place) for hand in hands for n in hand}
-    for capacity in range(-(-len(hands) // len(domains)), len(hands) + 1):
-        seats: dict[str, list[int]] = {domain: [] for domain in domains}
-        if all(_seat(shard, ranked, seats, capacity, set()) for shard in range(len(hands))):
-            seated = {shard: domain for domain, shards in seats.items() for shard in shards}
-            return [
-                next(n for n in ranked[shard] if _domain(n.place) == seated[shard])
-                for shard in range(len(hands))
-            ]
-    return [hand[0] for hand in ranked]
+    capacities = range(-(-len(hands) // len(domains)), len(hands) + 1)
+    seated = next(filter(None, (_seat_all(ranked, domains, most) for most in capacities)))
+    return [
+        next(n for n in hand if _domain(n.place) == seated[shard])
+        for shard, hand in enumerate(ranked)
+    ]
+
+
+def _seat_all(
+    ranked: Sequence[Sequence[NodeView]], domains: set[str], capacity: int
+) -> dict[int, str]:
+    """Return the domain of each shard's primary; empty where the capacity is too small."""
+    seats: dict[str, list[int]] = {domain: [] for domain in domains}
+    if all(_seat(shard, ranked, seats, capacity, set()) for shard in range(len(ranked))):
+        return {shard: domain for domain, shards in seats.items() for shard in shards}
+    return {}
 
 
 def _seat(

@@ -92,6 +92,18 @@ def test_slots_of_gone_are_neither_covered_nor_uncovered() -> None:
     assert found.owned == slots("0-8191")
 
 
+def test_remembered_slots_are_those_that_somebody_still_gives_to_a_live_primary() -> None:
+    """A node that lost its own nodes.conf is known by the others to have owned them."""
+    seen = view("2x0")
+    forgetful = told(seen, 1, 1, slots=SlotSet())
+    assert facts(forgetful, "2x0").remembered == {node_id(1): slots("8192-16383")}
+    assert facts(own(seen, 1, slots=SlotSet()), "2x0").remembered == {}
+    assert facts(seen, "2x0").remembered == {}
+    follower = told(forgetful, 1, 1, role=Role.REPLICA, primary_id=node_id(0))
+    assert facts(follower, "2x0").remembered == {}
+    assert facts(estranged(forgetful, 0, 1), "2x0").remembered == {}
+
+
 def test_contested_are_slots_with_two_first_hand_owners() -> None:
     """Open ones are listed wherever they are open."""
     seen = told(view("2x0"), 1, 1, slots=slots("8191-16383"))

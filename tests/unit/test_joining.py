@@ -87,6 +87,12 @@ def test_slots_that_others_own_already_are_filled_up() -> None:
     assert one == {0: "100-16383"}
 
 
+def test_fewer_primaries_than_wanted_take_all() -> None:
+    """The others are replicas, for now."""
+    few = acquaint([node(0, "0-99", epoch=1), node(1, of=0)])
+    assert assigned(introduced(few, "2x0")) == {0: "100-16383"}
+
+
 def test_nothing_is_assigned_where_something_could_be_lost() -> None:
     """Keys, or a member that is gone."""
     bare = own(WHOLE, 0, slots=SlotSet())

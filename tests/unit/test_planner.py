@@ -106,6 +106,14 @@ def test_slots_do_not_move_while_views_disagree() -> None:
     assert stage(field(UNEVEN, 5, link_up=False)) == (Stage.SETTLE, {})
 
 
+def test_handshakes_under_way_are_waited_for() -> None:
+    """Nothing is repaired or forgotten while some do not know each other."""
+    apart = estranged(estranged(WHOLE, 4, 1), 1, 4)
+    shaking = field(apart, 1, handshakes=frozenset({address(4)}))
+    assert stage(field(shaking, 0, migrating={3: node_id(1)})) == (Stage.SETTLE, {})
+    assert stage(field(WHOLE, 1, handshakes=frozenset({address(4)}))) == (None, {})
+
+
 def test_evenness_is_a_choice() -> None:
     """Without it an uneven cluster is whole."""
     assert stage(UNEVEN, policy=AS_IT_IS) == (None, {})
@@ -168,8 +176,9 @@ def test_shrinking_in_steps() -> None:
     first = stage(WHOLE, smaller)
     assert first[0] in {Stage.DRAIN, Stage.REPLICATE}
     drained = own(own(WHOLE, 2, slots=SlotSet()), 1, slots=slots("5462-16383"))
-    drained = own(own(drained, 2, role=Role.REPLICA, primary_id=node_id(0)), 3,
-                  primary_id=node_id(0))
+    drained = own(
+        own(drained, 2, role=Role.REPLICA, primary_id=node_id(0)), 3, primary_id=node_id(0)
+    )
     drained = own(drained, 0, slots=slots("0-8191"))
     drained = own(drained, 1, slots=slots("8192-16383"))
     assert stage(drained, smaller)[0] in {Stage.REPLICATE, Stage.FORGET}

@@ -262,3 +262,27 @@ def test_epochs_are_separated_one_at_a_time() -> None:
     (bump,) = repairs.separate_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(B)
     assert repairs.separate_epochs(facts(WHOLE, "3x0")) == []
+
+
+def test_slots_that_others_remember_go_back() -> None:
+    """But keys elsewhere weigh more."""
+    forgetful = told(WHOLE, A, A, slots=slots("8-5461"))
+    assert shown(repairs.adopt(facts(forgetful, "3x0"), allow_data_loss=False)) == [
+        "claim 0-7 for A"
+    ]
+    moved = counted(forgetful, {B: {5: 1}})
+    assert shown(repairs.adopt(facts(moved, "3x0"), allow_data_loss=False)) == [
+        "claim 5 for B",
+        "claim 0-4,6-7 for A",
+    ]
+
+
+def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
+    """Its header would not be believed."""
+    seen = told(WHOLE, B, A, config_epoch=9, slots=SlotSet())
+    (bump,) = repairs.separate_epochs(facts(seen, "3x0"))
+    assert bump.node == node_id(A)
+    behind = told(WHOLE, B, A, config_epoch=0)
+    assert repairs.separate_epochs(facts(behind, "3x0")) == []
+    empty = told(own(WHOLE, A, slots=SlotSet()), B, A, config_epoch=9)
+    assert repairs.separate_epochs(facts(empty, "3x0")) == []

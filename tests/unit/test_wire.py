@@ -171,7 +171,9 @@ def test_versions(info: dict[str, str], engine: str, version: tuple[int, int, in
 
 def test_keys_of_all_databases_count() -> None:
     """Other fields do not."""
-    info = wire.parse_info("# Keyspace\r\ndb0:keys=3,expires=0\r\ndb9:keys=4\r\ndbx:keys=1\r\ndb1:\r\n")
+    info = wire.parse_info(
+        "# Keyspace\r\ndb0:keys=3,expires=0\r\ndb9:keys=4\r\ndbx:keys=1\r\ndb1:\r\n"
+    )
     assert wire.count_keys(info) == 7
 
 
@@ -213,7 +215,10 @@ def test_shards_group_ids(server_with_shards: str) -> None:
     """A replica with its primary; handshakes show up as shards of their own."""
     server = server_with_shards
     reply = json.loads((CASES / f"{server}.shards.json").read_text())
-    raw = [_flat({**shard, "nodes": [_flat(n) for n in shard["nodes"]]}) for shard in map(_fields, reply)]
+    raw = [
+        _flat({**shard, "nodes": [_flat(n) for n in shard["nodes"]]})
+        for shard in map(_fields, reply)
+    ]
     shards = wire.parse_shards(raw)
     ids = [wire.parse_nodes(case(server, f"member{i}.nodes")).node_id for i in range(3)]
     grouped = {frozenset(shard & set(ids)) for shard in shards}

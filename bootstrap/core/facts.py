@@ -124,6 +124,11 @@ class Facts:
         return claims
 
     @cached_property
+    def forsaken(self) -> SlotSet:
+        """Slots of members that are gone with all their replicas."""
+        return union(s for i, s in self.claims_of_gone.items() if not self.replicas_of(i))
+
+    @cached_property
     def uncovered(self) -> SlotSet:
         """Slots that no live node owns and no view gives to anybody."""
         return SlotSet.all() - self.owned - union(self.claims_of_gone.values())
@@ -159,7 +164,7 @@ class Facts:
     @cached_property
     def in_question(self) -> SlotSet:
         """Slots for which the planner must know who holds keys."""
-        doubtful = self.uncovered | self.open_slots | self.contested
+        doubtful = self.uncovered | self.forsaken | self.open_slots | self.contested
         if not doubtful or not any(node.keys for node in self.live.values()):
             return SlotSet()
         return doubtful

@@ -64,7 +64,7 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     """
     claims: dict[NodeId, int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
-    orphans = facts.uncovered
+    orphans = facts.uncovered | (facts.forsaken if allow_data_loss else SlotSet())
     for slot in orphans & (held_somewhere(facts, orphans) | _imported(facts)):
         node = _adopter(facts, slot)
         if node is not None:
@@ -75,12 +75,8 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
         if slots & orphans:
             claims[node_id] = claims.get(node_id, 0) | (slots & orphans).mask
             orphans -= slots
-    lost = orphans
-    for node_id, slots in facts.claims_of_gone.items():
-        if not facts.replicas_of(node_id):
-            lost |= slots
-    if lost and allow_data_loss:
-        for node, slots in _spread(facts, lost):
+    if orphans and allow_data_loss:
+        for node, slots in _spread(facts, orphans):
             claims[node.node_id] = claims.get(node.node_id, 0) | slots.mask
     reason = FindingCode.SLOTS_UNCOVERED
     return [

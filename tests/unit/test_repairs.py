@@ -179,6 +179,18 @@ def test_lost_slots_are_spread_by_consent() -> None:
     ] == [5462, 5455]
 
 
+def test_what_is_left_of_a_lost_nodes_keys_is_kept() -> None:
+    """Consent is for keys that nobody has: the slot goes to whoever has some."""
+    seen = joined(without(WHOLE, C), replace(node(50), endpoint=endpoint(C)))
+    seen = counted(seen, {B: {10923: 1}, A: {10923: 5}})
+    assert facts(seen, "3x0").in_question == slots("10923-16383")
+    actions = shown(repairs.adopt(facts(seen, "3x0"), allow_data_loss=True)[:1])
+    assert actions == ["claim 10923 for A"]
+    assert shown(repairs.adopt(facts(seen, "3x0"), allow_data_loss=True)[-1:]) == [
+        "gather 10923 B>A"
+    ]
+
+
 def test_nobody_to_give_lost_slots_to() -> None:
     """Only replicas are left."""
     seen = own(

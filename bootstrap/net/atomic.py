@@ -20,6 +20,7 @@ from .transit import Pair, Party, Run, rejection, stale
 _FIRST_POLL_S = 0.002
 _LONGEST_POLL_S = 0.25
 _POLL_GROWTH = 1.2
+_POLL_SHARE = 0.03
 _MOST_RETRIES = 10
 _MOST_POLLS_AT_SOURCE = 500
 _DONE = frozenset({"completed", "success"})
@@ -164,7 +165,7 @@ class AtomicMover:
         slots: SlotSet,
     ) -> None:
         """Wait until a task has ended; cancel it when the run is to stop."""
-        pause, cancelled = _FIRST_POLL_S, False
+        start, cancelled = time.monotonic(), False
         while True:
             began = time.monotonic()
             task = await look()
@@ -176,8 +177,8 @@ class AtomicMover:
                 cancelled = True
                 await _cancel(party, cancel)
             # A long list of past tasks is slow to read: never spend most of the time on that.
+            pause = min(_LONGEST_POLL_S, max(_FIRST_POLL_S, _POLL_SHARE * (began - start)))
             await asyncio.sleep(max(pause, 2 * (time.monotonic() - began)))
-            pause = min(_LONGEST_POLL_S, pause * _POLL_GROWTH)
         if task.state in _DONE:
             self._count(slots)
         elif not self._run.stop.is_set():

@@ -23,7 +23,7 @@ from .node import ReplyError, text
 from .transit import Pair, Party, rejection, stale
 
 _PATIENCE_S = 10.0
-_POLL_S = 0.05
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
 
 from builders import (
+    POLICY,
     acquaint,
     address,
     at,
     endpoint,
     estranged,
-    field as change,
     line,
     node,
     node_id,
@@ -26,7 +25,11 @@ from builders import (
     told,
     view,
 )
+from builders import (
+    field as change,
+)
 from hypothesis import strategies as st
+from hypothesis.vendor.pretty import RepresentationPrinter
 
 from bootstrap.core.planner import Policy
 from bootstrap.core.slots import SLOT_COUNT, SlotSet
@@ -56,7 +59,7 @@ class Scene:
 
     view: ClusterView
     desired: DesiredTopology
-    policy: Policy = Policy()
+    policy: Policy = POLICY
     keys: Keys = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     next_key: int = 0
@@ -65,7 +68,7 @@ class Scene:
         faults = ", ".join(self.told) or "nothing"
         return f"<{faults} happened; wanted {self.desired}, {self.policy}; {sketch(self.view)}>"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001  # its protocol
+    def _repr_pretty_(self, printer: RepresentationPrinter, _cycle: object) -> None:
         """Let Hypothesis print the sketch."""
         printer.text(repr(self))
 

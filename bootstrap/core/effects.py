@@ -138,7 +138,7 @@ def _fail_over(nodes: dict[NodeId, NodeView], heir: NodeId) -> None:
         return
     slots = union(k.slots for n in nodes.values() for i, k in n.known.items() if i == old)
     for node_id, node in tuple(nodes.items()):
-        if node_id != heir and (node_id == old or node.myself.primary_id == old):
+        if node_id != heir and old in {node_id, node.myself.primary_id}:
             _own(nodes, node_id, role=Role.REPLICA, primary_id=heir, slots=SlotSet())
     _own(nodes, heir, role=Role.PRIMARY, primary_id=None)
     _give(nodes, heir, slots)

@@ -67,19 +67,16 @@ class Finding:
 def diagnose(facts: Facts, *, rebalance: bool = True) -> tuple[Finding, ...]:
     """Return all that keeps the cluster from being whole; empty when it is whole.
 
-    Args:
-        rebalance: Whether slots must be even to within one.
+    Slots must be even to within one only where that is wanted (`rebalance`).
     """
-    return tuple(
-        [
-            *_absent(facts),
-            *_membership(facts),
-            *_slots(facts),
-            *_roles(facts),
-            *_links(facts),
-            *(_evenness(facts) if rebalance else ()),
-            *_agreement(facts),
-        ]
+    return (
+        *_absent(facts),
+        *_membership(facts),
+        *_slots(facts),
+        *_roles(facts),
+        *_links(facts),
+        *(_evenness(facts) if rebalance else ()),
+        *_agreement(facts),
     )
 
 

@@ -48,10 +48,10 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
     moves = []
     for source, slots in donors:
         left = slots
-        for target in room:
-            part = left.lowest(max(0, room[target]))
+        for target, free in room.items():
+            part = left.lowest(max(0, free))
             if part:
-                room[target] -= len(part)
+                room[target] = free - len(part)
                 left -= part
                 moves.append(MoveSlots(source=source, target=target, slots=part, reason=reason))
     return moves

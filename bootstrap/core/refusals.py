@@ -29,7 +29,7 @@ def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
         return tuple(mixed)
     if any(facts.desired.stays(absent.ordinal) for absent in facts.view.absent):
         return ()
-    return tuple([*_lost_slots(facts, allow_data_loss=allow_data_loss), *_memory(facts)])
+    return (*_lost_slots(facts, allow_data_loss=allow_data_loss), *_memory(facts))
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:
@@ -87,7 +87,7 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
     another group owns, and at most one group has keys.
     """
     groups = facts.slot_groups
-    if len(groups) < 2:
+    if len(groups) <= 1:
         return
     live = facts.view.by_id()
     claimed: Counter[NodeId] = Counter()
@@ -108,7 +108,8 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
         first = [min(n.name for n in facts.nodes if n.node_id in group) for group in groups]
         yield Refusal(
             node=first[1],
-            cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own slots",
+            cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own "
+            "slots",
             remedy="keep the pods of one of them, or empty the other with CLUSTER RESET HARD",
         )
 

@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `HYPOTHESIS_PROFILE=nightly` looks longer, `dev` is for one's own changes."""
+"""Hypothesis profiles: `HYPOTHESIS_PROFILE=nightly` looks longer, `dev` at other examples."""
 
 import os
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from builders import POLICY
+
 from bootstrap.core import effects
 from bootstrap.core.actions import (
     Action,
@@ -41,7 +43,7 @@ class World:
 
     view: ClusterView
     desired: DesiredTopology
-    policy: Policy = Policy()
+    policy: Policy = POLICY
     keys: Keys = field(default_factory=dict)
 
     def look(self) -> ClusterView:

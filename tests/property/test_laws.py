@@ -103,13 +103,14 @@ def check_action(view: ClusterView, action: Action) -> None:
 @given(scene=damaged())
 def test_no_action_harms(scene: Scene) -> None:
     """Law 4: after every action coverage has not shrunk and no slot has one owner more."""
-    for world, plan in steps(world_of(scene)):
-        tell(world, plan)
-        for action in plan.actions:
-            seen = world.look()
+    for each, step in steps(world_of(scene)):
+        tell(each, step)
+        world = each
+        for action in step.actions:
+            seen, after = world.look(), world.after(action)
             check_action(seen, action)
-            after = world.after(action)
-            assert not union(n.slots for n in seen.nodes) - union(n.slots for n in after.view.nodes)
+            owned = union(n.slots for n in after.view.nodes)
+            assert not union(n.slots for n in seen.nodes) - owned
             assert not twice_owned(after.view) - twice_owned(seen)
             assert effects.holds(action, after.view)
             world = after

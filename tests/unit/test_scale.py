@@ -27,8 +27,9 @@ split = [str(part).replace(",", " ") for part in even_split(shards)]
 lines = []
 for i in range(count):
     ip = endpoint(i).addresses[0]
-    role, of, slots = ("master", "-", split[i]) if i < shards else ("slave", node_id(i % shards), "")
-    lines.append((node_id(i), f"{ip}:6379@16379", role, of, i % shards + 1, slots))
+    mine = ("master", "-") if i < shards else ("slave", node_id(i % shards))
+    slots = split[i] if i < shards else ""
+    lines.append((node_id(i), f"{ip}:6379@16379", *mine, i % shards + 1, slots))
 
 def text(me, now):
     if kind == "fresh":

@@ -80,7 +80,7 @@ def test_two_ids_with_one_address_are_both_kept() -> None:
 
 
 def test_lines_of_members_that_are_not_well() -> None:
-    """noaddr has no address, fail? is a suspicion."""
+    """Without address, failed, suspected."""
     text = (
         f"{ONE} fd00::1:6379@16379,,tls-port=0,shard-id={'9' * 40} myself,master - 0 0 1 connected "
         "0 2-5 7\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import signal
 import sys
 from contextlib import suppress
@@ -18,7 +17,7 @@ from .core import effects, planner
 from .core.actions import Plan
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, Endpoint
-from .errors import ExitCode
+from .errors import ExitCode, NotConvergedError
 from .net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from .net.lock import ConnectionLock
 from .net.node import Access, RedisNode
@@ -79,7 +78,6 @@ async def converge(
         BootstrapError: Why it is not; `summary` says how far it came.
     """
     access = _access(settings)
-    run_id = secrets.token_hex(4)
 
     def lock_on(view: ClusterView) -> ConnectionLock:
         endpoint: Endpoint = view.nodes[0].endpoint
@@ -90,7 +88,7 @@ async def converge(
             port=endpoint.port,
             access=access,
         )
-        return ConnectionLock(node, run_id=run_id)
+        return ConnectionLock(node, run_id=summary.run_id)
 
     converger = Converger(
         observer=Observer(discovery=_discovery(settings), access=access),
@@ -105,7 +103,7 @@ async def converge(
         summary=summary,
     )
     _listen_for_stop(converger.stop)
-    structlog.contextvars.bind_contextvars(run_id=run_id)
+    structlog.contextvars.bind_contextvars(run_id=summary.run_id)
     _log.info(
         "run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas
     )
@@ -118,6 +116,11 @@ async def look(settings: Settings) -> tuple[ClusterView, Plan]:
     try:
         async with asyncio.timeout(settings.timeout_s):
             return await _look(observer, settings)
+    except TimeoutError as error:
+        raise NotConvergedError(
+            cause=f"not every pod was seen in {settings.timeout_s:g} s",
+            remedy="give BOOTSTRAP_TIMEOUT more seconds, or look at the pods and at CoreDNS",
+        ) from error
     finally:
         await observer.close()
 
@@ -175,18 +178,16 @@ async def _watch(settings: Settings) -> ExitCode:
     stop = asyncio.Event()
     _listen_for_stop(stop)
     observer = Observer(discovery=_discovery(settings), access=_access(settings))
-    code = ExitCode.NOT_WHOLE
     try:
         with tables.live() as display:
             while not stop.is_set():
                 view, step = await _look(observer, settings)
-                code = _verdict(step)
                 display.update(tables.status(view, step, _desired(settings)), refresh=True)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
     finally:
         await observer.close()
-    return code
+    return ExitCode.STOPPED
 
 
 def print_json(value: as_json.Json) -> None:

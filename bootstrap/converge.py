@@ -8,6 +8,7 @@ with shard ids. Every failure says which pod, which phase, which cause and what 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -39,6 +40,7 @@ TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
 CLOSING_S = 20.0
 STEADY_S = 1.5
+KEEP_LOCK_EVERY_S = 5.0
 REPORT_EVERY_S = 2.0
 MISSING_EVERY_S = 30.0
 
@@ -49,6 +51,7 @@ _log = structlog.get_logger()
 class Summary:
     """The canonical line of a run."""
 
+    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     outcome: str = "not_whole"
     exit_code: int = 5
     passes: int = 0
@@ -252,9 +255,11 @@ class Converger:
         if _reintroduces(view, actions):
             self._steady_s = STEADY_S
         self._is_changing = True
+        keeping = asyncio.ensure_future(self._keep_lock())
         try:
             self.summary.actions += await executor.apply(actions)
         finally:
+            keeping.cancel()
             self._is_changing = False
             self.summary.slots_moved += executor.progress.slots_moved
             self.summary.keys_moved += executor.progress.keys_moved
@@ -268,6 +273,13 @@ class Converger:
             _log.info("lock.waited", holder=holder)
         self._holder = holder
         return holder is None
+
+    async def _keep_lock(self) -> None:
+        """Use the lock's connection while a long stage runs, or other runs take it for dead."""
+        while self._lock is not None:
+            await asyncio.sleep(KEEP_LOCK_EVERY_S)
+            with suppress(BootstrapError):
+                await self._lock.try_acquire()
 
     def _progress(self, progress: Progress) -> None:
         now = time.monotonic()

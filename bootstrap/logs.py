@@ -27,10 +27,9 @@ def configure(*, log_format: str, level: str, secrets: tuple[str, ...] = ()) -> 
         _logger: object, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for key, value in event.items():
-            if isinstance(value, str):
-                for secret in secrets:
-                    if len(secret) >= _SHORTEST_SECRET and secret in value:
-                        event[key] = value = value.replace(secret, "[redacted]")
+            for secret in secrets:
+                if isinstance(value, str) and len(secret) >= _SHORTEST_SECRET and secret in value:
+                    event[key] = event[key].replace(secret, "[redacted]")
         return event
 
     renderer: structlog.typing.Processor = (

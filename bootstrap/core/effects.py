@@ -166,9 +166,14 @@ def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
 def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
     truth = {n.node_id: n.myself for n in nodes}
     owned = union(n.slots for n in nodes)
+    grouped: dict[NodeId, set[NodeId]] = {}
+    for node_id, line in truth.items():
+        grouped.setdefault(line.primary_id or node_id, set()).add(node_id)
+    shards = frozenset(frozenset(shard) for shard in grouped.values())
     return tuple(
         replace(
             n,
+            shards=None if n.shards is None else shards,
             known={i: truth.get(i) or _less(k, owned) for i, k in n.known.items()},
             handshakes=frozenset(),
             state_ok=owned == SlotSet.all(),

@@ -180,11 +180,6 @@ class NodeView:
         return len(self.known) == 1
 
     @property
-    def is_fresh(self) -> bool:
-        """Tell whether it is new: no peers, slots, keys or primary."""
-        return self.is_isolated and not self.slots and not self.keys and self.role is Role.PRIMARY
-
-    @property
     def open_slots(self) -> SlotSet:
         """Return the slots in transit, migrating or importing."""
         return SlotSet.of((*self.migrating, *self.importing))

@@ -80,8 +80,7 @@ def parse_nodes(text: str, cache: LineCache | None = None) -> NodesReply:
         else:
             known[node.node_id] = node
     if myself is None or myself not in known:
-        msg = "CLUSTER NODES has no line about the node itself"
-        raise WireError(msg)
+        raise WireError("CLUSTER NODES has no line about the node itself")
     return NodesReply(
         node_id=known[myself].node_id,
         known=known,

@@ -63,7 +63,7 @@ class ServiceDiscovery:
     While pods are missing the Service is asked in turn for addresses and for SRV, with and without
     the DO and CD bits: a cache like CoreDNS's keeps an answer (up to 30 s, also "no such name") by
     name, type and these bits, so each of the eight questions is fresh once. Asked with growing
-    pauses they last as long as the cache does.
+    pauses they last as long as the cache does. The question that found all pods is asked on.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ServiceDiscovery:
         self._last = self._all_absent("no address in DNS yet")
 
     async def find(self) -> Found:
-        """Ask the Service, then the pods that can exist; the last answer again where it is early."""
+        """Ask the Service, then the pods that can exist; too early, the last answer again."""
         now = time.monotonic()
         if self._last.absent and now < self._ask_at:
             return self._last
@@ -113,8 +113,6 @@ class ServiceDiscovery:
         if self._last.absent:
             self._ask_at = now + PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
             self._turn += 1
-        else:
-            self._turn = 0
         return self._last
 
     async def _existing(self, now: float) -> Sequence[int] | None:
@@ -125,7 +123,7 @@ class ServiceDiscovery:
         count = max(len(answer) for answer in answers)
         if count >= self._nodes:
             return range(count)
-        return None if count else ()
+        return await self._named(now) if count else ()
 
     async def _named(self, now: float) -> Sequence[int] | None:
         """Return the ordinals that SRV names.
@@ -286,7 +284,7 @@ def one_family(answers: Iterable[dict[str, tuple[str, ...]]]) -> str:
 def numeric(host: str) -> str | None:
     """Return the record type of a numeric address; None for a name."""
     try:
-        return "A" if ipaddress.ip_address(host).version == 4 else "AAAA"
+        return "AAAA" if isinstance(ipaddress.ip_address(host), ipaddress.IPv6Address) else "A"
     except ValueError:
         return None
 

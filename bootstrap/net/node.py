@@ -22,7 +22,6 @@ from redis.backoff import NoBackoff
 
 from ..core.wire import Reply
 from ..errors import (
-    BootstrapError,
     CredentialsError,
     NodeUnreachableError,
     RefusedError,
@@ -255,7 +254,7 @@ class RedisNode:
         unasked = "unset BOOTSTRAP_USERNAME, _PASSWORD and _PASSWORD_FILE, or set a password there"
         return CredentialsError(
             node=self.name,
-            cause=f"{self.name} did not let us in by AUTH: {reply.message}",
+            cause=f"{self.name} did not let us in: {reply.message}",
             remedy=remedies.get(reply.code, unasked),
         )
 

@@ -102,7 +102,7 @@ class Observer:
         now = time.monotonic()
         if self._is_sure and now - self._found_at < DISCOVER_EVERY_S:
             return
-        self._found = await self._discovery.find()
+        self._found = self._with_answering(await self._discovery.find())
         self._found_at = now
         current = {endpoint.name: endpoint for endpoint in self._found.endpoints}
         for name, client in list(self._clients.items()):
@@ -113,6 +113,22 @@ class Observer:
         for name, endpoint in current.items():
             if name not in self._clients:
                 self._clients[name] = self._client(endpoint)
+
+    def _with_answering(self, found: Found) -> Found:
+        """Keep pods that DNS does not tell now, but whose connection is open.
+
+        An answer is a hint that a connection confirms; name servers may be down in mid-run.
+        """
+        lost = {absent.name for absent in found.absent}
+        kept = [
+            endpoint
+            for endpoint in self._found.endpoints
+            if endpoint.name in lost and self._clients[endpoint.name].is_connected
+        ]
+        names = {endpoint.name for endpoint in kept}
+        endpoints = sorted((*found.endpoints, *kept), key=lambda endpoint: endpoint.ordinal)
+        absent = tuple(a for a in found.absent if a.name not in names)
+        return Found(endpoints=tuple(endpoints), absent=absent)
 
     def _client(self, endpoint: Endpoint) -> RedisNode:
         return RedisNode(

@@ -119,6 +119,8 @@ def _membership(facts: Facts) -> Iterator[Finding]:
         yield Finding(code=FindingCode.MEMBER_GONE, node=knower.name, detail=detail)
     for node in facts.leaving:
         detail = f"{node.name} is a member but not wanted any more"
+        if node.role is Role.PRIMARY and node.keys and not node.slots:
+            detail += f", and holds {node.keys} keys of slots that it does not own"
         yield Finding(code=FindingCode.MEMBER_LEAVING, node=node.name, detail=detail)
 
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from faults import Draw, absent_pod
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 from model import World, steps
-from strategies import (
-    Draw,
-    Scene,
-    absent_pod,
-    damaged,
-    lopsided,
-    shuffled,
-    sketch,
-    whole_scenes,
-)
+from scenes import Scene, sketch
+from strategies import damaged, lopsided, shuffled, whole_scenes
 
 from bootstrap.core import effects
 from bootstrap.core.actions import (

@@ -156,7 +156,7 @@ def test_a_reset_leaves_the_old_id_with_the_others() -> None:
     after = expected(WHOLE, Reset(node=ID[5], reason=WHY))
     reborn = at(after, 5)
     assert reborn.node_id != ID[5]
-    assert reborn.is_fresh
+    assert reborn.is_isolated
     assert ID[5] in at(after, 0).known
 
 

@@ -108,6 +108,14 @@ def test_members_that_are_not_wanted_leave() -> None:
     assert leaving == ["redis-app-5", "redis-app-4"]
 
 
+def test_a_leaver_with_keys_of_others_says_so() -> None:
+    """It is not reset, and nothing else would tell why."""
+    seen = own(own(view("2x0"), 1, slots=SlotSet()), 0, slots=SlotSet.all())
+    (found,) = diagnose(facts(field(seen, 1, keys=3), "1x0"))
+    assert found.code is FindingCode.MEMBER_LEAVING
+    assert found.detail.endswith("holds 3 keys of slots that it does not own")
+
+
 def test_unevenness_counts_only_where_slots_may_move() -> None:
     """One slot more or less is even."""
     uneven = own(own(WHOLE, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))

@@ -1,7 +1,7 @@
 """What the nodes said, as values."""
 
 import pytest
-from builders import at, fresh, line, node, node_id, own, view
+from builders import at, fresh, line, node, node_id, view
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import Address, DesiredTopology, Flag, Place, Role, short_id
@@ -46,18 +46,10 @@ def test_a_node_speaks_for_itself() -> None:
     assert at(seen, 0).role is Role.PRIMARY
     assert at(seen, 3).role is Role.REPLICA
     assert not at(seen, 0).is_isolated
-    assert not at(seen, 0).is_fresh
+    assert all(n.is_isolated for n in fresh(3).nodes)
     assert seen.by_id()[node_id(5)].name == "redis-app-5"
     busy = node(0, "1-3", migrating={1: node_id(1)}, importing={9: node_id(2)})
     assert busy.open_slots == SlotSet.of([1, 9])
-
-
-def test_fresh_means_without_peers_slots_keys_and_primary() -> None:
-    """Any one of them and it is not new."""
-    assert all(n.is_fresh for n in fresh(3).nodes)
-    assert not node(0, "5").is_fresh
-    assert not node(0, keys=1).is_fresh
-    assert not at(own(fresh(1), 0, role=Role.REPLICA), 0).is_fresh
 
 
 def test_a_handshake_is_told_by_its_flag() -> None:

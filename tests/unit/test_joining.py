@@ -87,6 +87,14 @@ def test_slots_that_others_own_already_are_filled_up() -> None:
     assert one == {0: "100-16383"}
 
 
+def test_owners_of_another_cut_keep_what_they_have() -> None:
+    """Primaries without slots join them, no more than are wanted."""
+    other = acquaint([node(0, "9000-9099", epoch=1), *(node(i, epoch=i + 1) for i in (1, 2, 3))])
+    given = assigned(introduced(other, "2x1"))
+    assert set(given) == {0, 1}
+    assert sum(len(slots(s)) for s in given.values()) == 16384 - 100
+
+
 def test_fewer_primaries_than_wanted_take_all() -> None:
     """The others are replicas, for now."""
     few = acquaint([node(0, "0-99", epoch=1), node(1, of=0)])

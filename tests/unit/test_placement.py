@@ -218,6 +218,15 @@ def test_too_many_replicas_go_where_some_lack() -> None:
     assert following(roles(chained, "3x1"))[5] == 2
 
 
+def test_a_replica_left_over_goes_where_one_is_missing() -> None:
+    """Seven pods: one shard may have two replicas, none may have none."""
+    seen = view("3x1")
+    seen = acquaint([*own(seen, 5, primary_id=node_id(0)).nodes, node(6, of=1, epoch=2)])
+    found = following(roles(seen, DesiredTopology(nodes=7, replicas=1)))
+    assert sorted(Counter(found.values()).values()) == [1, 1, 2]
+    assert sum(found[i] != {3: 0, 4: 1, 5: 0, 6: 1}[i] for i in found) == 1
+
+
 def test_replicas_of_a_drained_node_watch_until_it_is_empty() -> None:
     """They guard its keys."""
     found = roles(view("3x1"), DesiredTopology(nodes=6, replicas=2))

@@ -282,6 +282,10 @@ def test_slots_that_others_remember_go_back() -> None:
     assert shown(repairs.adopt(facts(forgetful, "3x0"), allow_data_loss=False)) == [
         "claim 0-7 for A"
     ]
+    everywhere = counted(forgetful, {B: dict.fromkeys(range(8), 1)})
+    assert shown(repairs.adopt(facts(everywhere, "3x0"), allow_data_loss=False)) == [
+        "claim 0-7 for B"
+    ]
     moved = counted(forgetful, {B: {5: 1}})
     assert shown(repairs.adopt(facts(moved, "3x0"), allow_data_loss=False)) == [
         "claim 5 for B",

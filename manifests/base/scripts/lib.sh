@@ -17,12 +17,16 @@ ask() {
   if [ -f "$here/tls.conf" ]; then
     set -- --tls --cacert "$certificates/ca.crt" "$@"
   fi
-  if [ -f "$credentials/bootstrap-password" ]; then
-    set -- --user bootstrap --no-auth-warning "$@"
-    REDISCLI_AUTH=$(head -n 1 "$credentials/bootstrap-password") timeout 3 "$client" -h "$host" -p "$port" "$@" 2>&1
-  else
+  if [ ! -f "$credentials/bootstrap-password" ]; then
     timeout 3 "$client" -h "$host" -p "$port" "$@" 2>&1
+    return
   fi
+  while read -r password || [ -n "$password" ]; do # one a line: while passwords change, servers know the old or the new
+    answer=$(REDISCLI_AUTH=$password timeout 3 "$client" --user bootstrap --no-auth-warning \
+      -h "$host" -p "$port" "$@" 2>&1 </dev/null)
+    case $answer in *WRONGPASS* | *NOAUTH*) ;; *) break ;; esac
+  done <"$credentials/bootstrap-password"
+  printf '%s\n' "$answer"
 }
 
 # here_ask COMMAND...: the same to this pod's own server

@@ -35,6 +35,7 @@ from .net.lock import ConnectionLock
 from .net.migration import Progress
 from .net.node import Access
 from .net.observer import Observer
+from .net.transit import OpenedSlot
 
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -102,6 +103,7 @@ class Converger:
     _watch: Watch = field(default_factory=Watch)
     _before: str | None = None
     _steady_s: float = 0.0
+    _opened: dict[OpenedSlot, str] = field(default_factory=dict)
     _held: set[NodeId] = field(default_factory=set)
     _reported_at: float = 0.0
     _codes: list[str] = field(default_factory=list)
@@ -246,6 +248,7 @@ class Converger:
             access=self.access,
             stop=self.stop,
             on_progress=self._progress,
+            opened=self._opened,
         )
         for action in actions:
             if isinstance(action, HoldFailover):

@@ -99,5 +99,8 @@ def _is_settled(facts: Facts) -> bool:
 
 
 def probe_slots(view: ClusterView, desired: DesiredTopology) -> tuple[int, ...]:
-    """Return the slots of which `plan` must know who holds keys."""
-    return tuple(Facts(view, desired).in_question)
+    """Return the slots of which `plan` must know who holds keys; none where it will refuse."""
+    facts = Facts(view, desired)
+    if not facts.in_question or refuse(facts, allow_data_loss=True):
+        return ()
+    return tuple(facts.in_question)

@@ -37,11 +37,12 @@ from ..errors import StaleViewError
 from .migration import Migrator, Party, Progress
 from .node import Access, Command, ReplyError, text
 from .observer import Observer
+from .retrying import retry
+from .transit import OpenedSlot
 
 SLOTS_PER_COMMAND = 1000
 FAILOVER_TIMEOUT_S = 30.0
 REWRITE_TIMEOUT_S = 10.0
-POLL_S = 0.05
 
 
 class Executor:
@@ -55,12 +56,14 @@ class Executor:
         access: Access,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None],
+        opened: dict[OpenedSlot, str],
     ) -> None:
         self._observer = observer
         self._nodes = view.by_id()
         self._access = access
         self._stop = stop
         self._on_progress = on_progress
+        self._opened = opened
         self.progress = Progress()
 
     async def apply(self, actions: Sequence[Action]) -> int:
@@ -187,16 +190,17 @@ class Executor:
                 cause=f"{node.name} answered CLUSTER FAILOVER with: {error.message}",
                 remedy="it is looked at again",
             ) from error
-        for _ in range(int(FAILOVER_TIMEOUT_S / POLL_S)):
+
+        async def check() -> None:
             role = await client.call("ROLE")
-            if isinstance(role, list) and role[0] == b"master":
-                return
-            await asyncio.sleep(POLL_S)
-        raise StaleViewError(
-            node=node.name,
-            cause=f"{node.name} did not become primary within {FAILOVER_TIMEOUT_S:.0f} s",
-            remedy="it is looked at again",
-        )
+            if not isinstance(role, list) or role[0] != b"master":
+                raise StaleViewError(
+                    node=node.name,
+                    cause=f"{node.name} did not become primary",
+                    remedy="it is looked at again",
+                )
+
+        await retry(check, for_s=FAILOVER_TIMEOUT_S)
 
     async def _reset(self, node: NodeView) -> None:
         """Make a member that leaves new and empty, if it still owns nothing at this moment."""
@@ -227,12 +231,18 @@ class Executor:
         info = parse_info(text(await client.call("INFO", "persistence")))
         if info.get("aof_enabled") == "1":
             await client.write("BGREWRITEAOF")
-            for _ in range(int(REWRITE_TIMEOUT_S / POLL_S)):
+
+            async def check() -> None:
                 info = parse_info(text(await client.call("INFO", "persistence")))
                 busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-                if all(info.get(name, "0") == "0" for name in busy):
-                    break
-                await asyncio.sleep(POLL_S)
+                if any(info.get(name, "0") != "0" for name in busy):
+                    raise StaleViewError(
+                        node=node.name,
+                        cause=f"{node.name} still rewrites its AOF",
+                        remedy="it is looked at again",
+                    )
+
+            await retry(check, for_s=REWRITE_TIMEOUT_S)
         with suppress(ReplyError):  # a save is running already, or the volume is read-only
             await client.write("SAVE")
 
@@ -248,6 +258,7 @@ class Executor:
             connect=lambda party: self._observer.connect(party.view),
             stop=self._stop,
             on_progress=self._on_progress,
+            opened=self._opened,
         )
         if isinstance(batch[0], MoveSlots):
             self.progress = await migrator.move([a for a in batch if isinstance(a, MoveSlots)])

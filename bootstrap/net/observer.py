@@ -90,7 +90,8 @@ class Observer:
             }
             return node.node_id, counts
 
-        pairs = await asyncio.gather(*(ask(node) for node in view.nodes if node.keys))
+        holders = [node for node in view.nodes if node.keys and node.name in self._clients]
+        pairs = await asyncio.gather(*(ask(node) for node in holders))
         return replace(view, slot_keys=dict(pairs))
 
     async def close(self) -> None:

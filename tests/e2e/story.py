@@ -117,6 +117,18 @@ class Story:
         self.k("create", "job", "--from=cronjob/redis-bootstrap", name)
         return name
 
+    def fill(self, keys: int) -> None:
+        """Write so many keys, as the user that applications have."""
+        pairs = f'i=0; while [ $i -lt {keys} ]; do echo "set data:$i $i"; i=$((i+1)); done'
+        with_tls = "[ ! -f /etc/redis/tls.conf ] || set -- --tls --cacert /etc/redis-tls/ca.crt"
+        with_auth = (
+            "REDISCLI_AUTH=$(cat /etc/redis-auth/password 2>/dev/null); export REDISCLI_AUTH"
+        )
+        client = 'redis-cli -c --no-auth-warning "$@" | sort | uniq -c'
+        script = f"{with_tls}; {with_auth}; ({pairs}) | {client}"
+        self.k("exec", "redis-app-0", "-c", "redis", "--", "sh", "-c", script)
+        assert self.keys() == keys
+
     # --- what a user waits for
 
     def job(self) -> str:
@@ -195,7 +207,7 @@ class Story:
             return dict(zip(names, pool.map(view, names), strict=True))
 
     def missing(self) -> str:
-        """Say what is missing for a whole cluster on any pod's own view; nothing when it is whole."""
+        """Say what is missing on any pod's own view; nothing when the cluster is whole."""
         views = self.views()
         expected = {f"redis-app-{n}" for n in range(self.replicas)}
         if set(views) != expected:

@@ -35,7 +35,7 @@ def test_job_says_at_the_end_what_it_did(cluster: Story) -> None:
 
 
 def test_second_apply_changes_nothing(cluster: Story) -> None:
-    """kubectl says `unchanged` of every object but one, and that one does not change either.
+    """Of every object but one kubectl says `unchanged`, and that one does not change either.
 
     It sends the selector of a PodDisruptionBudget with every apply, and so says `configured`.
     """

@@ -47,7 +47,7 @@ def test_two_runs_at_once(new_story: Callable[..., Story]) -> None:
 
 
 def test_evicted_run_is_no_failure(new_story: Callable[..., Story]) -> None:
-    """An eviction while the pods are not there yet: another pod goes on, backoffLimit 0 notwithstanding."""
+    """Although there is no second try (backoffLimit 0), another pod goes on."""
     story = new_story("job-evicted")
     no_second_try = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
     not_yet = patch(
@@ -114,7 +114,7 @@ def test_what_no_second_try_mends_fails_at_once(
 def test_pods_that_never_come_are_named(
     new_story: Callable[..., Story], name: str, operation: Object, expected: str
 ) -> None:
-    """The run tells which pods are missing and what usually causes it, and the Job has the last word."""
+    """The run tells which pods are missing, and what usually causes it."""
     operation = {**operation, "op": "add" if "storageClassName" in operation["path"] else "replace"}
     story = new_story(name)
     once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))

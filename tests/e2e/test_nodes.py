@@ -18,8 +18,7 @@ def cluster(long_story: Callable[..., Story]) -> Story:
     one = long_story("nodes")
     one.apply()
     one.wait_for_job()
-    fill = f'i=0; while [ $i -lt {KEYS} ]; do echo "set data:$i $i"; i=$((i+1)); done'
-    one.k("exec", "redis-app-0", "--", "sh", "-c", f"({fill}) | redis-cli -c | sort | uniq -c")
+    one.fill(KEYS)
     return one
 
 
@@ -38,10 +37,10 @@ def node(cluster: Story) -> Iterator[str]:
 
 
 def test_drain_takes_one_member_at_a_time(cluster: Story, node: str) -> None:
-    """Members' volumes stay on their node here, so a second one may not go while the first is away."""
+    """Volumes stay on their node here: no second member may go while the first is away."""
     with cluster.writer("draining") as noticed:
         kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force",
-                f"--pod-selector=app=redis", "--timeout=30s", check=False)  # fmt: skip
+                "--pod-selector=app=redis", "--timeout=30s", check=False)  # fmt: skip
         running = [p for p in cluster.pods() if p["status"]["phase"] == "Running"]
         assert len(running) == 5
         kubectl("uncordon", node)

@@ -147,7 +147,7 @@ def test_pod_with_slots_is_held(pod: Callable[[], Pod]) -> None:
 
 
 def test_either_of_two_passwords_will_do(pod: Callable[[], Pod]) -> None:
-    """While passwords change, the file has the new and the old one, and a server may know only one."""
+    """While passwords change, the file has the new and the old one, a server maybe only one."""
     one = pod()
     (one.folder / "auth").mkdir()
     (one.folder / "auth/bootstrap-password").write_text("new\nold")

@@ -390,3 +390,63 @@ def _(stage: Stage) -> Given:
     values = variables(world, nodes="3")
     stray.publish(False)
     return Given(variables=values, names=(stray.address,), pods=tuple(world.pods), restless=True)
+
+
+def _whole(stage: Stage) -> World:
+    """Return four pods of which the first three are a whole cluster; the last is not started."""
+    world = stage.world(nodes=4, start=False)
+    for pod in world.pods[:3]:
+        pod.start()
+    result = rig.run(variables(world, nodes="3"))
+    assert result.code == 0, result.stderr
+    return world
+
+
+@case("a copied volume beside a whole cluster", 3)
+def _(stage: Stage) -> Given:
+    world = _whole(stage)
+    old, new = world.pods[2:]
+    shutil.copy(old.directory / "nodes.conf", new.directory / "nodes.conf")
+    new.start()
+    return Given(
+        variables=variables(world),
+        names=("redis-app-2", "redis-app-3"),
+        pods=tuple(world.pods),
+        restless=True,
+    )
+
+
+@case(
+    "a pod of another cluster beside a whole one",
+    3,
+    None,
+    pytest.mark.xfail(reason="names the wrong node"),
+)
+def _(stage: Stage) -> Given:
+    world = _whole(stage)
+    others = stage.world(nodes=2)
+    foreign = others.pods[0]
+    _introduce(*others.pods)
+    foreign.command("CLUSTER", "ADDSLOTSRANGE", 0, 100)
+    world.dns.publish("redis-app-3", foreign.address)
+    return Given(
+        variables=variables(world),
+        names=("redis-app-3",),
+        pods=(*world.pods[:3], *others.pods),
+        restless=True,
+    )
+
+
+@case("a web server in place of one pod of a whole cluster", 2)
+def _(stage: Stage) -> Given:
+    world = _whole(stage)
+    pod = world.pods[3]
+    web = socketserver.ThreadingTCPServer(
+        (pod.address, pod.port), http.server.BaseHTTPRequestHandler
+    )
+    web.daemon_threads = True
+    threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+    stage.resources.callback(web.server_close)
+    stage.resources.callback(web.shutdown)
+    world.dns.publish(pod.name, pod.address)
+    return Given(variables=variables(world), names=("redis-app-3",), pods=tuple(world.pods[:3]))

@@ -155,6 +155,29 @@ def test_status_of_pods_that_are_not_there(fresh: World) -> None:
     assert all(pod["cause"] for pod in absent)
 
 
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_a_look_that_takes_too_long(command: str, fresh: World) -> None:
+    """A pod that stands still past the deadline: exit code 5, no traceback."""
+    fresh.pods[1].pause()
+    try:
+        result = rig.run({**alone(fresh), "BOOTSTRAP_TIMEOUT": "2"}, command)
+    finally:
+        fresh.pods[1].resume()
+    assert result.code == 5, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_watch_draws_until_it_is_stopped(whole: World) -> None:
+    """`status --watch` shows the cluster again and again, and exits 143 when stopped."""
+    with rig.started(whole.env(), "status", "--watch") as running:
+        asked = len(whole.dns.queries)
+        rig.until(lambda: len(whole.dns.queries) > asked + len(whole.pods))
+        running.terminate()
+        stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 143, stderr
+    assert "redis-app-5" in stdout
+
+
 def test_wait_on_a_whole_cluster(whole: World) -> None:
     """`wait` exits 0 and writes nothing."""
     with untouched(whole.pods):

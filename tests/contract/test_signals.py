@@ -88,7 +88,7 @@ def test_stopped_while_a_pod_is_silent(command: str, world: World) -> None:
     assert running.returncode == 143, stderr
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", range(9))
 def test_stopped_at_any_moment(step: int, world: World) -> None:
     """From the interpreter's start to the end of the run the next one goes on and ends whole.
 

@@ -59,8 +59,9 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
 
     A half-finished move may have left both ends saying that the other owns the slot: the
     importing node takes it. Else the node with the most keys of a slot takes it; the others' keys
-    are gathered there afterwards; else the live primary that others still call the owner, since
-    whatever there was is still with it. Other slots need consent.
+    are gathered there at once; else the live primary that others still call the owner, since
+    whatever there was is still with it. Other slots need consent, and wait until no replica is to
+    inherit any more: it may have their keys.
     """
     claims: dict[NodeId, int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
@@ -75,7 +76,8 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
         if slots & orphans:
             claims[node_id] = claims.get(node_id, 0) | (slots & orphans).mask
             orphans -= slots
-    if orphans and allow_data_loss:
+    heirs = any(facts.replicas_of(gone) for gone in facts.claims_of_gone)
+    if orphans and allow_data_loss and not heirs:
         for node, slots in _spread(facts, orphans):
             claims[node.node_id] = claims.get(node.node_id, 0) | slots.mask
     reason = FindingCode.SLOTS_UNCOVERED

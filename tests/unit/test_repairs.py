@@ -179,6 +179,14 @@ def test_lost_slots_are_spread_by_consent() -> None:
     ] == [5462, 5455]
 
 
+def test_nothing_is_given_away_before_replicas_inherit() -> None:
+    """They may hold keys of slots that nobody owns."""
+    seen = own(lost_primary(Flag.PFAIL), 1, slots=slots("5463-10922"))
+    assert repairs.adopt(facts(seen, "3x1"), allow_data_loss=True) == []
+    promoted = own(seen, 3, role=Role.PRIMARY, primary_id=None, slots=slots("0-5461"))
+    assert len(repairs.adopt(facts(promoted, "3x1"), allow_data_loss=True)) == 1
+
+
 def test_what_is_left_of_a_lost_nodes_keys_is_kept() -> None:
     """Consent is for keys that nobody has: the slot goes to whoever has some."""
     seen = joined(without(WHOLE, C), replace(node(50), endpoint=endpoint(C)))

@@ -60,9 +60,11 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     A half-finished move may have left both ends saying that the other owns the slot: the
     importing node takes it. Else the node with the most keys of a slot takes it; the others' keys
     are gathered there at once; else the live primary that others still call the owner, since
-    whatever there was is still with it. Other slots need consent, and wait until no replica is to
-    inherit any more: it may have their keys.
+    whatever there was is still with it. Other slots need consent. All wait until no replica is to
+    inherit any more, for it may have keys of them.
     """
+    if any(facts.replicas_of(gone) for gone in facts.claims_of_gone):
+        return []
     claims: dict[NodeId, int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
     orphans = facts.uncovered | (facts.forsaken if allow_data_loss else SlotSet())
@@ -76,8 +78,7 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
         if slots & orphans:
             claims[node_id] = claims.get(node_id, 0) | (slots & orphans).mask
             orphans -= slots
-    heirs = any(facts.replicas_of(gone) for gone in facts.claims_of_gone)
-    if orphans and allow_data_loss and not heirs:
+    if orphans and allow_data_loss:
         for node, slots in _spread(facts, orphans):
             claims[node.node_id] = claims.get(node.node_id, 0) | slots.mask
     reason = FindingCode.SLOTS_UNCOVERED

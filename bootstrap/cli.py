@@ -23,11 +23,11 @@ from .errors import BootstrapError, ExitCode, StoppedError
 from .words import FORMATS, LEVELS, OUTPUTS
 
 if TYPE_CHECKING:
-    from .converge import Summary
     from .settings import Settings
+    from .summary import Summary
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
-_LIMIT_BYTES = 4096
+TERMINATION_LOG = "/dev/termination-log"
 _option = functools.partial(click.option, show_envvar=True)
 
 _CONNECTION = (
@@ -102,7 +102,7 @@ def _output_option(command: _Command) -> _Command:
 def _run_options(command: _Command) -> _Command:
     command = _option(
         "--termination-log",
-        default="/dev/termination-log",
+        default=TERMINATION_LOG,
         envvar="BOOTSTRAP_TERMINATION_LOG",
         metavar="PATH",
         help="Where the summary goes as JSON.",
@@ -249,9 +249,10 @@ def _converge(
     expect: str | None = None,
 ) -> NoReturn:
     """Run the loop and leave its summary on stdout, in the termination log and as last line."""
-    from . import commands, converge  # noqa: PLC0415 - see above
+    from . import commands  # noqa: PLC0415 - see above
+    from .summary import Summary  # noqa: PLC0415 - see above
 
-    summary = converge.Summary()
+    summary = Summary()
     started = time.monotonic()
     failure: BaseException | None = None
     try:
@@ -265,23 +266,12 @@ def _converge(
                 verbose=raw["log_level"] == "debug",
             )
         )
-    except (BootstrapError, Exception) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the last line is said
         failure = error
-        _describe_failure(summary, error)
+        summary.note_failure(error, phase="settings")
     summary.duration_s = summary.duration_s or round(time.monotonic() - started, 3)
     _finish(summary, output=output, termination_log=termination_log, failure=failure)
     raise _Exit(summary.exit_code)
-
-
-def _describe_failure(summary: Summary, error: BaseException) -> None:
-    if isinstance(error, BootstrapError):
-        summary.outcome, summary.exit_code = error.outcome, int(error.exit_code)
-        summary.node, summary.cause, summary.remedy = error.node, error.cause, error.remedy
-        summary.phase = summary.phase or "settings"
-        return
-    summary.outcome, summary.exit_code = "unforeseen", int(ExitCode.UNFORESEEN)
-    summary.cause = f"{type(error).__name__}: {error}"
-    summary.remedy = "report it with the traceback above"
 
 
 def _finish(
@@ -294,15 +284,15 @@ def _finish(
     for number in (signal.SIGTERM, signal.SIGINT):
         # Nothing is left to stop, and the last word is to be said.
         signal.signal(number, signal.SIG_IGN)
-    fields_ = commands.summary_fields(summary)
+    fields_ = summary.fields()
     if failure is not None and not isinstance(failure, BootstrapError):
         traceback.print_exception(failure, file=sys.stderr)
     if output == "json":
         commands.print_json(dict(fields_))
     else:
-        click.echo(commands.summary_text(summary))
+        click.echo(summary.text())
     log = structlog.get_logger()
-    _leave_message(termination_log, fields_, log)
+    _leave_message(termination_log, summary.message())
     sys.stdout.flush()
     if summary.exit_code == ExitCode.WHOLE:
         log.info("run.completed", **fields_)
@@ -310,26 +300,20 @@ def _finish(
         log.error("run.failed", **fields_)
 
 
-def _leave_message(path: str, fields_: dict[str, str | int | float], log: object) -> None:
-    """Write the termination message, at most 4096 bytes of JSON; the kubelet reads no more."""
-    import json  # noqa: PLC0415 - see above
+def _leave_message(path: str, text: str) -> None:
+    """Write the termination message, which no failure may stop; outside of a pod there is none."""
     from pathlib import Path  # noqa: PLC0415 - see above
 
-    kept = dict(fields_)
-    text = json.dumps(kept)
-    while len(text.encode()) > _LIMIT_BYTES:
-        longest = max(kept, key=lambda name: len(str(kept[name])))
-        kept[longest] = str(kept[longest])[: len(str(kept[longest])) // 2] + "…"
-        text = json.dumps(kept)
+    import structlog  # noqa: PLC0415 - see above
+
     target = Path(path)
     is_there = target.exists()
     try:
         target.write_text(text)
     except OSError as error:
-        if is_there or path != "/dev/termination-log":
-            warn = getattr(log, "warning", None)
-            if warn is not None:
-                warn("termination_log.failed", path=path, cause=error.strerror)
+        if is_there or path != TERMINATION_LOG:
+            log = structlog.get_logger()
+            log.warning("termination_log.failed", path=path, cause=error.strerror)
 
 
 def _stop_early(_number: int, _frame: object) -> NoReturn:
@@ -347,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return int(ExitCode.SETTINGS)
-    except (BootstrapError, Exception) as error:
+    except Exception as error:  # noqa: BLE001 - an exit code for everything
         return _fail(error)
     return 0
 

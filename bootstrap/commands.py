@@ -7,12 +7,11 @@ import json
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
 
-from .converge import Converger, Summary
+from .converge import Converger
 from .core import effects, planner
 from .core.actions import Plan
 from .core.planner import Policy
@@ -23,6 +22,7 @@ from .net.lock import ConnectionLock
 from .net.node import Access, RedisNode
 from .net.observer import Observer
 from .report import as_json
+from .summary import Summary
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -194,21 +194,3 @@ def print_json(value: as_json.Json) -> None:
     """Print one JSON document to stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
     sys.stdout.flush()
-
-
-def summary_fields(summary: Summary) -> dict[str, str | int | float]:
-    """Return the summary without what does not apply."""
-    return {name: value for name, value in asdict(summary).items() if value is not None}
-
-
-def summary_text(summary: Summary) -> str:
-    """Return the canonical line as one sentence; all of it, as logs may interleave with stdout."""
-    line = (
-        f"{summary.outcome}: exit code {summary.exit_code}, {summary.passes} passes, "
-        f"{summary.actions} actions, {summary.slots_moved} slots and {summary.keys_moved} keys "
-        f"moved, {summary.duration_s:.1f} s"
-    )
-    if summary.cause is None:
-        return line
-    pod = f"{summary.node}, " if summary.node else ""
-    return f"{line}; {pod}phase {summary.phase}: {summary.cause}; {summary.remedy}"

@@ -8,7 +8,6 @@ with shard ids. Every failure says which pod, which phase, which cause and what 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -20,8 +19,8 @@ from .core import planner
 from .core.actions import Action, ClaimSlots, HoldFailover, Meet, Plan, Stage, describe, kinds
 from .core.findings import FindingCode
 from .core.planner import Policy
-from .core.topology import Absent, ClusterView, DesiredTopology, NodeId
-from .core.watch import Stuck, Watch
+from .core.topology import ClusterView, DesiredTopology, NodeId
+from .core.watch import Watch
 from .errors import (
     BootstrapError,
     NotConvergedError,
@@ -29,13 +28,13 @@ from .errors import (
     StoppedError,
     TransientError,
 )
-from .net.discovery import USUAL_CAUSES
 from .net.executor import Executor
 from .net.lock import ConnectionLock
 from .net.migration import Progress
 from .net.node import Access
 from .net.observer import Observer
 from .net.transit import OpenedSlot
+from .summary import Summary, blame_absent, blame_stuck
 
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -46,27 +45,6 @@ REPORT_EVERY_S = 2.0
 MISSING_EVERY_S = 30.0
 
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Summary:
-    """The canonical line of a run."""
-
-    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
-    outcome: str = "not_whole"
-    exit_code: int = 5
-    passes: int = 0
-    actions: int = 0
-    slots_moved: int = 0
-    keys_moved: int = 0
-    duration_s: float = 0.0
-    commands: int = 0
-    write_commands: int = 0
-    round_trips: int = 0
-    node: str | None = None
-    phase: str | None = None
-    cause: str | None = None
-    remedy: str | None = None
 
 
 @dataclass(slots=True)
@@ -119,7 +97,7 @@ class Converger:
         try:
             await self._until_stopped(self._loop())
         except BootstrapError as error:
-            self._note_failure(error)
+            self.summary.note_failure(error, phase=self._phase)
             raise
         finally:
             deadline.cancel()
@@ -345,11 +323,11 @@ class Converger:
             [a for a in self._view.absent if self.desired.stays(a.ordinal)] if self._view else []
         )
         if absent:
-            return _blame_absent(absent)
+            return blame_absent(absent)
         if self._holder:
             return None, f"another run has the lock: {self._holder}", "wait for it, then run again"
         if stuck := self._watch.worst():
-            return _blame_stuck(stuck)
+            return blame_stuck(stuck)
         if self._trouble is not None and self._plan is not None and self._plan.actions:
             return self._trouble.node, self._trouble.cause, self._trouble.remedy
         findings = self._plan.findings if self._plan else ()
@@ -360,12 +338,6 @@ class Converger:
         if self._trouble is not None:
             return self._trouble.node, self._trouble.cause, self._trouble.remedy
         return None, "the pods were not seen in time", "give BOOTSTRAP_TIMEOUT more seconds"
-
-    def _note_failure(self, error: BootstrapError) -> None:
-        summary = self.summary
-        summary.outcome, summary.exit_code = error.outcome, int(error.exit_code)
-        summary.node, summary.phase = error.node, self._phase
-        summary.cause, summary.remedy = error.cause, error.remedy
 
     async def _let_go(self) -> None:
         """Give back holds on failover, the lock and the connections."""
@@ -403,22 +375,4 @@ def _reintroduces(view: ClusterView, actions: Sequence[Action]) -> bool:
         not nodes[a.node].is_isolated and not nodes[a.target].is_isolated
         for a in actions
         if isinstance(a, Meet) and a.reason is FindingCode.NODE_UNKNOWN
-    )
-
-
-def _blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
-    dns = [a for a in absent if a.phase == "dns"]
-    first = absent[0]
-    if dns:
-        names = ", ".join(a.name for a in dns)
-        return dns[0].name, f"{names}: {dns[0].cause}", USUAL_CAUSES
-    names = ", ".join(a.name for a in absent)
-    return first.name, f"{names}: {first.cause}", "look at the pod: kubectl describe, kubectl logs"
-
-
-def _blame_stuck(stuck: Stuck) -> tuple[str, str, str]:
-    return (
-        stuck.node,
-        stuck.detail,
-        "open the bus port between the pods (NetworkPolicy, firewall, cluster-announce-bus-port)",
     )

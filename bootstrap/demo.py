@@ -11,13 +11,16 @@ from typing import Any
 import click
 
 from . import commands, settings
-from .converge import Summary
 from .errors import ExitCode, SettingsError
 from .sandbox.binary import find_server
 from .sandbox.errors import SandboxError
 from .sandbox.world import World
+from .summary import Summary
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+# Replicas need not wait for others to share a first synchronisation with.
+_CONFIG = {"repl-diskless-sync-delay": "0"}
 
 
 def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
@@ -28,7 +31,7 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
     """
     try:
         binary = find_server(server)
-        with World(nodes=nodes, server=binary) as world:
+        with World(nodes=nodes, server=binary, config=_CONFIG) as world:
             variables = {**world.env(), "BOOTSTRAP_REPLICAS": str(replicas)}
             checked = settings.load(_raw(variables))
             version = ".".join(map(str, binary.version))
@@ -36,7 +39,7 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
             world.start()
             summary = Summary()
             _run(commands.converge(checked, summary))
-            click.echo(commands.summary_text(summary))
+            click.echo(summary.text())
             _run(commands.status(checked, output="text", watch=False))
             if not exits:
                 _keep(variables, world)

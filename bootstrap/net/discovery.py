@@ -34,7 +34,6 @@ BLIND_AFTER_S = 10.0
 PAUSES_S = (0.3, 0.7, 1.0, 2.0, 3.0, 4.0, 6.0, 6.0, 3.0)
 _BOTH = dns.flags.DO | dns.flags.CD
 FAMILIES = ("A", "AAAA")
-USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,6 +250,7 @@ class _Followers:
             self.shards,
             key=lambda s: (
                 len(self.shards[s]) >= self.least,
+                len(self.shards[s]) >= self.most,
                 self._conflicts(node, s),
                 len(self.shards[s]),
                 self.facts.live[s].endpoint.ordinal,

@@ -227,6 +227,15 @@ def test_a_replica_left_over_goes_where_one_is_missing() -> None:
     assert sum(found[i] != {3: 0, 4: 1, 5: 0, 6: 1}[i] for i in found) == 1
 
 
+def test_places_do_not_pile_replicas_up() -> None:
+    """Counts come before domains: nobody has two more than another."""
+    followers = [node(i, of=0, epoch=1) for i in range(2, 8)]
+    seen = acquaint([*view("2x0").nodes, *followers])
+    crowd = placed(seen, {0: "a/1", 1: "b/2", **dict.fromkeys(range(2, 8), "a/1")})
+    found = following(roles(crowd, DesiredTopology(nodes=8, replicas=2)))
+    assert max(Counter(found.values()).values()) == 3
+
+
 def test_replicas_of_a_drained_node_watch_until_it_is_empty() -> None:
     """They guard its keys."""
     found = roles(view("3x1"), DesiredTopology(nodes=6, replicas=2))

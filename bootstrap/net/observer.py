@@ -14,7 +14,7 @@ from dataclasses import replace
 from ..core import wire
 from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView
 from ..core.wire import Reply
-from ..errors import BootstrapError, InvariantError, TransientError
+from ..errors import BootstrapError, InvariantError, NodeUnreachableError, TransientError
 from .discovery import Discovery, Found
 from .node import Access, RedisNode, ReplyError, text
 
@@ -168,6 +168,13 @@ class Observer:
         replies = await client.pipeline(look)
         info_reply, cluster_info, nodes_reply, config_reply = replies[:4]
         info = wire.parse_info(text(client.require(look[0], info_reply)))
+        if info.get("loading") == "1" and info.get("role") == "master":
+            # Valkey answers CLUSTER NODES while it loads, and what it counts is not all it holds.
+            raise NodeUnreachableError(
+                node=client.name,
+                cause=f"{client.name} is not ready: LOADING its data",
+                remedy="wait until it has loaded its data, or look at its log",
+            )
         if info.get("cluster_enabled") == "0":
             return _outside_cluster(endpoint, info)
         state = wire.parse_info(text(client.require(look[1], cluster_info)))

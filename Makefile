@@ -26,7 +26,7 @@ test: $(VENV)/.ready ## All tests that this machine allows; says what it left ou
 	$(BIN)/python -m pytest -n 2 --dist worksteal -rs $(ARGS)
 
 unit: $(VENV)/.ready ## Pure tests only
-	$(BIN)/python -m pytest tests/unit tests/property $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
 
 check: $(VENV)/.ready ## Lint, types, import contracts, image and manifests
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ COPY --from=build /code/ /
 ENV PATH=/app/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1
 # A number, so that Kubernetes can see that it is not root; any other user works as well.
 USER 65532:65532
-# The image that cannot start is not built.
-RUN ["/app/bin/redis-cluster-bootstrap", "--help"]
+# An image that cannot start, or lacks a module that some command imports later, is not built.
+RUN ["/app/bin/redis-cluster-bootstrap", "--version"]
+RUN ["/app/bin/python", "-IBc", "import bootstrap, importlib, pkgutil as p; [importlib.import_module(m.name) for m in p.walk_packages(bootstrap.__path__, 'bootstrap.') if '__main__' not in m.name]"]
 ENTRYPOINT ["/app/bin/redis-cluster-bootstrap"]

@@ -26,5 +26,6 @@ ENV PATH=/app/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1
 USER 65532:65532
 # An image that cannot start, or lacks a module that some command imports later, is not built.
 RUN ["/app/bin/redis-cluster-bootstrap", "--version"]
+# hadolint ignore=DL3059
 RUN ["/app/bin/python", "-IBc", "import bootstrap, importlib, pkgutil as p; [importlib.import_module(m.name) for m in p.walk_packages(bootstrap.__path__, 'bootstrap.') if '__main__' not in m.name]"]
 ENTRYPOINT ["/app/bin/redis-cluster-bootstrap"]

@@ -83,6 +83,8 @@ class Story:
     replicas: int = 6
     fields: Object = field(default_factory=dict)
     patches: list[Object] = field(default_factory=list)
+    base: str = "../manifests/base"
+    small: list[Object] = field(default_factory=lambda: SMALL)
 
     def k(self, *arguments: str | Path, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl in this namespace."""
@@ -97,9 +99,9 @@ class Story:
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": ["../manifests/base"],
+            "resources": [self.base],
             "replicas": [{"name": "redis-app", "count": self.replicas}],
-            "patches": [*SMALL, *self.patches],
+            "patches": [*self.small, *self.patches],
             "transformers": ["../manifests/transformers"],
             **self.fields,
         }
@@ -121,9 +123,8 @@ class Story:
         """Write so many keys, as the user that applications have."""
         pairs = f'i=0; while [ $i -lt {keys} ]; do echo "set data:$i $i"; i=$((i+1)); done'
         with_tls = "[ ! -f /etc/redis/tls.conf ] || set -- --tls --cacert /etc/redis-tls/ca.crt"
-        with_auth = (
-            "REDISCLI_AUTH=$(cat /etc/redis-auth/password 2>/dev/null); export REDISCLI_AUTH"
-        )
+        password = "/etc/redis-auth/password"
+        with_auth = f"[ ! -f {password} ] || export REDISCLI_AUTH=$(cat {password})"
         client = 'redis-cli -c --no-auth-warning "$@" | sort | uniq -c'
         script = f"{with_tls}; {with_auth}; ({pairs}) | {client}"
         self.k("exec", "redis-app-0", "-c", "redis", "--", "sh", "-c", script)

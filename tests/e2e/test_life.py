@@ -108,3 +108,24 @@ def test_grow_again_after_shrinking(cluster: Story) -> None:
     assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
     assert cluster.missing() == ""
     assert cluster.keys() == before
+
+
+def test_scale_without_a_run(cluster: Story) -> None:
+    """After `kubectl scale` nobody moves slots: a pod that is needed waits and says what to run."""
+    before = cluster.keys()
+    leaving = ("redis-app-6", "redis-app-7")
+    cluster.k("scale", "statefulset/redis-app", "--replicas=6")
+
+    def gone_or_waiting() -> bool:
+        names = {pod["metadata"]["name"] for pod in cluster.pods()}
+        told = {n: cluster.k("logs", n, "--tail=200", check=False) for n in leaving if n in names}
+        return all("kubectl apply -k" in log for log in told.values())
+
+    cluster.wait_until(gone_or_waiting, seconds=60, told="gone or waiting")
+    assert "cluster_state:ok" in cluster.cli("redis-app-0", "cluster", "info")
+    assert cluster.keys() == before
+
+    cluster.apply(*PRUNE, replicas=6)
+    assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+    cluster.wait_for_whole()
+    assert cluster.keys() == before

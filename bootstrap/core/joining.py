@@ -160,7 +160,7 @@ def replicate(facts: Facts, roles: Roles) -> list[Action]:
 def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
     if node.role is Role.REPLICA:
         if node.myself.primary_id == primary:
-            return False
+            return _dials_elsewhere(node, facts.live[primary])
         old = facts.live.get(node.myself.primary_id or node.node_id)
         if old is not None and old.role is Role.PRIMARY and old.slots and not node.link_up:
             return False  # it may hold the newest copy of what its primary lost
@@ -169,6 +169,17 @@ def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
     line = node.known.get(primary)
     target = facts.truth[primary]
     return line is not None and line.role is Role.PRIMARY and target.role is Role.PRIMARY
+
+
+def _dials_elsewhere(node: NodeView, primary: NodeView) -> bool:
+    """Tell whether a replica looks for its primary where that is not any more.
+
+    A node that learns a new address from gossip does not tell its own replication
+    (clusterProcessGossipSection), and dials the old one for ever; to be told its primary again
+    mends that.
+    """
+    places = {primary.address.ip, *primary.endpoint.addresses}
+    return not node.link_up and bool(node.primary_ip) and node.primary_ip not in places
 
 
 def _replicate_reason(node: NodeView) -> FindingCode:

@@ -120,6 +120,7 @@ class NodeView:
         migrating: Open slots and their targets. `importing`: and their sources.
         keys: Of all databases.
         link_up: A replica's replication link; true for a primary.
+        primary_ip: Where a replica's replication dials; empty for a primary.
         replication_offset: Bytes of the replication stream made or taken.
         no_failover: `cluster-replica-no-failover`; None where CONFIG is not allowed.
         max_memory: Bytes; 0 for no limit.
@@ -144,6 +145,7 @@ class NodeView:
     current_epoch: int = 0
     keys: int = 0
     link_up: bool = True
+    primary_ip: str = ""
     replication_offset: int = 0
     used_memory: int = 0
     max_memory: int = 0

@@ -270,6 +270,7 @@ def _node_view(
         current_epoch=int(state.get("cluster_current_epoch", 0)),
         keys=wire.count_keys(info),
         link_up=info.get("master_link_status", "up") == "up",
+        primary_ip=info.get("master_host", ""),
         replication_offset=int(offset),
         used_memory=int(info.get("used_memory", 0)),
         max_memory=int(info.get("maxmemory", 0)),

@@ -185,6 +185,15 @@ def test_slotless_primaries_become_replicas() -> None:
     assert replicated(WHOLE) == []
 
 
+def test_a_replica_that_dials_an_old_address_is_told_its_primary_again() -> None:
+    """Its bus knows the primary's new address, its replication does not."""
+    lost = field(field(WHOLE, 4, link_up=False), 4, primary_ip="10.9.9.9")
+    syncing = field(field(WHOLE, 4, link_up=False), 4, primary_ip=address(1).ip)
+
+    assert replicated(lost) == [(4, 1)]
+    assert replicated(syncing) == []
+
+
 def test_a_node_replicates_only_what_it_sees_as_a_primary() -> None:
     """Its own view must hold it, the primary's too."""
     blind = emptied(WHOLE, 5)

@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 SHARED ?= ../shared
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE := redis-cluster-bootstrap:$(VERSION)
 
 .PHONY: help demo test unit check format bench soak lock image clean
@@ -23,19 +24,17 @@ demo: $(VENV)/.ready ## Six real servers and a DNS server on loopback, bootstrap
 	$(BIN)/python -m bootstrap sandbox $(ARGS)
 
 test: $(VENV)/.ready ## All tests that this machine allows; says what it left out and why
-	$(BIN)/python -m pytest -n 2 --dist worksteal -rs $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -rs --durations=10 $(ARGS)
 
 unit: $(VENV)/.ready ## Pure tests only
 	$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
 
-check: $(VENV)/.ready ## Lint, types, import contracts, image and manifests
+check: $(VENV)/.ready ## Lint, types, import contracts; hadolint, shellcheck, actionlint (if there), manifest schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile
-	$(BIN)/actionlint
-	$(BIN)/python -m pytest tests/packaging $(ARGS)
+	$(BIN)/python -m pytest -rs tests/packaging $(ARGS)
 
 format: $(VENV)/.ready ## Format and mend what can be mended
 	$(BIN)/ruff format .

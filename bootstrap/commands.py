@@ -16,7 +16,7 @@ from .core import effects, planner
 from .core.actions import Plan
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, Endpoint
-from .errors import ExitCode, NotConvergedError
+from .errors import ExitCode, NotConvergedError, StoppedError
 from .net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from .net.lock import ConnectionLock
 from .net.node import Access, RedisNode
@@ -111,18 +111,34 @@ async def converge(
 
 
 async def look(settings: Settings) -> tuple[ClusterView, Plan]:
-    """Look once, with shard ids, and plan."""
+    """Look once, with shard ids, and plan.
+
+    Raises:
+        StoppedError: A signal came first.
+        NotConvergedError: The deadline did.
+    """
+    stop = asyncio.Event()
+    _listen_for_stop(stop)
     observer = Observer(discovery=_discovery(settings), access=_access(settings))
+    work = asyncio.ensure_future(_look(observer, settings))
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        async with asyncio.timeout(settings.timeout_s):
-            return await _look(observer, settings)
-    except TimeoutError as error:
-        raise NotConvergedError(
-            cause=f"not every pod was seen in {settings.timeout_s:g} s",
-            remedy="give BOOTSTRAP_TIMEOUT more seconds, or look at the pods and at CoreDNS",
-        ) from error
+        await asyncio.wait(
+            {work, stopping}, timeout=settings.timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if work.done():
+            return work.result()
     finally:
+        for task in (work, stopping):
+            task.cancel()
+        await asyncio.gather(work, stopping, return_exceptions=True)
         await observer.close()
+    if stop.is_set():
+        raise StoppedError(cause="stopped by a signal", remedy="run it again")
+    raise NotConvergedError(
+        cause=f"not every pod was seen in {settings.timeout_s:g} s",
+        remedy="give BOOTSTRAP_TIMEOUT more seconds, or look at the pods and at CoreDNS",
+    )
 
 
 async def _look(observer: Observer, settings: Settings) -> tuple[ClusterView, Plan]:

@@ -61,7 +61,7 @@ def fill(pods: list[Pod]) -> int:
 
 
 def test_documented_user_is_enough(acl_server: ServerBinary) -> None:
-    """The user of docs/acl.md creates, grows and shrinks a cluster; no server denies it anything."""
+    """The user of docs/acl.md creates, grows and shrinks a cluster, and is denied nothing."""
     with World(nodes=4, server=acl_server) as world:
         world.start()
         for pod in world.pods:

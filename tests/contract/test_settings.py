@@ -128,7 +128,7 @@ def test_secrets_are_never_printed(how: str, guarded: World, tmp_path: Path) -> 
 
 
 def test_log_format_and_level() -> None:
-    """json and console are what they say, a level leaves out what is below it."""
+    """Json and console are what they say, a level leaves out what is below it."""
     as_json = rig.run({"BOOTSTRAP_NODES": "0"})
     assert all(line.startswith("{") for line in as_json.stderr.splitlines())
     assert {"timestamp", "level", "event"} <= as_json.last.keys()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Self
 
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
@@ -143,7 +144,7 @@ class Writer:
         self.stale = 0
         self.latencies_s: list[float] = []
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self._thread.start()
         rig.until(lambda: self.acknowledged > 0)
         return self

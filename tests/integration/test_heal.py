@@ -38,7 +38,7 @@ def sees_failure(world: World) -> bool:
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after all were declared failed"])
-def test_all_pods_on_new_addresses(way_server: ServerBinary, late: bool):
+def test_all_pods_on_new_addresses(way_server: ServerBinary, *, late: bool):
     """Everybody comes back elsewhere: no role changes, own addresses are right, no hold stays."""
     with formed(way_server, keys=KEYS, durable=True) as world:
         before = roles(world)
@@ -93,7 +93,7 @@ def test_two_pods_that_swapped_addresses(way_server: ServerBinary):
 
 @pytest.mark.parametrize("role", ["primary", "replica"])
 def test_an_empty_pod_in_place_of_a_lost_one(way_server: ServerBinary, role: str):
-    """A pod that lost its volume becomes a replica where one is missing; its old id is forgotten."""
+    """A pod without its volume becomes a replica where one is missing; its old id is forgotten."""
     with formed(way_server, keys=KEYS, durable=True) as world:
         pod = (primaries if role == "primary" else replicas)(world)[0]
         old = node_id(pod)

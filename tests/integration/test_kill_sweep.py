@@ -46,9 +46,7 @@ def points() -> Iterator[int]:
 @contextmanager
 def fresh(server: ServerBinary) -> Iterator[World]:
     """Six pods that never met."""
-    with World(
-        nodes=6, server=server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT
-    ) as world:
+    with World(nodes=6, server=server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT) as world:
         world.start()
         yield world
 

@@ -10,7 +10,6 @@ from tests import rig
 from tests.integration.scenario import (
     Writer,
     attempt,
-    fill,
     formed,
     lost,
     make_whole,

@@ -71,7 +71,7 @@ def test_env_points_the_program_here(server: ServerBinary) -> None:
         namespace="ns",
         cluster_domain="example.org",
         port=7379,
-        password="secret word",  # noqa: S106 - of a server that lives for one test
+        password="secret word",
     ) as world:
         assert world.env() == {
             "BOOTSTRAP_NODES": "2",
@@ -88,7 +88,7 @@ def test_env_points_the_program_here(server: ServerBinary) -> None:
 
 def test_password_is_asked_for(server: ServerBinary) -> None:
     """With a password, commands log in, and nobody gets in without."""
-    with World(nodes=1, server=server, password='a "quoted" \\ word') as world:  # noqa: S106 - as above
+    with World(nodes=1, server=server, password='a "quoted" \\ word') as world:
         world.start()
         pod = world.pods[0]
         assert pod.command("PING") == "PONG"

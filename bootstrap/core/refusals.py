@@ -7,7 +7,6 @@ while other pods are still missing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from .actions import Refusal
@@ -70,9 +69,14 @@ def _duplicates(facts: Facts) -> Iterator[Refusal]:
 
 
 def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
+    """Refuse a lone node with keys, also where it owns slots.
+
+    A server that comes up with data but without nodes.conf takes the slots of its keys
+    (verifyClusterConfigWithData); joined, it would contest them with those who own them.
+    """
+    alone = facts.desired.nodes == 1
     for node in facts.nodes:
-        lone = node.is_isolated and not node.slots and node.role is Role.PRIMARY
-        if lone and node.keys:
+        if node.is_isolated and not alone and node.role is Role.PRIMARY and node.keys:
             yield Refusal(
                 node=node.name,
                 cause=f"{node.name} is in no cluster but holds {node.keys} keys",
@@ -90,22 +94,18 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
     if len(groups) <= 1:
         return
     live = facts.view.by_id()
-    claimed: Counter[NodeId] = Counter()
-    union_mask = 0
+    taken = SlotSet()
     overlap = foreign = False
     with_keys = 0
-    for index, group in enumerate(groups):
-        mask = 0
-        for node in (n for n in facts.nodes if n.node_id in group):
-            for line in node.known.values():
-                mask |= line.slots.mask
-            claimed[node.node_id] = index
-        overlap = overlap or bool(mask & union_mask)
-        union_mask |= mask
-        foreign = foreign or any(member not in live for member in group)
-        with_keys += any(live[member].keys for member in group if member in live)
+    for group in groups:
+        members = [live[node_id] for node_id in group if node_id in live]
+        slots = union(line.slots for node in members for line in node.known.values())
+        overlap = overlap or bool(slots & taken)
+        taken |= slots
+        foreign = foreign or len(members) < len(group)
+        with_keys += any(node.keys for node in members)
     if overlap or foreign or with_keys > 1:
-        first = [min(n.name for n in facts.nodes if n.node_id in group) for group in groups]
+        first = [_first_pod(facts, group) for group in groups]
         yield Refusal(
             node=first[1],
             cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own "
@@ -114,28 +114,38 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
         )
 
 
+def _first_pod(facts: Facts, group: frozenset[NodeId]) -> str:
+    """Return the first of our pods in a group, or of its nodes where none is ours."""
+    members = [node for node in facts.nodes if node.node_id in group]
+    return min(members, key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal)).name
+
+
 def _outsiders(facts: Facts) -> Iterator[Refusal]:
-    """Refuse a pod of another cluster, and a live member that is no pod of ours."""
-    for node in facts.nodes:
-        if node.endpoint.ordinal < 0:
-            yield Refusal(
-                node=node.name,
-                cause=f"{node.name} ({short_id(node.node_id)}) is a live member of the cluster but "
-                "none of the pods",
-                remedy="name its pod too, or take it out of the cluster with CLUSTER FORGET",
-            )
-    main = max(facts.slot_groups, key=len, default=None)
-    if main is None:
-        return
+    """Refuse a pod of another cluster, and a live member that is no pod of ours.
+
+    Most of our pods are in our cluster; a group with fewer of them is another one.
+    """
     live = facts.view.by_id()
+    main = max(facts.slot_groups, key=len, default=None)
     for group in facts.groups:
-        ours = sorted(live[i].name for i in group if i in live)
+        ours = [live[i] for i in group if i in live and live[i].endpoint.ordinal >= 0]
+        strays = sorted(live[i].name for i in group if i in live and live[i].endpoint.ordinal < 0)
         unknown = [i for i in group if i not in live]
-        if group is not main and unknown and ours:
+        is_main = 2 * len(ours) > facts.desired.nodes
+        if ours and not is_main and (strays or (unknown and main is not None and group != main)):
+            pod = min(ours, key=lambda n: n.endpoint.ordinal).name
             yield Refusal(
-                node=ours[0],
-                cause=f"{ours[0]} knows {len(unknown)} nodes of another cluster",
-                remedy="empty it with CLUSTER RESET HARD if it is not needed there any more",
+                node=pod,
+                cause=f"{pod} is in another cluster: it knows {len(strays) + len(unknown)} nodes "
+                "that are none of the pods",
+                remedy="see that its name leads to the right pod; empty it with CLUSTER RESET HARD "
+                "if it is not needed there any more",
+            )
+        elif strays:
+            yield Refusal(
+                node=strays[0],
+                cause=f"{strays[0]} is a live member of the cluster but none of the pods",
+                remedy="name its pod too, or take it out of the cluster with CLUSTER FORGET",
             )
 
 

@@ -116,7 +116,7 @@ def test_a_pod_of_another_cluster_without_slots_here() -> None:
     """It knows nodes that we do not."""
     foreign = acquaint([node(3)], gone=[line(30), line(31)])
     (refusal,) = refusals(joined(view("3x0"), *foreign.nodes), "4x0")
-    assert "redis-app-3 knows 2 nodes of another cluster" in refusal.cause
+    assert "redis-app-3 is in another cluster: it knows 2 nodes" in refusal.cause
     alone = acquaint([node(0)], gone=[line(30)])
     assert not [r for r in refusals(joined(alone, node(1)), "2x0") if "another" in r.cause]
 

@@ -79,6 +79,7 @@ class Converger:
     _view: ClusterView | None = None
     _plan: Plan | None = None
     _watch: Watch = field(default_factory=Watch)
+    _unanswered: list[str] = field(default_factory=list)
     _before: str | None = None
     _steady_s: float = 0.0
     _opened: dict[OpenedSlot, str] = field(default_factory=dict)
@@ -108,6 +109,7 @@ class Converger:
 
     def _expire(self) -> None:
         self._is_late = True
+        self._unanswered = sorted(self.observer.unanswered)
         self.stop.set()
 
     async def _until_stopped(self, work: Awaitable[None]) -> None:
@@ -337,7 +339,8 @@ class Converger:
             return first.node or None, first.detail, remedy
         if self._trouble is not None:
             return self._trouble.node, self._trouble.cause, self._trouble.remedy
-        return None, "the pods were not seen in time", "give BOOTSTRAP_TIMEOUT more seconds"
+        names = ", ".join(self._unanswered) or "the name servers"
+        return None, f"{names} gave no answer in time", "give BOOTSTRAP_TIMEOUT more seconds"
 
     async def _let_go(self) -> None:
         """Give back holds on failover, the lock and the connections."""

@@ -33,7 +33,11 @@ _CACHE_LINES = 200_000
 
 
 class Observer:
-    """Keeps a connection to every pod and turns replies into views."""
+    """Keeps a connection to every pod and turns replies into views.
+
+    Attributes:
+        unanswered: Names of the pods that were asked and have not answered yet.
+    """
 
     def __init__(self, *, discovery: Discovery, access: Access) -> None:
         self._discovery = discovery
@@ -44,6 +48,7 @@ class Observer:
         self._found = Found(endpoints=(), absent=())
         self._found_at = -DISCOVER_EVERY_S
         self._is_sure = False
+        self.unanswered: set[str] = set()
         self._silent: dict[tuple[NodeId, Address], float] = {}
         self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
 
@@ -142,6 +147,7 @@ class Observer:
 
     async def _look_at(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
         client = self._clients[endpoint.name]
+        self.unanswered.add(endpoint.name)
         try:
             async with self._gate:
                 return await self._view(endpoint, client, shards=shards)
@@ -159,6 +165,8 @@ class Observer:
                 cause=error.cause if isinstance(error, TransientError) else error.message,
                 address=client.ip,
             )
+        finally:
+            self.unanswered.discard(endpoint.name)
 
     async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
         known = self._commands.get(endpoint.name) if client.is_connected else None

@@ -17,10 +17,12 @@ from bootstrap.sandbox.world import World
 pytestmark = pytest.mark.redis
 
 PROGRAM = """
-import sys, threading
+import signal, sys, threading
 from bootstrap.sandbox.binary import find_server
 from bootstrap.sandbox.world import World
 
+# What a shell starts in the background ignores SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 world = World(nodes=3, server=find_server(sys.argv[1]))
 # A thread that ends must not take the servers that it started with it.
 starter = threading.Thread(target=world.start)

@@ -194,6 +194,14 @@ class Converger:
         before, self._before = self._before, plan.fingerprint
         return before == plan.fingerprint
 
+    def _is_calm(self, plan: Plan) -> bool:
+        """Tell whether a running cluster that we changed nothing in has only views to settle.
+
+        Gossip is about to do that by itself; it is helped only where it does not.
+        """
+        serves = all(f.code is not FindingCode.STATE_FAIL for f in plan.findings)
+        return plan.stage is Stage.SETTLE and serves and self.summary.actions == 0
+
     async def _act(self, plan: Plan) -> bool:
         """Apply the stage, if there is one, and it is our turn."""
         if self.expect not in (None, plan.fingerprint) and not self._is_absent():
@@ -208,7 +216,8 @@ class Converger:
             return False
         if is_first:
             plan = await self._look(shards=False)
-        if any(isinstance(a, ClaimSlots) for a in plan.actions) and not self._is_confirmed(plan):
+        claims = any(isinstance(a, ClaimSlots) for a in plan.actions)
+        if (claims or self._is_calm(plan)) and not self._is_confirmed(plan):
             return False
         self.expect = None
         self._phase = plan.stage.name.lower() if plan.stage else "apply"

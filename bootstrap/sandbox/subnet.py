@@ -59,6 +59,9 @@ class Subnet:
         os.close(self.lock_fd)
 
 
+_PROBED = 12  # somebody else may listen in the middle of a block
+
+
 def claim(port: int) -> Subnet:
     """Claim the first block that is free and whose addresses let pods listen on the port.
 
@@ -71,7 +74,7 @@ def claim(port: int) -> Subnet:
         lock_fd = _lock(home / f"{prefix}.lock")
         if lock_fd is None:
             continue
-        if _is_bindable(f"{prefix}.1", port):
+        if all(_is_bindable(f"{prefix}.{host}", port) for host in range(1, _PROBED + 1)):
             directory = home / prefix
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()

@@ -97,7 +97,11 @@ def test_tested_versions_are_those_of_the_tests() -> None:
 @pytest.mark.usefixtures("server")
 def test_demo_prints_what_is_shown() -> None:
     dry = subprocess.run(
-        ["make", "-n", "demo", "ARGS=--exit"], check=True, cwd=ROOT, capture_output=True, text=True
+        ["make", "-n", "--no-print-directory", "demo", "ARGS=--exit"],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     printed = shell(dry.stdout.splitlines()[-1]).stdout
     assert shape(printed) == shape(block("output: make demo ARGS=--exit"))

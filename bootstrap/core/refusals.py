@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from .actions import Refusal
 from .facts import Facts
 from .findings import shorten
+from .placement import assign_roles
 from .slots import SlotSet, union
 from .topology import NodeId, NodeView, Role, short_id
 
@@ -191,13 +192,12 @@ def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
 
 def _memory(facts: Facts) -> Iterator[Refusal]:
     """Refuse to shrink into less memory than the data needs (limits are `maxmemory`)."""
-    staying = [n for n in facts.owners if facts.desired.stays(n.endpoint.ordinal)]
-    leaving = [
-        n
-        for n in facts.owners
-        if n not in staying
-        and not any(facts.desired.stays(r.endpoint.ordinal) for r in facts.replicas_of(n.node_id))
-    ]
+    fewer = len(facts.owners) > facts.desired.primaries
+    if not fewer and all(facts.desired.stays(n.endpoint.ordinal) for n in facts.owners):
+        return
+    drain = assign_roles(facts).drain
+    leaving = [n for n in facts.owners if n.node_id in drain]
+    staying = [n for n in facts.owners if n.node_id not in drain]
     if not leaving or not staying or not all(n.max_memory for n in staying):
         return
     needed = sum(n.used_memory for n in leaving)

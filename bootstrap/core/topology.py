@@ -154,7 +154,6 @@ class NodeView:
     place: Place = Place()
     commands: frozenset[str] = frozenset()
     shards: frozenset[frozenset[NodeId]] | None = None
-    node_timeout_s: float = 15.0
 
     @property
     def name(self) -> str:

@@ -313,7 +313,5 @@ def _is_done_already(action: Action, reply: ReplyError) -> bool:
             return "unknown node" in words
         case CloseSlots():
             return "only with masters" in words
-        case BumpEpoch() | ClaimSlots():
-            return False
         case _:
             return False

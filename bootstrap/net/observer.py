@@ -285,7 +285,6 @@ def _node_view(
         no_failover=None if no_failover is None else no_failover == "yes",
         libraries=int(info.get("number_of_libraries", 0)),
         place=wire.parse_place(info, config),
-        node_timeout_s=int(config.get("cluster-node-timeout", 15000)) / 1000,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -126,10 +125,3 @@ def _actions(actions: Sequence[Action], names: dict[str, str]) -> Table:
     if len(actions) > _SHOWN:
         table.add_row("", f"and {len(actions) - _SHOWN} more", "", "")
     return table
-
-
-def rendered(renderable: RenderableType) -> str:
-    """Return what would be printed, without colours; for tests and documents."""
-    buffer = io.StringIO()
-    Console(file=buffer, width=_NARROWEST, highlight=False).print(renderable)
-    return buffer.getvalue()

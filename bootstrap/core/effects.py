@@ -166,6 +166,7 @@ def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
 def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
     truth = {n.node_id: n.myself for n in nodes}
     owned = union(n.slots for n in nodes)
+    owners = {n.node_id for n in nodes if n.slots}
     grouped: dict[NodeId, set[NodeId]] = {}
     for node_id, line in truth.items():
         grouped.setdefault(line.primary_id or node_id, set()).add(node_id)
@@ -176,7 +177,7 @@ def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
             shards=None if n.shards is None else shards,
             known={i: truth.get(i) or _less(k, owned) for i, k in n.known.items()},
             handshakes=frozenset(),
-            state_ok=owned == SlotSet.all(),
+            state_ok=owned == SlotSet.all() and owners <= n.known.keys(),
             link_up=True,
         )
         for n in nodes

@@ -2,15 +2,16 @@
 
 Rules: slots and epochs go to a fresh node before it meets anybody, because a primary says ok only
 5 s after it first owned a slot, and because an epoch can be set only while a node is alone. MEET
-goes to exactly the pairs that are missing. A MEET towards a node that is known already makes the
-two exchange headers within a tick, which is the only way by which slots and roles travel fast
-(clusterProcessPacket: the PONG that completes a handshake is not read for slots).
+goes to pairs that are missing only; gossip spares most of them in a large cluster. A MEET towards
+a node that is known already makes the two exchange headers within a tick, which is the only way
+by which slots and roles travel fast after a MEET (clusterProcessPacket: the PONG that completes a
+handshake is not read for slots).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from .actions import (
     Action,
@@ -29,6 +30,9 @@ from .topology import NodeId, NodeView, Role
 
 MEETS_PER_NODE = 100
 MEETS_PER_PLAN = 20_000
+FEW_PER_NODE = 8
+Pair = tuple[NodeId, NodeId]
+HOPS = frozenset(4**power for power in range(8))
 
 
 def introduce(facts: Facts) -> list[Action]:
@@ -105,35 +109,56 @@ def _holds(facts: Facts) -> Iterator[HoldFailover]:
 
 def _meets(facts: Facts) -> list[Meet]:
     """Return the MEETs that are missing: one for each pair of strangers, one for each address."""
-    wanted: dict[tuple[NodeId, NodeId], FindingCode] = {}
-    for one, other in facts.strangers():
-        is_first = one.endpoint.ordinal <= other.endpoint.ordinal
-        first, second = (one, other) if is_first else (other, one)
-        pair = (first.node_id, second.node_id)
-        if pair not in wanted and not _is_meeting(first, second):
-            wanted[pair] = FindingCode.NODE_UNKNOWN
+    wanted: dict[Pair, FindingCode] = {}
+    for first, second in _next_strangers(facts):
+        if not _is_meeting(facts.live[first], facts.live[second]):
+            wanted[first, second] = FindingCode.NODE_UNKNOWN
     for knower, moved in facts.misplaced():
         sender = knower if knower is not moved else _other_than(facts, moved)
         if sender and not _is_meeting(sender, moved, mutual=False):
             wanted[sender.node_id, moved.node_id] = FindingCode.ADDRESS_STALE
-    return _limited(facts, wanted)
+    return _limited(wanted)
 
 
-def _limited(facts: Facts, wanted: dict[tuple[NodeId, NodeId], FindingCode]) -> list[Meet]:
-    """Keep the handshakes in flight bounded; gossip does the rest in very large clusters.
+def _next_strangers(facts: Facts) -> Collection[Pair]:
+    """Return the pairs to introduce now, the lower ordinal first.
 
-    Nearer ordinals first, so that the first MEETs already connect every node to every other.
+    Shards first where all is new, so that replicas have their role before anybody else meets
+    them. Then a sparse graph that connects all, and gossip introduces the others: who learns of a
+    node by gossip reads its slots and role at once, which takes another MEET after a MEET. What
+    gossip left out comes last.
     """
-    ordinal = {i: n.endpoint.ordinal for i, n in facts.live.items()}
+    order = {node_id: place for place, node_id in enumerate(facts.live)}
+    pairs: dict[Pair, int] = {}
+    for one, other in facts.strangers():
+        first, second = sorted((one.node_id, other.node_id), key=order.__getitem__)
+        pairs[first, second] = order[second] - order[first]
+    if pairs and is_forming(facts) and not any(n.role is Role.REPLICA for n in facts.live.values()):
+        shards = deal(facts.staying, facts.desired.primaries)
+        mates = {frozenset((hand[0].node_id, n.node_id)) for hand in shards for n in hand[1:]}
+        if found := [pair for pair in pairs if frozenset(pair) in mates]:
+            return found
+    if len(pairs) <= FEW_PER_NODE * len(order):
+        return pairs
+    near = [pair for pair, distance in pairs.items() if distance in HOPS]
+    is_spreading = any(n.handshakes for n in facts.live.values())
+    return near if near or is_spreading else pairs
+
+
+def is_forming(facts: Facts) -> bool:
+    """Tell whether nothing is there yet that could be lost: no keys, no service, nobody gone."""
+    in_use = any(n.keys or n.state_ok for n in facts.live.values())
+    return not (in_use or facts.gone or facts.leaving)
+
+
+def _limited(wanted: dict[Pair, FindingCode]) -> list[Meet]:
+    """Keep the handshakes in flight bounded."""
     sent: Counter[NodeId] = Counter()
     meets: list[Meet] = []
-    pairs = list(wanted)
-    if len(pairs) > MEETS_PER_PLAN:
-        pairs.sort(key=lambda pair: (ordinal[pair[1]] - ordinal[pair[0]], ordinal[pair[0]]))
-    for node, target in pairs:
+    for (node, target), reason in wanted.items():
         if sent[node] < MEETS_PER_NODE and len(meets) < MEETS_PER_PLAN:
             sent[node] += 1
-            meets.append(Meet(node=node, target=target, reason=wanted[node, target]))
+            meets.append(Meet(node=node, target=target, reason=reason))
     return meets
 
 
@@ -192,7 +217,7 @@ def nudge(facts: Facts) -> list[Action]:
     Slots and roles come with the MEET itself; the shard id comes with the PING that it causes,
     which on Valkey the receiver sends, so both sides are asked.
     """
-    wanted: dict[tuple[NodeId, NodeId], FindingCode] = {}
+    wanted: dict[Pair, FindingCode] = {}
     for observer, subject in facts.outdated():
         if not _is_meeting(subject, observer, mutual=False):
             wanted[subject.node_id, observer.node_id] = FindingCode.VIEW_OUTDATED
@@ -200,7 +225,7 @@ def nudge(facts: Facts) -> list[Action]:
         for one, other in ((observer, subject), (subject, observer)):
             if not _is_meeting(one, other, mutual=False):
                 wanted[one.node_id, other.node_id] = FindingCode.SHARDS_DISAGREE
-    return [*_limited(facts, wanted)]
+    return [*_limited(wanted)]
 
 
 def release(facts: Facts) -> list[Action]:

@@ -54,6 +54,8 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
 
 def _stages(facts: Facts, policy: Policy) -> Iterator[tuple[Stage, Sequence[Action]]]:
     """Yield stages in their order; a SETTLE ends the list also when it has no action."""
+    if joining.is_forming(facts) and not facts.uncovered and any(facts.strangers()):
+        yield Stage.REPLICATE, joining.replicate(facts, assign_roles(facts))
     yield Stage.INTRODUCE, joining.introduce(facts)
     joined = not any(facts.strangers()) and not any(facts.misplaced())
     if joined:

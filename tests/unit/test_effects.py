@@ -177,7 +177,7 @@ def test_a_meet_gives_addresses_and_takes_marks_away() -> None:
 def test_a_forecast_is_the_plans_that_follow() -> None:
     """Until there is nothing left to do."""
     stages = [step.stage for step in forecast(fresh(6), wanted("3x1"), POLICY)]
-    assert stages == [Stage.INTRODUCE, Stage.REPLICATE]
+    assert stages == [Stage.INTRODUCE, Stage.REPLICATE, Stage.INTRODUCE]
     assert list(forecast(WHOLE, wanted("3x1"), POLICY)) == []
 
 

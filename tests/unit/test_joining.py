@@ -31,10 +31,12 @@ from bootstrap.core.actions import (
     Meet,
     Replicate,
     SetConfigEpoch,
+    Stage,
 )
 from bootstrap.core.facts import Facts
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.placement import assign_roles
+from bootstrap.core.planner import Policy, plan
 from bootstrap.core.slots import SlotSet, even_split
 from bootstrap.core.topology import ClusterView, DesiredTopology, Role
 
@@ -59,11 +61,11 @@ def introduced(seen: ClusterView, desired: DesiredTopology | str) -> list[Action
 
 
 def test_a_fresh_start_is_one_plan() -> None:
-    """Epochs, slots, then every pair meets once, lower ordinal first."""
+    """Epochs, slots, then every shard meets, lower ordinal first."""
     actions = introduced(fresh(6), "3x1")
     assert epochs(actions) == [(i, i + 1) for i in range(6)]
     assert assigned(actions) == {i: str(s) for i, s in enumerate(even_split(3))}
-    assert meets(actions) == [(a, b) for a in range(6) for b in range(a + 1, 6)]
+    assert meets(actions) == [(0, 3), (1, 4), (2, 5)]
     kinds = [type(a) for a in actions]
     assert kinds == sorted(kinds, key=[SetConfigEpoch, AssignSlots, Meet].index)
 
@@ -158,13 +160,43 @@ def test_a_lone_moved_node_has_nobody_to_meet_it() -> None:
     assert meets(introduced(moved, "1x0")) == []
 
 
-def test_meets_are_bounded_in_very_large_clusters() -> None:
-    """A hundred a node, nearer ordinals first, so that all are connected."""
+def test_without_replicas_all_meet_at_once() -> None:
+    """Every pair once, lower ordinal first."""
+    assert meets(introduced(fresh(3), "3x0")) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_shards_that_met_are_replicated_before_others_meet() -> None:
+    """Also while a handshake of another shard is open; the first replica lets everybody meet."""
+    seen = fresh(6)
+    for number, share in enumerate(even_split(3)):
+        seen = own(seen, number, slots=share)
+    met = field(seen, 3, known={n.node_id: n.myself for n in (at(seen, 3), at(seen, 0))})
+    met = field(met, 0, known={n.node_id: n.myself for n in (at(met, 3), at(met, 0))})
+    met = field(met, 1, handshakes=frozenset({at(met, 4).address}))
+    assert plan(met, wanted("3x1"), Policy()).stage is Stage.REPLICATE
+    assert replicated(met) == [(3, 0)]
+    assert meets(introduced(met, "3x1")) == [(2, 5)]
+    after = own(met, 3, role=Role.REPLICA, primary_id=node_id(0))
+    assert len(meets(introduced(after, "3x1"))) == 15 - 2
+
+
+def test_a_large_cluster_meets_sparsely_and_leaves_the_rest_to_gossip() -> None:
+    """All are connected; nobody else is sent while handshakes are open, and a bound holds then."""
     seen = fresh(250)
     sent = meets(introduced(seen, "250x0"))
-    assert len(sent) <= joining.MEETS_PER_PLAN
-    assert max(sum(a == i for a, _ in sent) for i in range(250)) == joining.MEETS_PER_NODE
     assert {(i, i + 1) for i in range(249)} <= set(sent)
+    assert len(sent) < 5 * 250
+    nearly = view("250x0")
+    for number in range(250):
+        near = {number + sign * hop for hop in joining.HOPS for sign in (1, -1)} | {number}
+        ids = {node_id(n) for n in near if 0 <= n < 250}
+        known = {i: line for i, line in at(nearly, number).known.items() if i in ids}
+        nearly = field(nearly, number, known=known)
+    rest = meets(introduced(nearly, "250x0"))
+    assert len(rest) <= joining.MEETS_PER_PLAN
+    assert max(sum(a == i for a, _ in rest) for i in range(250)) == joining.MEETS_PER_NODE
+    spreading = field(nearly, 7, handshakes=frozenset({at(nearly, 9).address}))
+    assert meets(introduced(spreading, "250x0")) == []
 
 
 def replicated(seen: ClusterView, desired: DesiredTopology | str = "3x1") -> list[tuple[int, int]]:

@@ -65,7 +65,7 @@ UNEVEN = own(own(WHOLE, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
     ("seen", "expected"),
     [
         (WHOLE, (None, {})),
-        (fresh(6), (Stage.INTRODUCE, {"SetConfigEpoch": 6, "AssignSlots": 3, "Meet": 15})),
+        (fresh(6), (Stage.INTRODUCE, {"SetConfigEpoch": 6, "AssignSlots": 3, "Meet": 3})),
         (estranged(WHOLE, 0, 3), (Stage.INTRODUCE, {"Meet": 1})),
         (field(WHOLE, 0, migrating={3: node_id(1)}), (Stage.REPAIR, {"CloseSlots": 1})),
         (own(WHOLE, 0, config_epoch=2), (Stage.REPAIR, {"BumpEpoch": 1})),

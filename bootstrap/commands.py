@@ -16,7 +16,7 @@ from .core import effects, planner
 from .core.actions import Plan
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, Endpoint
-from .errors import ExitCode, NotConvergedError, StoppedError
+from .errors import ExitCode, NotConvergedError, StoppedError, TransientError
 from .net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from .net.lock import ConnectionLock
 from .net.node import Access, RedisNode
@@ -171,7 +171,7 @@ async def plan(settings: Settings, *, output: str, exit_code: bool) -> ExitCode:
 async def status(settings: Settings, *, output: str, watch: bool) -> ExitCode:
     """Print what is there and return 0 only when it is whole."""
     if watch:
-        return await _watch(settings)
+        return await _watch(settings, output=output)
     view, step = await look(settings)
     if output == "json":
         print_json(as_json.status_as_json(view, step, _desired(settings)))
@@ -188,17 +188,26 @@ def _verdict(step: Plan) -> ExitCode:
     return ExitCode.WHOLE if step.is_whole else ExitCode.NOT_WHOLE
 
 
-async def _watch(settings: Settings) -> ExitCode:
+async def _watch(settings: Settings, *, output: str) -> ExitCode:
+    """Show what is there about once a second until a signal; JSON only when it has changed."""
     from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
 
     stop = asyncio.Event()
     _listen_for_stop(stop)
     observer = Observer(discovery=_discovery(settings), access=_access(settings))
+    printed: as_json.Json = {}
     try:
-        with tables.live() as display:
+        with tables.live() as draw:
             while not stop.is_set():
-                view, step = await _look(observer, settings)
-                display.update(tables.status(view, step, _desired(settings)), refresh=True)
+                try:
+                    view, step = await _look(observer, settings)
+                except TransientError as error:
+                    _log.warning("pass.failed", phase="observe", node=error.node, cause=error.cause)
+                else:
+                    if output == "text":
+                        draw(tables.status(view, step, _desired(settings)))
+                    elif printed != (new := as_json.status_as_json(view, step, _desired(settings))):
+                        print_json(printed := new)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -27,9 +29,25 @@ def console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=False)
 
 
-def live() -> Live:
-    """Return a display that `status --watch` draws anew."""
-    return Live(console=console(), auto_refresh=False, screen=False)
+@contextmanager
+def live() -> Iterator[Callable[[RenderableType], None]]:
+    """Yield what draws anew for `status --watch`; without a terminal it prints what has changed."""
+    screen = console()
+    if screen.is_terminal:
+        with Live(console=screen, auto_refresh=False) as display:
+            yield functools.partial(display.update, refresh=True)
+        return
+    printed = ""
+
+    def print_changed(drawn: RenderableType) -> None:
+        nonlocal printed
+        with screen.capture() as capture:
+            screen.print(drawn)
+        if capture.get() != printed:
+            printed = capture.get()
+            print(printed, flush=True)  # noqa: T201 - this is the result
+
+    yield print_changed
 
 
 def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> RenderableType:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 import rig
@@ -167,15 +168,31 @@ def test_a_look_that_takes_too_long(command: str, fresh: World) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_watch_draws_until_it_is_stopped(whole: World) -> None:
-    """`status --watch` shows the cluster again and again, and exits 143 when stopped."""
-    with rig.started(whole.env(), "status", "--watch") as running:
-        asked = len(whole.dns.queries)
-        rig.until(lambda: len(whole.dns.queries) > asked + len(whole.pods))
-        running.terminate()
-        stdout, stderr = running.communicate(timeout=60)
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_watch_shows_what_changes_until_it_is_stopped(server: ServerBinary, output: str) -> None:
+    """`status --watch` prints at once, again when a pod is gone, and exits 143 when stopped."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        env = {**alone(world), "BOOTSTRAP_OUTPUT": output}
+        with rig.started(env, "status", "--watch") as running:
+            assert running.stdout is not None
+            shown = _read_until(running.stdout, "redis-app-2")
+            world.remove_pod(2)
+            shown += _read_until(running.stdout, "pod_absent" if output == "json" else "absent")
+            running.terminate()
+            _, stderr = running.communicate(timeout=60)
     assert running.returncode == 143, stderr
-    assert "redis-app-5" in stdout
+    if output == "json":
+        assert shown.startswith("{")
+
+
+def _read_until(stream: IO[str], word: str) -> str:
+    read = ""
+    while word not in read:
+        line = stream.readline()
+        assert line, read
+        read += line
+    return read
 
 
 def test_wait_on_a_whole_cluster(whole: World) -> None:

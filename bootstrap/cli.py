@@ -170,7 +170,9 @@ def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT
 @cli.command("status", help="Show what is there; exit 0 only when the cluster is whole.")
 @_settings_options
 @_output_option
-@_option("--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it anew, about every second.")
+@_option(
+    "--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it anew, about every second."
+)
 def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
     """Show the state."""
     from . import commands  # noqa: PLC0415 - see above

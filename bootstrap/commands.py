@@ -55,6 +55,7 @@ def _discovery(settings: Settings) -> Discovery:
         service=settings.service,
         port=settings.port,
         nameservers=settings.nameservers,
+        timeout_s=settings.timeout_s,
     )
 
 

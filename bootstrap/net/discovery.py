@@ -73,6 +73,7 @@ class ServiceDiscovery:
         service: str,
         port: int,
         nameservers: Sequence[tuple[str, int]] = (),
+        timeout_s: float = 600.0,
     ) -> None:
         """Prepare to ask.
 
@@ -82,16 +83,19 @@ class ServiceDiscovery:
             service: Absolute name of the headless Service, without the last dot.
             port: Client port of every pod.
             nameservers: Address and port of each; resolv.conf's when empty.
+            timeout_s: How long all of it may take; in half of that it is known who is missing.
         """
         self._nodes = nodes
         self._statefulset = statefulset
         self._service = service
         self._port = port
+        self._blind_after_s = min(BLIND_AFTER_S, timeout_s / 2)
         self._resolvers = [
             _resolver(nameservers, bits) for bits in (0, dns.flags.DO, dns.flags.CD, _BOTH)
         ]
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._turn = 0
+        self._count = 0
         self._ask_at = 0.0
         self._named_at = time.monotonic()
         self._last = self._all_absent("no address in DNS yet")
@@ -116,20 +120,20 @@ class ServiceDiscovery:
 
     async def _existing(self, now: float) -> Sequence[int] | None:
         """Return the ordinals of pods that exist; None when this turn's answer tells nothing."""
-        if self._turn % 2:
+        if self._turn % 2 == 0:
+            answers = await asyncio.gather(*(self._ask(self._service, kind) for kind in FAMILIES))
+            self._count = max(len(answer) for answer in answers)
+            if self._count >= self._nodes:
+                return range(self._count)
+            if not self._count:
+                return ()
+        try:
             return await self._named(now)
-        answers = await asyncio.gather(*(self._ask(self._service, kind) for kind in FAMILIES))
-        count = max(len(answer) for answer in answers)
-        if count >= self._nodes:
-            return range(count)
-        return await self._named(now) if count else ()
+        except DiscoveryError:
+            return self._guessed(now)
 
     async def _named(self, now: float) -> Sequence[int] | None:
-        """Return the ordinals that SRV names.
-
-        Where there is no SRV the pods are asked by name after a while all the same: to say which
-        one is missing is worth a negative answer in a cache by then.
-        """
+        """Return the ordinals that SRV names."""
         prefix = f"{self._statefulset}-"
         names = [target.split(".")[0] for target in await self._ask(self._service, "SRV")]
         ordinals = {
@@ -137,10 +141,17 @@ class ServiceDiscovery:
             for name in names
             if name.startswith(prefix) and name.removeprefix(prefix).isdigit()
         }
-        if ordinals:
-            self._named_at = now
-            return sorted(ordinals)
-        if now - self._named_at < BLIND_AFTER_S:
+        if not ordinals:
+            return self._guessed(now)
+        self._named_at = now
+        return sorted(ordinals)
+
+    def _guessed(self, now: float) -> Sequence[int] | None:
+        """Return all ordinals after a while in which there were some pods and no SRV.
+
+        To say which pod is missing is worth a negative answer in a cache by then.
+        """
+        if not self._count or now - self._named_at < self._blind_after_s:
             return None
         self._named_at = now
         return range(self._nodes)

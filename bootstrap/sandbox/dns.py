@@ -27,6 +27,7 @@ _MOST_UDP_BYTES = 4096
 _MOST_TCP_BYTES = 65535
 _TCP_HEADER_BYTES = 2
 _POLL_S = 0.05
+_Question = tuple[dns.name.Name | None, str | None]
 _PORT_ATTEMPTS = 20
 
 Responder: TypeAlias = Callable[[bytes], bytes | None]
@@ -115,7 +116,7 @@ class ZoneServer:
         self._zone = zones.Zone(service=service, zone=zone, port_name=port_name, ttl_s=ttl_s)
         self._lock = threading.Lock()
         self._queries: list[tuple[str, str]] = []
-        self._faults: dict[dns.name.Name | None, dns.rcode.Rcode | None] = {}
+        self._faults: dict[_Question, dns.rcode.Rcode | None] = {}
         self._negatives: dict[dns.name.Name, float] = {}
         self._servers = _listen(address, port)
         self.port: int = self._servers[0].server_address[1]
@@ -158,18 +159,19 @@ class ZoneServer:
         with self._lock:
             self._zone.unpublish(hostname)
 
-    def fail(self, rcode: str, name: str | None = None) -> None:
+    def fail(self, rcode: str, name: str | None = None, kind: str | None = None) -> None:
         """Answer with an error, such as ``SERVFAIL`` or ``REFUSED``, from now on.
 
         Args:
             rcode: The error.
             name: The only name to fail for; by default all of them.
+            kind: The only type of question to fail for; by default all of them.
         """
-        self._set_fault(name, dns.rcode.from_text(rcode))
+        self._set_fault(name, kind, dns.rcode.from_text(rcode))
 
     def drop(self, name: str | None = None) -> None:
         """Answer nothing from now on, to one name or to all."""
-        self._set_fault(name, None)
+        self._set_fault(name, None, None)
 
     def heal(self) -> None:
         """End all faults and delays, and forget what the negative cache holds."""
@@ -186,9 +188,9 @@ class ZoneServer:
         for thread in self._threads:
             thread.join()
 
-    def _set_fault(self, name: str | None, fault: dns.rcode.Rcode | None) -> None:
+    def _set_fault(self, name: str | None, kind: str | None, fault: dns.rcode.Rcode | None) -> None:
         with self._lock:
-            self._faults[None if name is None else zones.absolute(name)] = fault
+            self._faults[None if name is None else zones.absolute(name), kind] = fault
 
     def _serve(self, server: "_UdpServer | _TcpServer") -> threading.Thread:
         server.respond = functools.partial(self._respond, is_tcp=isinstance(server, _TcpServer))
@@ -214,8 +216,9 @@ class ZoneServer:
         name, rdtype = query.question[0].name, query.question[0].rdtype
         with self._lock:
             text = name.to_text(omit_final_dot=True).lower()
-            self._queries.append((text, dns.rdatatype.to_text(rdtype)))
-            for key in (name, None):
+            kind = dns.rdatatype.to_text(rdtype)
+            self._queries.append((text, kind))
+            for key in ((name, kind), (name, None), (None, kind), (None, None)):
                 if key in self._faults:
                     fault = self._faults[key]
                     return None if fault is None else zones.Answer(rcode=fault)

@@ -87,8 +87,11 @@ def test_name_servers_that_stay_down_are_named(fault: str, world: World) -> None
     assert world.dns.address in str(result.last["cause"])
 
 
-def test_missing_pods_are_named(world: World) -> None:
+@pytest.mark.parametrize("has_srv", [True, False])
+def test_missing_pods_are_named(world: World, has_srv: bool) -> None:  # noqa: FBT001 - a case
     """Past the deadline: the pods that are missing and no other, the usual causes, exit code 5."""
+    if not has_srv:
+        world.dns.fail("NOTIMP", kind="SRV")
     world.pods[0].start()
     world.pods[1].start()
     result = rig.run(alone(world, timeout="6"))

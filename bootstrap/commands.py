@@ -59,6 +59,10 @@ def _discovery(settings: Settings) -> Discovery:
     )
 
 
+def _observer(settings: Settings, access: Access) -> Observer:
+    return Observer(discovery=_discovery(settings), access=access, nodes=settings.nodes)
+
+
 def _listen_for_stop(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,7 +96,7 @@ async def converge(
         return ConnectionLock(node, run_id=summary.run_id)
 
     converger = Converger(
-        observer=Observer(discovery=_discovery(settings), access=access),
+        observer=_observer(settings, access),
         lock_on=lock_on,
         access=access,
         desired=_desired(settings),
@@ -120,7 +124,7 @@ async def look(settings: Settings) -> tuple[ClusterView, Plan]:
     """
     stop = asyncio.Event()
     _listen_for_stop(stop)
-    observer = Observer(discovery=_discovery(settings), access=_access(settings))
+    observer = _observer(settings, _access(settings))
     work = asyncio.ensure_future(_look(observer, settings))
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -195,7 +199,7 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
 
     stop = asyncio.Event()
     _listen_for_stop(stop)
-    observer = Observer(discovery=_discovery(settings), access=_access(settings))
+    observer = _observer(settings, _access(settings))
     printed: as_json.Json = {}
     try:
         with tables.live() as draw:

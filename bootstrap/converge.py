@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 import structlog
 
 from .core import planner
-from .core.actions import Action, ClaimSlots, HoldFailover, Meet, Plan, Stage, describe, kinds
+from .core.actions import (
+    Action,
+    ClaimSlots,
+    Forget,
+    HoldFailover,
+    Meet,
+    Plan,
+    Stage,
+    describe,
+    kinds,
+)
 from .core.findings import FindingCode
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, NodeId
@@ -216,8 +226,8 @@ class Converger:
             return False
         if is_first:
             plan = await self._look(shards=False)
-        claims = any(isinstance(a, ClaimSlots) for a in plan.actions)
-        if (claims or self._is_calm(plan)) and not self._is_confirmed(plan):
+        is_grave = any(isinstance(a, ClaimSlots | Forget) for a in plan.actions)
+        if (is_grave or self._is_calm(plan)) and not self._is_confirmed(plan):
             return False
         self.expect = None
         self._phase = plan.stage.name.lower() if plan.stage else "apply"
@@ -260,7 +270,13 @@ class Converger:
         """Take the lock; a plan made before that may be another run's past."""
         if self._lock is None:
             self._lock = self.lock_on(view)
-        holder = await self._lock.try_acquire()
+        try:
+            holder = await self._lock.try_acquire()
+        except TransientError:
+            # Its pod may be elsewhere by now; the next look tells where.
+            await self._lock.release()
+            self._lock = None
+            raise
         if holder and holder != self._holder:
             _log.info("lock.waited", holder=holder)
         self._holder = holder

@@ -85,7 +85,11 @@ class TransientError(BootstrapError):
 
 
 class NodeUnreachableError(TransientError):
-    """A node did not answer, or answered that it cannot serve now (LOADING, BUSY)."""
+    """A node did not answer."""
+
+
+class NodeNotReadyError(NodeUnreachableError):
+    """A node answered that it cannot serve now (LOADING, BUSY)."""
 
 
 class DiscoveryError(TransientError):

@@ -96,7 +96,8 @@ def node(
 def acquaint(nodes: Iterable[NodeView], gone: Iterable[KnownNode] = ()) -> ClusterView:
     """Return the view in which every node knows every other as it is, and the gone ones."""
     members = sorted(nodes, key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal))
-    known = {n.node_id: n.myself for n in members} | {k.node_id: k for k in gone}
+    known = {n.node_id: n.myself for n in members}
+    known |= {k.node_id: replace(k, link_up=False) for k in gone}
     epoch = max((k.config_epoch for k in known.values()), default=0)
     covered = union(k.slots for k in known.values()) == SlotSet.all()
     return ClusterView(
@@ -173,8 +174,21 @@ def estranged(seen: ClusterView, who: int, whom: int) -> ClusterView:
 
 
 def without(seen: ClusterView, *numbers: int) -> ClusterView:
-    """Take processes away for ever; the others still know their ids."""
-    return replace(seen, nodes=tuple(n for n in seen.nodes if n.endpoint.ordinal not in numbers))
+    """Take processes away for ever; the others still know their ids, but have no link to them."""
+    left = [n for n in seen.nodes if n.endpoint.ordinal not in numbers]
+    lost = {n.node_id for n in seen.nodes} - {n.node_id for n in left}
+    return replace(
+        seen,
+        nodes=tuple(
+            replace(
+                n,
+                known={
+                    i: replace(k, link_up=False) if i in lost else k for i, k in n.known.items()
+                },
+            )
+            for n in left
+        ),
+    )
 
 
 def absent(seen: ClusterView, number: int, cause: str = "connection refused") -> ClusterView:

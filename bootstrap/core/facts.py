@@ -1,9 +1,10 @@
 """What follows from a view, worked out once for diagnosis and planning.
 
 Rules: a node's own line is first-hand and wins over what others say of it; a live process is
-recognised by its id; an id that no live process has is `gone`, and only then.
+recognised by its id; an id that gave no view is `gone` only when no member has a sound link to it,
+else it is `unseen`: somebody's process, wherever it is.
 
-Invariant: every known id is exactly one of staying, leaving or gone.
+Invariant: every known id is exactly one of staying, leaving, unseen or gone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cached_property
 
 from .slots import SlotSet, union
 from .topology import (
+    Absent,
     ClusterView,
     DesiredTopology,
     Flag,
@@ -24,6 +26,7 @@ from .topology import (
 )
 
 FAILING = frozenset({Flag.FAIL, Flag.PFAIL})
+LOST = FAILING | {Flag.HANDSHAKE, Flag.NOADDR}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +105,32 @@ class Facts:
         return {node_id: node.myself for node_id, node in self.live.items()}
 
     @cached_property
+    def unseen(self) -> frozenset[NodeId]:
+        """Known ids that gave no view and that some member has a sound link to.
+
+        A process that ends takes its links along; one that only we do not reach keeps them.
+        """
+        return frozenset(
+            node_id
+            for node in self.live.values()
+            for node_id in node.known.keys() - self.live.keys()
+            if node.known[node_id].link_up and not node.known[node_id].flags & LOST
+        )
+
+    @cached_property
     def gone(self) -> frozenset[NodeId]:
         """Known ids without a live process."""
         known = {i for n in self.live.values() for i in n.known}
-        return frozenset(known - self.live.keys())
+        return frozenset(known - self.live.keys() - self.unseen)
+
+    @cached_property
+    def awaited(self) -> tuple[Absent, ...]:
+        """Pods without a view of which we cannot go on: wanted ones, and those that answered."""
+        return tuple(
+            absent
+            for absent in sorted(self.view.absent, key=lambda a: (a.ordinal, a.name))
+            if self.desired.stays(absent.ordinal) or absent.phase in {"serve", "command"}
+        )
 
     @cached_property
     def owned(self) -> SlotSet:

@@ -27,6 +27,7 @@ class FindingCode(StrEnum):
     """Kinds of findings; part of the JSON output and of the logs."""
 
     POD_ABSENT = "pod_absent"
+    MEMBER_UNSEEN = "member_unseen"
     NODE_UNKNOWN = "node_unknown"
     ADDRESS_STALE = "address_stale"
     HANDSHAKE_OPEN = "handshake_open"
@@ -93,13 +94,21 @@ def _pairs(
 
 
 def _absent(facts: Facts) -> Iterator[Finding]:
-    for absent in sorted(facts.view.absent, key=lambda a: (a.ordinal, a.name)):
-        if facts.desired.stays(absent.ordinal):
-            yield Finding(
-                code=FindingCode.POD_ABSENT,
-                node=absent.name,
-                detail=f"{absent.name}: {absent.cause}",
-            )
+    for absent in facts.awaited:
+        yield Finding(
+            code=FindingCode.POD_ABSENT,
+            node=absent.name,
+            detail=f"{absent.name}: {absent.cause}",
+        )
+    for node_id in sorted(facts.unseen):
+        knower = next(n for n in facts.live.values() if node_id in n.known)
+        where = knower.known[node_id].address
+        yield Finding(
+            code=FindingCode.MEMBER_UNSEEN,
+            node=knower.name,
+            detail=f"member {short_id(node_id)} at {where} is well for the others, "
+            "and none of the pods that answered",
+        )
 
 
 def _membership(facts: Facts) -> Iterator[Finding]:

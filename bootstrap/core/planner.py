@@ -1,8 +1,8 @@
 """The next safe stage out of what is seen.
 
 Rules: one stage at a time, in the order of `_stages`; a stage that depends on what another one
-changes waits for a look that shows it. Nothing is planned while a wanted pod is absent, because
-an absent pod may own slots or hold the only copy of keys.
+changes waits for a look that shows it. Nothing is planned while a wanted pod is absent, or a member
+alive that we do not see: it may own slots or hold the only copy of keys.
 
 Invariant: from any view, carrying out plans ends in a whole cluster, a refusal, or waiting for
 the servers; a whole view gives an empty plan.
@@ -44,7 +44,7 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     facts = Facts(view, desired)
     refusals = refuse(facts, allow_data_loss=policy.allow_data_loss)
     findings = diagnose(facts, rebalance=policy.rebalance)
-    if refusals or not findings or any(f.code is FindingCode.POD_ABSENT for f in findings):
+    if refusals or not findings or facts.awaited or facts.unseen:
         return Plan(findings=findings, refusals=refusals)
     for stage, actions in _stages(facts, policy):
         if actions or stage is Stage.SETTLE:

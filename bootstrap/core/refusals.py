@@ -27,7 +27,7 @@ def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
     mixed = [*_two_clusters(facts), *_outsiders(facts)]
     if mixed:
         return tuple(mixed)
-    if any(facts.desired.stays(absent.ordinal) for absent in facts.view.absent):
+    if facts.awaited or facts.unseen:
         return ()
     return (*_lost_slots(facts, allow_data_loss=allow_data_loss), *_memory(facts))
 
@@ -146,7 +146,7 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
             yield Refusal(
                 node=strays[0],
                 cause=f"{strays[0]} is a live member of the cluster but none of the pods",
-                remedy="name its pod too, or take it out of the cluster with CLUSTER FORGET",
+                remedy="name its pod too; once it owns no slots and is stopped, the next run forgets it",
             )
 
 

@@ -123,14 +123,19 @@ class ServiceDiscovery:
         if self._turn % 2 == 0:
             answers = await asyncio.gather(*(self._ask(self._service, kind) for kind in FAMILIES))
             self._count = max(len(answer) for answer in answers)
-            if self._count >= self._nodes:
+            if self._count == self._nodes:
                 return range(self._count)
             if not self._count:
                 return ()
         try:
-            return await self._named(now)
+            named = await self._named(now)
         except DiscoveryError:
-            return self._guessed(now)
+            named = self._guessed(now)
+        if self._count <= self._nodes:
+            return named
+        # Pods leave in any order: beyond the wanted ones there may be gaps, and SRV may be older.
+        spare = 0 if named else self._count - self._nodes
+        return sorted({*range(self._count + spare), *(named or ())})
 
     async def _named(self, now: float) -> Sequence[int] | None:
         """Return the ordinals that SRV names."""
@@ -259,6 +264,7 @@ async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tup
     Raises:
         DiscoveryError: The name servers did not answer (SERVFAIL, REFUSED, time-out).
     """
+    began = time.monotonic()
     try:
         answer = await resolver.resolve(dns.name.from_text(f"{name}."), kind, search=False)
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
@@ -270,9 +276,18 @@ async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tup
             cause=f"name servers {servers} gave no answer for {name}: {_dns_reason(error)}",
             remedy="check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53",
         ) from error
+    finally:
+        _put_back(resolver, int((time.monotonic() - began) / QUERY_TIMEOUT_S))
     if kind == "SRV":
         return tuple(sorted(str(record.target) for record in answer))
     return tuple(sorted(record.address for record in answer))
+
+
+def _put_back(resolver: dns.asyncresolver.Resolver, silent: int) -> None:
+    """Ask those that gave no answer in time last, so that a dead server costs its time-out once."""
+    servers = list(resolver.nameservers)
+    if 0 < silent < len(servers):
+        resolver.nameservers = servers[silent:] + servers[:silent]
 
 
 def _dns_reason(error: dns.exception.DNSException) -> str:
@@ -317,7 +332,7 @@ def _resolver(nameservers: Sequence[tuple[str, int]], bits: int = 0) -> dns.asyn
     resolver.use_edns(0, bits & dns.flags.DO, EDNS_BYTES)
     resolver.flags = int(dns.flags.RD) | (bits & dns.flags.CD)
     resolver.timeout = QUERY_TIMEOUT_S
-    resolver.lifetime = 2 * QUERY_TIMEOUT_S
+    resolver.lifetime = (1 + len(resolver.nameservers)) * QUERY_TIMEOUT_S
     return resolver
 
 

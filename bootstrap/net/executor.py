@@ -31,11 +31,11 @@ from ..core.actions import (
     SetConfigEpoch,
 )
 from ..core.slots import SlotSet
-from ..core.topology import ClusterView, NodeId, NodeView, Role
+from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
 from ..core.wire import parse_info
-from ..errors import StaleViewError
+from ..errors import RefusedError, StaleViewError
 from .migration import Migrator, Party, Progress
-from .node import Access, Command, ReplyError, text
+from .node import Access, Command, ReplyError, refused, text
 from .observer import Observer
 from .retrying import retry
 from .transit import OpenedSlot
@@ -71,9 +71,12 @@ class Executor:
 
         Raises:
             TransientError: A node could not be reached, or the world moved.
-            RefusedError: A server will not do it.
+            RefusedError: A server will not do it, or an announced address is another node's.
         """
         done = 0
+        # All of them before the first change, and once more right before they are met.
+        met = {action.target for action in actions if isinstance(action, Meet)}
+        await self._identify(met)
         for kind, group in groupby(actions, key=type):
             if self._stop.is_set():
                 break
@@ -81,8 +84,8 @@ class Executor:
             if kind in (MoveSlots, GatherKeys):
                 await self._migrate(batch)
             else:
-                if kind is Meet:
-                    await self._identify({a.target for a in batch if isinstance(a, Meet)})
+                if kind is Meet and done:
+                    await self._identify(met)
                 await self._apply_batch(batch)
             done += len(batch)
         return done
@@ -159,17 +162,33 @@ class Executor:
 
     async def _identify(self, targets: set[NodeId]) -> None:
         """Ask every target of a MEET who it is; an address may have found another process."""
+        await asyncio.gather(*(self._identify_one(self._nodes[target]) for target in targets))
 
-        async def ask(node: NodeView) -> None:
-            answer = text(await self._observer.client(node).call("CLUSTER", "MYID"))
-            if answer != node.node_id:
-                raise StaleViewError(
-                    node=node.name,
-                    cause=f"{node.name} at {node.address} is another node now",
-                    remedy="it is looked at again",
-                )
-
-        await asyncio.gather(*(ask(self._nodes[target]) for target in targets))
+    async def _identify_one(self, node: NodeView) -> None:
+        client = self._observer.client(node)
+        if text(await client.call("CLUSTER", "MYID")) != node.node_id:
+            raise StaleViewError(
+                node=node.name,
+                cause=f"{node.name} at {node.address} is another node now",
+                remedy="it is looked at again",
+            )
+        if (client.ip, client.port) == (node.address.ip, node.address.port):
+            return
+        # A MEET goes where the node says that it is, not where we found it.
+        announced = self._observer.at(node, node.address)
+        try:
+            answer = NodeId(text(await announced.call("CLUSTER", "MYID")))
+        except ReplyError as error:
+            raise refused(announced.name, "CLUSTER MYID", error) from error
+        finally:
+            await announced.close()
+        if answer != node.node_id:
+            other = self._nodes[answer].name if answer in self._nodes else short_id(answer)
+            raise RefusedError(
+                node=node.name,
+                cause=f"{node.name} announces {node.address}, where {other} answers",
+                remedy=f"set cluster-announce-ip and -port of {node.name} to an address of its own",
+            )
 
     async def _copy_functions(self, action: CopyFunctions) -> None:
         source, target = self._nodes[action.source], self._nodes[action.target]

@@ -8,7 +8,7 @@ done: every step can be repeated and refuses what another run has changed.
 
 from __future__ import annotations
 
-from .node import RedisNode, text
+from .node import RedisNode, ReplyError, refused, text
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20
@@ -30,12 +30,16 @@ class ConnectionLock:
 
         Raises:
             TransientError, CredentialsError: See `RedisNode.pipeline`.
+            RefusedError: The node has no such command; it may have been renamed.
         """
-        if not self._is_named or not self._node.is_connected:
-            await self._node.call("CLIENT", "SETNAME", self._name)
-            self._is_named = True
-        own = int(text(await self._node.call("CLIENT", "ID")))
-        holders = parse_clients(text(await self._node.call("CLIENT", "LIST")))
+        try:
+            if not self._is_named or not self._node.is_connected:
+                await self._node.call("CLIENT", "SETNAME", self._name)
+                self._is_named = True
+            own = int(text(await self._node.call("CLIENT", "ID")))
+            holders = parse_clients(text(await self._node.call("CLIENT", "LIST")))
+        except ReplyError as error:
+            raise refused(self._node.name, "CLIENT", error) from error
         older = [name for client, name, idle in holders if client < own and idle < SILENT_AFTER_S]
         return older[0] if older else None
 

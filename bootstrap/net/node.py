@@ -8,7 +8,6 @@ nodes collapse into one, the bus port is lost). Its errors are mapped here, once
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,18 +22,17 @@ from redis.backoff import NoBackoff
 from ..core.wire import Reply
 from ..errors import (
     CredentialsError,
-    NodeUnreachableError,
+    NodeNotReadyError,
     RefusedError,
-    SettingsError,
 )
-from . import probe
+from .door import Door
 
 Command = Sequence[str | bytes | int]
 
 CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 10.0
-_NOT_NOW = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN"})
-_TLS_ALERT = "\\x15\\x03"
+_NOT_NOW = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
+_ECHO = ", with args beginning with"
 
 
 @dataclass(slots=True)
@@ -71,10 +69,11 @@ class ReplyError(Exception):
 
     Attributes:
         code: Its first word, such as `ERR`, `BUSYKEY`, `LOADING`.
-        message: All of it.
+        message: All of it but an echo of what was sent, which may be a password or a key.
     """
 
     def __init__(self, message: str) -> None:
+        message = message.partition(_ECHO)[0]
         super().__init__(message)
         self.message = message
         self.code = message.partition(" ")[0]
@@ -135,6 +134,7 @@ class RedisNode:
         self._access = access
         self._lock = asyncio.Lock()
         self._is_understood = False
+        self._door = Door(name=name, ip=ip, port=port, is_tls=access.tls is not None)
         options: dict[str, Any] = {
             "host": ip,
             "port": port,
@@ -200,7 +200,9 @@ class RedisNode:
                     return [await self._read() for _ in commands]
             except (TimeoutError, exceptions.RedisError, OSError) as error:
                 await self._connection.disconnect(nowait=True)
-                raise await self._tongue(error) or self._explain(error) from error
+                if not self._is_understood and (wrong := await self._door.other_tongue(error)):
+                    raise wrong from error
+                raise self._door.explain(error) from error
 
     async def close(self) -> None:
         """Close the connection; the server forgets our name with it."""
@@ -220,7 +222,10 @@ class RedisNode:
         except exceptions.BusyLoadingError as error:
             raise self._unready(ReplyError(_message(error))) from error
         except exceptions.ResponseError as error:
-            return ReplyError(_message(error))
+            refusal = ReplyError(_message(error))
+            if refusal.code == "DENIED":
+                raise self._not_let_in(refusal) from error
+            return refusal
         finally:
             self._is_understood = self._is_understood or self._connection.is_connected
         return reply
@@ -240,6 +245,8 @@ class RedisNode:
                 continue
             if not isinstance(reply, ReplyError):
                 return
+            if reply.code in _NOT_NOW:
+                raise self._unready(reply)
             last = self._not_let_in(reply)
         if last is not None:
             await self._connection.disconnect(nowait=True)
@@ -250,6 +257,7 @@ class RedisNode:
         remedies = {
             "NOAUTH": "set BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
             "WRONGPASS": "check BOOTSTRAP_USERNAME, BOOTSTRAP_PASSWORD and BOOTSTRAP_PASSWORD_FILE",
+            "DENIED": "set `protected-mode no` in its redis.conf, or a password",
         }
         unasked = "unset BOOTSTRAP_USERNAME, _PASSWORD and _PASSWORD_FILE, or set a password there"
         return CredentialsError(
@@ -258,9 +266,9 @@ class RedisNode:
             remedy=remedies.get(reply.code, unasked),
         )
 
-    def _unready(self, reply: ReplyError) -> NodeUnreachableError:
+    def _unready(self, reply: ReplyError) -> NodeNotReadyError:
         """Return the error for a reply that says that it cannot serve now."""
-        return NodeUnreachableError(
+        return NodeNotReadyError(
             node=self.name,
             cause=f"{self.name} is not ready: {reply.message}",
             remedy="wait until it has loaded its data, or look at its log",
@@ -271,7 +279,7 @@ class RedisNode:
 
         Raises:
             CredentialsError: NOPERM, with the ACL rule that is missing.
-            NodeUnreachableError: It cannot serve now (MASTERDOWN, BUSY, TRYAGAIN, CLUSTERDOWN).
+            NodeNotReadyError: It cannot serve now (MASTERDOWN, BUSY, TRYAGAIN, CLUSTERDOWN).
             ReplyError: Any other error reply.
         """
         if not isinstance(reply, ReplyError):
@@ -286,60 +294,6 @@ class RedisNode:
             node=self.name,
             cause=f"{self.name} refuses {words}: {reply.message}",
             remedy=f"allow it: ACL SETUSER {user} +{acl(command)}",
-        )
-
-    def _explain(self, error: Exception) -> Exception:
-        """Return our error for one of redis-py, the system or the TLS library."""
-        for cause in _causes(error):
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return SettingsError(
-                    node=self.name,
-                    cause=f"{self.name}: its certificate is not valid: {cause.verify_message}",
-                    remedy="set BOOTSTRAP_TLS_CA to the CA that signed it; the certificate must "
-                    "name the pod's DNS name",
-                )
-            if isinstance(cause, ssl.SSLError):
-                if "ALERT" not in (cause.reason or ""):
-                    return self._no_tls()
-                return SettingsError(
-                    node=self.name,
-                    cause=f"{self.name}: its TLS server refused us: {cause.reason}",
-                    remedy="where it asks for client certificates set BOOTSTRAP_TLS_CERT and "
-                    "BOOTSTRAP_TLS_KEY, signed by a CA that it trusts",
-                )
-        if isinstance(error, exceptions.InvalidResponse):
-            return self._other_server(is_tls=_TLS_ALERT in str(error))
-        return NodeUnreachableError(
-            node=self.name,
-            cause=f"{self.name} at {self.ip} port {self.port} does not answer: {_reason(error)}",
-            remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
-            + ("" if self._access.tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
-        )
-
-    def _other_server(self, *, is_tls: bool) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name}: {'a TLS server' if is_tls else 'something other than Redis'} "
-            f"answers on {self.ip} port {self.port}",
-            remedy="set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
-        )
-
-    async def _tongue(self, error: Exception) -> SettingsError | None:
-        """Return the error for a port that speaks TLS, or plain, where we speak the other."""
-        if self._is_understood:
-            return None
-        if self._access.tls is None:
-            is_tls = _was_cut(error) and await probe.speaks_tls(self.ip, self.port)
-            return self._other_server(is_tls=True) if is_tls else None
-        if not isinstance(error, (TimeoutError, exceptions.TimeoutError)) and not _was_cut(error):
-            return None
-        return self._no_tls() if await probe.speaks_plain(self.ip, self.port) else None
-
-    def _no_tls(self) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name}: no TLS on {self.ip} port {self.port}",
-            remedy="unset BOOTSTRAP_TLS, or set BOOTSTRAP_PORT to the TLS port",
         )
 
 
@@ -370,27 +324,3 @@ def _message(error: exceptions.RedisError) -> str:
     """Return the reply as the server sent it; redis-py takes the codes off that it knows."""
     words, code = str(error), getattr(error, "status_code", None)
     return words if not code or words.startswith(f"{code} ") else f"{code} {words}"
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    causes = []
-    while error is not None and error not in causes:
-        causes.append(error)
-        error = error.__cause__ or error.__context__
-    return causes
-
-
-def _was_cut(error: Exception) -> bool:
-    """Tell whether the other end hung up, rather than never answered."""
-    kinds = (ConnectionResetError, BrokenPipeError)
-    return any(isinstance(cause, kinds) for cause in _causes(error)) or "closed" in str(error)
-
-
-def _reason(error: Exception) -> str:
-    """Return the system's word for a failed connection, without redis-py's wrapping."""
-    for cause in reversed(_causes(error)):
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-    if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
-        return "timed out"
-    return "connection closed" if "closed" in str(error).lower() else str(error) or "timed out"

@@ -14,9 +14,9 @@ from dataclasses import replace
 from ..core import wire
 from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView
 from ..core.wire import Reply
-from ..errors import BootstrapError, InvariantError, NodeUnreachableError, TransientError
+from ..errors import BootstrapError, InvariantError, NodeNotReadyError, TransientError
 from .discovery import Discovery, Found
-from .node import Access, RedisNode, ReplyError, text
+from .node import Access, RedisNode, ReplyError, refused, text
 
 DISCOVER_EVERY_S = 3.0
 REDIAL_S = 5.0
@@ -39,7 +39,9 @@ class Observer:
         unanswered: Names of the pods that were asked and have not answered yet.
     """
 
-    def __init__(self, *, discovery: Discovery, access: Access) -> None:
+    def __init__(self, *, discovery: Discovery, access: Access, nodes: int | None = None) -> None:
+        """Prepare to ask; `nodes` pods are wanted, by default all that are found."""
+        self._nodes = nodes
         self._discovery = discovery
         self._access = access
         self._clients: dict[str, RedisNode] = {}
@@ -60,6 +62,16 @@ class Observer:
         """Return one more connection to a node; the caller closes it."""
         return self._client(node.endpoint)
 
+    def at(self, node: NodeView, address: Address) -> RedisNode:
+        """Return a connection to where a node announces itself; the caller closes it."""
+        return RedisNode(
+            name=f"{node.name}, announced as {address},",
+            host=node.endpoint.host,
+            ip=address.ip,
+            port=address.port,
+            access=self._access,
+        )
+
     async def look(self, *, shards: bool = False) -> ClusterView:
         """Return what every pod says now.
 
@@ -77,10 +89,13 @@ class Observer:
         )
         nodes = [look for look in looks if isinstance(look, NodeView)]
         absent = [look for look in looks if isinstance(look, Absent)]
-        self._is_sure = not absent and not self._found.absent
-        if self._is_sure:
-            nodes += await self._outsiders(nodes)
-        return ClusterView(nodes=tuple(nodes), absent=(*self._found.absent, *absent))
+        absent += self._found.absent
+        self._is_sure = not absent
+        if not any(self._nodes is None or a.ordinal < self._nodes for a in absent):
+            outside = await self._outsiders(nodes)
+            nodes += [node for node in outside if isinstance(node, NodeView)]
+            absent += [node for node in outside if isinstance(node, Absent)]
+        return ClusterView(nodes=tuple(nodes), absent=tuple(absent))
 
     async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
         """Return the view with the number of keys that each node with keys has of these slots."""
@@ -157,14 +172,14 @@ class Observer:
                 cause=f"{endpoint.name} gave a reply that cannot be read: {error}",
                 remedy="report it, with the server's version",
             ) from error
-        except (TransientError, ReplyError) as error:
-            return Absent(
-                name=endpoint.name,
-                ordinal=endpoint.ordinal,
-                phase="connect" if isinstance(error, TransientError) else "command",
-                cause=error.cause if isinstance(error, TransientError) else error.message,
-                address=client.ip,
-            )
+        except ReplyError as error:
+            if "unknown command" in error.message:
+                raise refused(endpoint.name, "a command that the program needs", error) from error
+            return _absent(endpoint, "command", error.message)
+        except NodeNotReadyError as error:
+            return _absent(endpoint, "serve", error.cause)
+        except TransientError as error:
+            return _absent(endpoint, "connect", error.cause)
         finally:
             self.unanswered.discard(endpoint.name)
 
@@ -178,7 +193,7 @@ class Observer:
         info = wire.parse_info(text(client.require(look[0], info_reply)))
         if info.get("loading") == "1" and info.get("role") == "master":
             # Valkey answers CLUSTER NODES while it loads, and what it counts is not all it holds.
-            raise NodeUnreachableError(
+            raise NodeNotReadyError(
                 node=client.name,
                 cause=f"{client.name} is not ready: LOADING its data",
                 remedy="wait until it has loaded its data, or look at its log",
@@ -189,7 +204,8 @@ class Observer:
         nodes = wire.parse_nodes(text(client.require(look[2], nodes_reply)), self._cache)
         config = self._config(client, config_reply)
         if known is None:
-            help_reply = client.require(look[4], replies[4])
+            # Redis before 5 has no HELP; its version is refused later.
+            help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
             known = self._commands[endpoint.name] = wire.parse_commands(help_reply)
         grouped = (
             wire.parse_shards(client.require(look[-1], replies[-1]))
@@ -206,8 +222,8 @@ class Observer:
             return {}
         return wire.parse_pairs(client.require(("CONFIG", "GET"), reply))
 
-    async def _outsiders(self, nodes: list[NodeView]) -> list[NodeView]:
-        """Return views of live members that are none of the pods.
+    async def _outsiders(self, nodes: list[NodeView]) -> list[NodeView | Absent]:
+        """Return views of live members that are none of the pods, and those that cannot serve now.
 
         An id that no pod has may be gone, or may be a node that nobody named: only its own
         announced address can tell.
@@ -230,7 +246,11 @@ class Observer:
                 self._silent[pair] = now
         return [answer for answer in answers if answer is not None]
 
-    async def _dial(self, node_id: NodeId, address: Address) -> NodeView | None:
+    async def _dial(self, node_id: NodeId, address: Address) -> NodeView | Absent | None:
+        """Ask an address for a member; None where nobody answers, or somebody else.
+
+        Where we are not let in it may be anybody: only the members' links can tell.
+        """
         endpoint = Endpoint(
             name=str(address),
             host=address.ip,
@@ -242,11 +262,23 @@ class Observer:
         try:
             async with asyncio.timeout(_DIAL_TIMEOUT_S):
                 view = await self._view(endpoint, client, shards=False)
+        except NodeNotReadyError as error:
+            return _absent(endpoint, "serve", error.cause)
         except (BootstrapError, TimeoutError, ReplyError, wire.WireError):
             return None
         finally:
             await client.close()
         return view if view.node_id == node_id else None
+
+
+def _absent(endpoint: Endpoint, phase: str, cause: str) -> Absent:
+    return Absent(
+        name=endpoint.name,
+        ordinal=endpoint.ordinal,
+        phase=phase,
+        cause=cause,
+        address=endpoint.addresses[0],
+    )
 
 
 def _node_view(

@@ -161,3 +161,20 @@ def test_one_pod_with_another_pods_certificate(
     result = rig.run(alone(encrypted))
     assert (result.code, result.last["node"]) == (2, "redis-app-1")
     assert all(len(rig.nodes_of(pod)) == 1 for pod in encrypted.pods)
+
+
+@pytest.mark.parametrize("command", ["AUTH", "CLUSTER"])
+def test_a_renamed_command_is_told_at_once(
+    command: str, acl_server: ServerBinary, tmp_path: Path
+) -> None:
+    """No retry mends it; and the server's answer, which repeats what was sent, is not shown."""
+    config = {"rename-command": f'{command} ""'}
+    with World(nodes=3, server=acl_server, config=config) as world:
+        world.start()
+        password = {"BOOTSTRAP_PASSWORD": "s3cretPW"} if command == "AUTH" else {}
+        result = rig.run({**alone(world, timeout="20"), **password}, tmp_path=tmp_path)
+    assert result.code in (2, 3), result.stderr
+    assert f"'{command}'" in str(result.last["cause"]) or f"`{command}`" in str(
+        result.last["cause"]
+    )
+    assert "s3cretPW" not in result.stdout + result.stderr + result.message

@@ -14,6 +14,7 @@ import structlog
 from .converge import Converger
 from .core import effects, planner
 from .core.actions import Plan
+from .core.findings import WAITING
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, Endpoint
 from .errors import ExitCode, NotConvergedError, StoppedError, TransientError
@@ -159,7 +160,6 @@ async def plan(settings: Settings, *, output: str, exit_code: bool) -> ExitCode:
     """Print what `run` would do and return the exit code."""
     view, step = await look(settings)
     later = list(effects.forecast(view, _desired(settings), _policy(settings)))[1:]
-    absent = any(_desired(settings).stays(a.ordinal) for a in view.absent)
     if output == "json":
         print_json(as_json.plan_as_json(step, later, view, has_work=not step.is_whole))
     else:
@@ -168,7 +168,7 @@ async def plan(settings: Settings, *, output: str, exit_code: bool) -> ExitCode:
         tables.console().print(tables.plan_text(step, later, view))
     if step.refusals:
         return ExitCode.REFUSED
-    if absent:
+    if any(finding.code in WAITING for finding in step.findings):
         return ExitCode.NOT_WHOLE
     return ExitCode.PLAN_HAS_WORK if exit_code and not step.is_whole else ExitCode.WHOLE
 

@@ -27,7 +27,7 @@ from .core.actions import (
     describe,
     kinds,
 )
-from .core.findings import FindingCode
+from .core.findings import WAITING, FindingCode
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, NodeId
 from .core.watch import Watch
@@ -329,7 +329,7 @@ class Converger:
 
     def _is_absent(self) -> bool:
         findings = self._plan.findings if self._plan else ()
-        return any(f.code is FindingCode.POD_ABSENT for f in findings)
+        return any(f.code in WAITING for f in findings)
 
     def _ending(self) -> BootstrapError:
         """Return why the run ends before the cluster is whole."""

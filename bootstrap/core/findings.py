@@ -51,6 +51,9 @@ class FindingCode(StrEnum):
     SHARDS_DISAGREE = "shards_disagree"
 
 
+WAITING = frozenset({FindingCode.POD_ABSENT, FindingCode.MEMBER_UNSEEN})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that is not as it must be.

@@ -146,7 +146,7 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
             yield Refusal(
                 node=strays[0],
                 cause=f"{strays[0]} is a live member of the cluster but none of the pods",
-                remedy="name its pod too; once it owns no slots and is stopped, the next run forgets it",
+                remedy="name its pod too, or stop it once it owns no slots; it is forgotten then",
             )
 
 

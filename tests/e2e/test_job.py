@@ -77,6 +77,27 @@ def test_evicted_run_is_no_failure(new_story: Callable[..., Story]) -> None:
     story.wait_for_whole()
 
 
+def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
+    """Each kill counts as a try and `kubectl get pods` says OOMKilled; the next run finishes."""
+    story = new_story("job-memory")
+    container = "/spec/template/spec/containers/0/resources"
+    starved = patch(
+        "Job",
+        "redis-bootstrap",
+        replace(f"{container}/limits/memory", "20Mi"),
+        replace(f"{container}/requests/memory", "20Mi"),
+        replace("/spec/backoffLimit", 1),
+    )
+    story.apply(patches=[starved])
+    assert failed_reason(story) == "BackoffLimitExceeded"
+    ends = [
+        pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in story.pods(JOBS)
+    ]
+    assert [(end["reason"], end["exitCode"]) for end in ends] == [("OOMKilled", 137)] * 2
+    assert story.wait_for_job(story.run_again())["outcome"] == "whole"
+    story.wait_for_whole()
+
+
 @pytest.mark.parametrize(
     ("name", "variable", "value", "exit_code"),
     [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import signal
 import sys
 import time
 import traceback
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from . import __version__
-from .errors import BootstrapError, ExitCode, StoppedError
+from . import __version__, stopping
+from .errors import BootstrapError, ExitCode
 from .words import FORMATS, LEVELS, OUTPUTS
 
 if TYPE_CHECKING:
@@ -283,9 +282,6 @@ def _finish(
 
     from . import commands  # noqa: PLC0415 - see above
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Nothing is left to stop, and the last word is to be said.
-        signal.signal(number, signal.SIG_IGN)
     fields_ = summary.fields()
     if failure is not None and not isinstance(failure, BootstrapError):
         traceback.print_exception(failure, file=sys.stderr)
@@ -318,14 +314,16 @@ def _leave_message(path: str, text: str) -> None:
             log.warning("termination_log.failed", path=path, cause=error.strerror)
 
 
-def _stop_early(_number: int, _frame: object) -> NoReturn:
-    raise StoppedError(cause="stopped by a signal", remedy="run it again")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop_early)
+    stopping.listen()
+    try:
+        return _run(argv)
+    finally:
+        stopping.ignore()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         cli.main(args=list(argv) if argv is not None else None, standalone_mode=False)
     except _Exit as end:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from . import stopping
 from .converge import Converger
 from .core import effects, planner
 from .core.actions import Plan
 from .core.findings import WAITING
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, Endpoint
-from .errors import ExitCode, NotConvergedError, StoppedError, TransientError
+from .errors import ExitCode, NotConvergedError, TransientError
 from .net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from .net.lock import ConnectionLock
 from .net.node import Access, RedisNode
@@ -28,6 +29,7 @@ from .summary import Summary
 if TYPE_CHECKING:
     from .settings import Settings
 
+_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -62,12 +64,6 @@ def _discovery(settings: Settings) -> Discovery:
 
 def _observer(settings: Settings, access: Access) -> Observer:
     return Observer(discovery=_discovery(settings), access=access, nodes=settings.nodes)
-
-
-def _listen_for_stop(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
 
 
 async def converge(
@@ -108,12 +104,12 @@ async def converge(
         verbose=verbose,
         summary=summary,
     )
-    _listen_for_stop(converger.stop)
     structlog.contextvars.bind_contextvars(run_id=summary.run_id)
     _log.info(
         "run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas
     )
-    await converger.run()
+    with stopping.setting(converger.stop):
+        await converger.run()
 
 
 async def look(settings: Settings) -> tuple[ClusterView, Plan]:
@@ -124,27 +120,35 @@ async def look(settings: Settings) -> tuple[ClusterView, Plan]:
         NotConvergedError: The deadline did.
     """
     stop = asyncio.Event()
-    _listen_for_stop(stop)
     observer = _observer(settings, _access(settings))
-    work = asyncio.ensure_future(_look(observer, settings))
-    stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait(
-            {work, stopping}, timeout=settings.timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        if work.done():
-            return work.result()
+        with stopping.setting(stop):
+            seen = await _unless(stop, _look(observer, settings), timeout_s=settings.timeout_s)
     finally:
-        for task in (work, stopping):
-            task.cancel()
-        await asyncio.gather(work, stopping, return_exceptions=True)
         await observer.close()
+    if seen is not None:
+        return seen
     if stop.is_set():
-        raise StoppedError(cause="stopped by a signal", remedy="run it again")
+        stopping.interrupt()
     raise NotConvergedError(
         cause=f"not every pod was seen in {settings.timeout_s:g} s",
         remedy="give BOOTSTRAP_TIMEOUT more seconds, or look at the pods and at CoreDNS",
     )
+
+
+async def _unless(
+    stop: asyncio.Event, work: Coroutine[None, None, _T], *, timeout_s: float | None = None
+) -> _T | None:
+    """Return the result; None when a stop or the time-out came first and the work was ended."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, stopped):
+            each.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 async def _look(observer: Observer, settings: Settings) -> tuple[ClusterView, Plan]:
@@ -198,20 +202,21 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
     from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
 
     stop = asyncio.Event()
-    _listen_for_stop(stop)
     observer = _observer(settings, _access(settings))
     printed: as_json.Json = {}
     try:
-        with tables.live() as draw:
+        with tables.live() as draw, stopping.setting(stop):
             while not stop.is_set():
                 try:
-                    view, step = await _look(observer, settings)
+                    seen = await _unless(stop, _look(observer, settings))
                 except TransientError as error:
                     _log.warning("pass.failed", phase="observe", node=error.node, cause=error.cause)
-                else:
-                    if output == "text":
-                        draw(tables.status(view, step, _desired(settings)))
-                    elif printed != (new := as_json.status_as_json(view, step, _desired(settings))):
+                    seen = None
+                if seen is not None and output == "text":
+                    draw(tables.status(*seen, _desired(settings)))
+                elif seen is not None:
+                    new = as_json.status_as_json(*seen, _desired(settings))
+                    if printed != new:
                         print_json(printed := new)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
-from collections.abc import Coroutine
-from typing import Any
+from contextlib import suppress
 
 import click
 
-from . import commands, settings
-from .errors import ExitCode, SettingsError
+from . import commands, settings, stopping
+from .errors import ExitCode, SettingsError, StoppedError
 from .sandbox.binary import find_server
 from .sandbox.errors import SandboxError
 from .sandbox.world import World
 from .summary import Summary
-
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 # Replicas need not wait for others to share a first synchronisation with.
 _CONFIG = {"repl-diskless-sync-delay": "0"}
@@ -36,26 +32,17 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
             checked = settings.load(_raw(variables))
             version = ".".join(map(str, binary.version))
             click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
-            world.start()
+            with stopping.calling(stopping.interrupt):
+                world.start()
             summary = Summary()
-            _run(commands.converge(checked, summary))
+            asyncio.run(commands.converge(checked, summary))
             click.echo(summary.text())
-            _run(commands.status(checked, output="text", watch=False))
+            asyncio.run(commands.status(checked, output="text", watch=False))
             if not exits:
                 _keep(variables, world)
     except SandboxError as error:
         raise SettingsError(cause=error.problem, remedy=error.remedy) from error
     return ExitCode.WHOLE
-
-
-def _run(work: Coroutine[Any, Any, object]) -> None:
-    """Run to the end, and handle signals as before; an event loop leaves the system's way."""
-    handlers = {number: signal.getsignal(number) for number in _STOPPING}
-    try:
-        asyncio.run(work)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _raw(variables: dict[str, str]) -> settings.RawSettings:
@@ -64,13 +51,12 @@ def _raw(variables: dict[str, str]) -> settings.RawSettings:
 
 
 def _keep(variables: dict[str, str], world: World) -> None:
-    stop = threading.Event()
-    for number in _STOPPING:
-        signal.signal(number, lambda *_: stop.set())
     first = world.pods[0]
     click.echo(f"\nconnect: redis-cli -c -h {first.address} -p {first.port}")
     click.echo("or look with the same program, in another terminal:")
     words = " ".join(f"{name}={value}" for name, value in sorted(variables.items()))
     click.echo(f"  {words} python -m bootstrap status")
     click.echo("Ctrl-C stops the servers")
-    stop.wait()
+    with suppress(StoppedError), stopping.calling(stopping.interrupt):
+        while True:
+            signal.pause()

@@ -18,8 +18,16 @@ from .words import FORMATS, LEVELS, OUTPUTS
 
 FEWEST_PRIMARIES = 3
 MOST_PRIMARIES = 16384
+LONGEST_LABEL = 63
+LONGEST_NAME = 253
 RESOLV_CONF = Path("/etc/resolv.conf")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.IGNORECASE)
+_SPELLED = (
+    "BOOTSTRAP_STATEFULSET, BOOTSTRAP_SERVICE, BOOTSTRAP_NAMESPACE and BOOTSTRAP_CLUSTER_DOMAIN"
+)
+# Docker Compose puts underscores into names.
+_HOST_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_BRACKETED = re.compile(r"\[([^]]*)\](?::(.*))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +135,22 @@ class _Faults(list[str]):
             self.append(f"{name} must be one DNS label, not {value!r}")
         return value
 
+    def name(self, prefix: str, name: str) -> None:
+        """Check what labels together make, as DNS cannot ask for longer names."""
+        longest = max(map(len, name.split(".")))
+        if longest > LONGEST_LABEL or len(name) > LONGEST_NAME:
+            self.append(
+                f"{prefix} make the name {name}, but DNS has {LONGEST_LABEL} characters for a "
+                f"label and {LONGEST_NAME} for a name"
+            )
+
+    def text(self, name: str, value: str) -> str:
+        """Return text that can be sent; the value itself may be a secret and is not told."""
+        if not _is_text(value):
+            self.append(f"{name} is not UTF-8 text")
+            return ""
+        return value
+
     def read(self, name: str, path: str) -> bytes:
         try:
             return Path(path).read_bytes()
@@ -153,18 +177,19 @@ def load(raw: RawSettings) -> Settings:
         port=port,
         nameservers=_nameservers(faults, raw.nameservers),
         endpoints=endpoints,
-        username=raw.username or None,
+        username=faults.text("BOOTSTRAP_USERNAME", raw.username) or None,
         passwords=_passwords(faults, raw),
         tls=_tls(faults, raw),
         timeout_s=faults.seconds("BOOTSTRAP_TIMEOUT", raw.timeout),
         allow_data_loss=faults.switch("BOOTSTRAP_ALLOW_DATA_LOSS", raw.allow_data_loss),
         rebalance=faults.switch("BOOTSTRAP_REBALANCE", raw.rebalance),
     )
+    if settings.service:
+        last = f"{settings.statefulset}-{nodes - 1}.{settings.service}"
+        faults.name(_SPELLED, last)
     faults.word("BOOTSTRAP_LOG_LEVEL", raw.log_level, LEVELS)
     faults.word("BOOTSTRAP_LOG_FORMAT", raw.log_format, FORMATS)
     faults.word("BOOTSTRAP_OUTPUT", raw.output, OUTPUTS)
-    if settings.username and not settings.passwords:
-        faults.append("BOOTSTRAP_USERNAME needs BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE")
     if faults:
         raise SettingsError(cause="; ".join(faults), remedy="mend the settings and run again")
     return settings
@@ -184,7 +209,9 @@ def _shape(faults: _Faults, raw: RawSettings, endpoints: int) -> tuple[int, int]
     if endpoints and nodes > endpoints:
         faults.append(f"BOOTSTRAP_NODES is {nodes} but BOOTSTRAP_ENDPOINTS names {endpoints}")
     primaries = nodes // (replicas + 1)
-    if len(faults) == before and primaries < FEWEST_PRIMARIES:
+    if len(faults) > before:
+        return nodes, replicas
+    if primaries < FEWEST_PRIMARIES:
         least = FEWEST_PRIMARIES * (replicas + 1)
         faults.append(
             f"{nodes} nodes with {replicas} replicas each make {primaries} primaries, and a "
@@ -231,16 +258,18 @@ def _hosts(
     """Read `host[:port],…`, with brackets or without a port for IPv6."""
     hosts = []
     for word in value.replace(",", " ").split():
-        host, port = word, str(default_port)
-        if word.startswith("["):
-            host, _, rest = word[1:].partition("]")
-            port = rest.removeprefix(":") or port
+        host, port = word, ""
+        if bracketed := _BRACKETED.fullmatch(word):
+            host, port = bracketed[1], bracketed[2]
         elif word.count(":") == 1:
             host, _, port = word.partition(":")
-        hosts.append((host, faults.number(f"{name} {word}: port", port, least=1, most=65535)))
-        if not host or (":" in host and not _is_address(host)):
+        port = str(default_port) if not port and not word.endswith(":") else port
+        host = _canonical(host)
+        if not _is_host(host):
             faults.append(f"{name}: {word!r} is not host or host:port")
-    repeated = {host for host in hosts if hosts.count(host) > 1}
+        hosts.append((host, faults.number(f"{name} {word!r}: port", port, least=1, most=65535)))
+    folded = [(host.lower(), port) for host, port in hosts]
+    repeated = {host for host in folded if folded.count(host) > 1}
     faults.extend(f"{name} names {host}:{port} twice" for host, port in sorted(repeated))
     return tuple(hosts)
 
@@ -250,9 +279,14 @@ def _nameservers(faults: _Faults, value: str) -> tuple[tuple[str, int], ...]:
     faults.extend(
         f"BOOTSTRAP_NAMESERVERS: {host!r} is not a numeric address"
         for host, _ in servers
-        if not _is_address(host)
+        if _is_host(host) and not _is_address(host)
     )
     return servers
+
+
+def _canonical(host: str) -> str:
+    """Return the one spelling of an address that servers announce, or a name without last dot."""
+    return str(ipaddress.ip_address(host)) if _is_address(host) else host.removesuffix(".")
 
 
 def _is_address(host: str) -> bool:
@@ -263,15 +297,43 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _is_host(host: str) -> bool:
+    """Tell whether it is an address or can be asked for in DNS, also after IDNA."""
+    if _is_address(host):
+        return True
+    try:
+        name = host.encode("idna").decode()
+    except UnicodeError:
+        return False
+    return len(name) <= LONGEST_NAME and all(map(_HOST_LABEL.fullmatch, name.split(".")))
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether it has no bytes that Python could not decode and keeps as surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _passwords(faults: _Faults, raw: RawSettings) -> tuple[str, ...]:
     """Return passwords, one a line, a trailing newline dropped; the file wins over the variable."""
-    text = raw.password
+    before = len(faults)
+    text = faults.text("BOOTSTRAP_PASSWORD", raw.password)
     if raw.password_file:
         try:
             text = faults.read("BOOTSTRAP_PASSWORD_FILE", raw.password_file).decode()
         except UnicodeDecodeError:
             faults.append(f"BOOTSTRAP_PASSWORD_FILE: {raw.password_file} is not UTF-8 text")
-            return ()
+    passwords = passwords_in(text)
+    if raw.username and not passwords and len(faults) == before:
+        faults.append("BOOTSTRAP_USERNAME needs BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE")
+    return passwords
+
+
+def passwords_in(text: str) -> tuple[str, ...]:
+    """Return the passwords of a variable or a file, in the order to try."""
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     return tuple(line for line in lines if line)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from .core.topology import Absent
 from .core.watch import Stuck
 from .errors import BootstrapError, ExitCode
 
 MESSAGE_BYTES = 4096
+CAUSE_CHARS = 2600
+NAMES_CHARS = 1900
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
+DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
+POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
 
 
 @dataclass(slots=True)
@@ -44,7 +48,14 @@ class Summary:
             self.outcome, self.exit_code = "unforeseen", int(ExitCode.UNFORESEEN)
             self.cause = f"{type(error).__name__}: {error}"
             self.remedy = "report it with the traceback above"
+        self.cause = _shortened(self.cause)
         self.phase = self.phase or phase
+
+    def redacted(self, redact: Callable[[str], str]) -> Summary:
+        """Return it without secrets in what others have said."""
+        told = (self.node, self.cause, self.remedy)
+        node, cause, remedy = (text and redact(text) for text in told)
+        return replace(self, node=node, cause=cause, remedy=remedy)
 
     def fields(self) -> dict[str, str | int | float]:
         """Return what applies, by name."""
@@ -74,14 +85,43 @@ class Summary:
 
 
 def blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
-    """Return pod, cause and remedy where wanted pods gave no view."""
-    dns = [a for a in absent if a.phase == "dns"]
-    first = absent[0]
-    if dns:
-        names = ", ".join(a.name for a in dns)
-        return dns[0].name, f"{names}: {dns[0].cause}", USUAL_CAUSES
-    names = ", ".join(a.name for a in absent)
-    return first.name, f"{names}: {first.cause}", "look at the pod: kubectl describe, kubectl logs"
+    """Return pod, cause and remedy where wanted pods gave no view.
+
+    What keeps a pod from having a name tells more than what keeps another from answering, and a
+    name server that fails more than a name that is not there.
+    """
+    unnamed = [a for a in absent if a.phase == "dns"]
+    unasked = [a for a in unnamed if _is_failure_of_dns(a)]
+    blamed = unasked or unnamed or absent
+    remedy = DNS_REMEDY if unasked else USUAL_CAUSES if unnamed else POD_REMEDY
+    first = blamed[0]
+    others = [a.name for a in unnamed if a not in blamed]
+    also = f"; {_listed(others)}: no address" if others else ""
+    return first.name, f"{_listed([a.name for a in blamed])}: {first.cause}{also}", remedy
+
+
+def _is_failure_of_dns(absent: Absent) -> bool:
+    """Tell whether the name servers gave no answer, by the words with which discovery says so."""
+    return absent.cause.startswith("name servers ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return as many names as a message has room for beside the cause itself."""
+    shown, room = 0, NAMES_CHARS
+    for name in names:
+        room -= len(name) + 2
+        if room < 0:
+            break
+        shown += 1
+    more = f" and {len(names) - shown} more" if shown < len(names) else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _shortened(cause: str) -> str:
+    """Return the beginning and the end of what is too long: the thing and the reason."""
+    if len(cause) <= CAUSE_CHARS:
+        return cause
+    return f"{cause[: CAUSE_CHARS // 2]} … {cause[-CAUSE_CHARS // 2 :]}"
 
 
 def blame_stuck(stuck: Stuck) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ import pytest
 import rig
 
 from bootstrap import settings
+from bootstrap.errors import SettingsError
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
 
@@ -78,6 +79,64 @@ def test_empty_variables_mean_the_default() -> None:
 def test_unknown_words_are_settings_faults(args: tuple[str, ...]) -> None:
     """A misspelt flag or command exits 2."""
     assert rig.run({"BOOTSTRAP_NODES": "6"}, *args).code == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BOOTSTRAP_ENDPOINTS", "a..b"),
+        ("BOOTSTRAP_ENDPOINTS", f"{'a' * 64}.example"),
+        ("BOOTSTRAP_ENDPOINTS", ".".join(["a" * 60] * 5)),
+        ("BOOTSTRAP_ENDPOINTS", "redis-0.."),
+        ("BOOTSTRAP_ENDPOINTS", "redis\udcff"),
+        ("BOOTSTRAP_ENDPOINTS", "[::1"),
+        ("BOOTSTRAP_ENDPOINTS", "[fd00::2]6379"),
+        ("BOOTSTRAP_ENDPOINTS", "redis-0:"),
+        ("BOOTSTRAP_ENDPOINTS", "[FD00::2],[fd00:0::2]:6379,redis-0"),
+        ("BOOTSTRAP_ENDPOINTS", "redis-0,redis-1,Redis-0."),
+        ("BOOTSTRAP_NAMESERVERS", "10.0.0.10,[::1],[0:0:0:0:0:0:0:1]:53"),
+        ("BOOTSTRAP_NAMESERVERS", "core..dns"),
+        ("BOOTSTRAP_STATEFULSET", "a" * 63),
+        ("BOOTSTRAP_CLUSTER_DOMAIN", ".".join("a" * 120)),
+        ("BOOTSTRAP_USERNAME", "s3cret\udcff"),
+        ("BOOTSTRAP_PASSWORD", "s3cret\udcff"),
+    ],
+)
+def test_names_and_texts_that_cannot_be_sent(variable: str, value: str) -> None:
+    """They are faults, told with the others and only once; a secret is not repeated."""
+    result = rig.run({"BOOTSTRAP_TIMEOUT": "soon", "BOOTSTRAP_NODES": "6", variable: value})
+    cause = str(result.last["cause"])
+    assert (result.code, result.last["outcome"]) == (2, "settings"), result.stderr
+    assert "Traceback" not in result.stderr
+    assert variable in cause
+    assert "BOOTSTRAP_TIMEOUT" in cause
+    assert "s3cret" not in result.stderr + result.stdout
+
+
+def test_hosts_have_one_spelling() -> None:
+    """Addresses are spelled as servers announce them, names stand without their last dot."""
+    given = "[FD00::2]:7000,[0:0:0:0:0:0:0:1],fd00:0::3,redis_0.example.:7001,bücher.example"
+    loaded = settings.load(
+        settings.RawSettings(endpoints=given, replicas="0", nameservers="[FD00:0::A]:5353")
+    )
+    assert loaded.endpoints == (
+        ("fd00::2", 7000),
+        ("::1", 6379),
+        ("fd00::3", 6379),
+        ("redis_0.example", 7001),
+        ("bücher.example", 6379),
+    )
+    assert loaded.nameservers == (("fd00::a", 5353),)
+
+
+def test_only_real_faults_are_told() -> None:
+    """What follows from a fault that is told already is not told as another."""
+    for given in ({"replicas": "-1", "nodes": "5000000"}, {"endpoints": "a..b,b,c"}):
+        with pytest.raises(SettingsError) as caught:
+            settings.load(settings.RawSettings(**{"replicas": "0", **given}))
+        assert ";" not in caught.value.cause
+    with pytest.raises(SettingsError, match="primaries cannot share"):
+        settings.load(settings.RawSettings(nodes="5000000"))
 
 
 def test_an_unknown_variable_is_told() -> None:

@@ -14,6 +14,8 @@ from bootstrap.sandbox.world import World
 
 pytestmark = pytest.mark.redis
 
+STOPPED = (str(Path(__file__).parent / "stopped_outside.py"),)
+
 
 @pytest.fixture
 def world(server: ServerBinary) -> Iterator[World]:
@@ -86,6 +88,34 @@ def test_stopped_while_a_pod_is_silent(command: str, world: World) -> None:
         _, stderr = running.communicate(timeout=60)
     world.pods[1].resume()
     assert running.returncode == 143, stderr
+
+
+def test_watch_is_stopped_while_a_pod_is_silent(world: World) -> None:
+    """`status --watch` cancels the look that is under way, so that it ends at once."""
+    world.pods[1].pause()
+    with rig.started(alone(world), "status", "--watch") as running:
+        rig.until(lambda: len(world.dns.queries) >= 8)
+        running.send_signal(signal.SIGTERM)
+        _, stderr = running.communicate(timeout=4)
+    world.pods[1].resume()
+    assert running.returncode == 143, stderr
+
+
+@pytest.mark.parametrize("command", ["run", "wait", "plan", "status"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_stopped_where_no_loop_runs(
+    command: str, moment: str, world: World, tmp_path: Path
+) -> None:
+    """Before the loop it ends with 143, after it with the real code; all last words are said."""
+    variables = {**alone(world), "STOP": moment, "BOOTSTRAP_TIMEOUT": "3"}
+    done = {"run": 0, "wait": 5, "plan": 0, "status": 5}
+    result = rig.run(variables, command, tmp_path=tmp_path, program=STOPPED)
+    code = 143 if moment == "before" else done[command]
+    assert result.code == code, result.stderr
+    assert "Traceback" not in result.stderr
+    if command in {"run", "wait"}:
+        assert json.loads(result.message)["exit_code"] == code
+        assert (result.last["exit_code"], result.stdout.count("\n")) == (code, 1)
 
 
 @pytest.mark.parametrize("step", range(9))

@@ -8,7 +8,7 @@ Invariant: every known id is exactly one of staying, leaving or gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -173,6 +173,27 @@ class Facts:
     def owners(self) -> tuple[NodeView, ...]:
         """Live primaries with slots."""
         return tuple(n for n in self.live.values() if n.role is Role.PRIMARY and n.slots)
+
+    def keys_in(self, node: NodeView, slot: int) -> int:
+        """Return how many keys of a slot in question a node holds."""
+        return self.view.slot_keys.get(node.node_id, {}).get(slot, 0)
+
+    def rivals(self, slot: int) -> list[NodeView]:
+        """Return the owners of a contested slot, by ordinal."""
+        rivals = [n for n in self.live.values() if slot in n.slots]
+        return sorted(rivals, key=lambda n: n.endpoint.ordinal)
+
+    def candidates(self, slot: int) -> list[NodeView]:
+        """Return the rivals with the highest config epoch among those that hold keys, if any do."""
+        rivals = self.rivals(slot)
+        rivals = [n for n in rivals if self.keys_in(n, slot)] or rivals
+        highest = max(n.myself.config_epoch for n in rivals)
+        return [n for n in rivals if n.myself.config_epoch == highest]
+
+    def see_each_other(self, nodes: Sequence[NodeView]) -> bool:
+        """Tell whether the bus works between all of the nodes, in the view of each."""
+        lines = [n.known.get(other.node_id) for n in nodes for other in nodes if other is not n]
+        return all(line and line.link_up and not line.flags & FAILING for line in lines)
 
     @cached_property
     def max_epoch(self) -> int:

@@ -29,7 +29,11 @@ def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
         return tuple(mixed)
     if any(facts.desired.stays(absent.ordinal) for absent in facts.view.absent):
         return ()
-    return (*_lost_slots(facts, allow_data_loss=allow_data_loss), *_memory(facts))
+    return (
+        *_contests(facts),
+        *_lost_slots(facts, allow_data_loss=allow_data_loss),
+        *_memory(facts),
+    )
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:
@@ -148,6 +152,29 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
                 cause=f"{strays[0]} is a live member of the cluster but none of the pods",
                 remedy="name its pod too, or take it out of the cluster with CLUSTER FORGET",
             )
+
+
+def _contests(facts: Facts) -> Iterator[Refusal]:
+    """Refuse to choose between owners of one config epoch that both hold keys of a slot.
+
+    A move that told its target already is no contest; it is finished.
+    """
+    masks: dict[tuple[str, ...], int] = {}
+    for slot in facts.contested:
+        candidates = facts.candidates(slot)
+        ids = {n.node_id for n in candidates}
+        handed = any(n.migrating.get(slot) in ids for n in candidates)
+        if len(candidates) > 1 and facts.keys_in(candidates[0], slot) and not handed:
+            names = tuple(n.name for n in candidates)
+            masks[names] = masks.get(names, 0) | 1 << slot
+    for names, mask in masks.items():
+        yield Refusal(
+            node=names[0],
+            cause=f"{' and '.join(names)} own slots {shorten(SlotSet(mask))} with one config "
+            "epoch, and each holds keys of them",
+            remedy="see which of them is right, and take the slots from the other one with "
+            "CLUSTER DELSLOTS",
+        )
 
 
 def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:

@@ -93,7 +93,7 @@ def _gather_at(
 ) -> None:
     """Note that every other primary with keys of the slot gives them to its owner."""
     for node in facts.live.values():
-        if node is not owner and node.role is Role.PRIMARY and _keys(facts, node, slot):
+        if node is not owner and node.role is Role.PRIMARY and facts.keys_in(node, slot):
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | 1 << slot
 
@@ -112,19 +112,15 @@ def _imported(facts: Facts) -> SlotSet:
 def _adopter(facts: Facts, slot: int) -> NodeView | None:
     primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return max(
-        (n for n in primaries if slot in n.importing or _keys(facts, n, slot)),
+        (n for n in primaries if slot in n.importing or facts.keys_in(n, slot)),
         key=lambda n: (
-            _keys(facts, n, slot) > 0,
+            facts.keys_in(n, slot) > 0,
             slot in n.importing,
-            _keys(facts, n, slot),
+            facts.keys_in(n, slot),
             -n.endpoint.ordinal,
         ),
         default=None,
     )
-
-
-def _keys(facts: Facts, node: NodeView, slot: int) -> int:
-    return facts.view.slot_keys.get(node.node_id, {}).get(slot, 0)
 
 
 def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
@@ -143,20 +139,27 @@ def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
 def settle_contests(facts: Facts) -> list[Action]:
     """Return the claim of the node with the keys where two live nodes own a slot.
 
-    Servers settle a contest by config epoch and delete the loser's keys, so the node with the
-    keys must have the higher epoch before the two exchange headers again.
+    Servers settle a contest by config epoch and delete the loser's keys: who was elected last is
+    right, however many keys the old owner still has. So a node claims only where no rival holds
+    keys, and as its new epoch counts for all its slots, that goes for every slot that it contests.
+    None claims while rivals do not see each other, because then clients may write to both; the
+    bus has to come back first, and with it comes the servers' own answer.
     """
-    claims: dict[NodeId, int] = {}
+    masks: dict[NodeId, int] = {}
+    barred: set[NodeId] = set()
     for slot in facts.contested:
-        rivals = [n for n in facts.owners if slot in n.slots]
-        best = max(rivals, key=lambda n: (_keys(facts, n, slot), n.myself.config_epoch))
-        highest = max(rivals, key=lambda n: n.myself.config_epoch)
-        tied = sum(n.myself.config_epoch == highest.myself.config_epoch for n in rivals) > 1
-        if best is not highest or tied:
-            claims[best.node_id] = claims.get(best.node_id, 0) | 1 << slot
+        rivals = facts.rivals(slot)
+        best = facts.candidates(slot)[0]
+        for node in rivals:
+            others = [n for n in rivals if n is not node]
+            if any(facts.keys_in(n, slot) for n in others) or not facts.see_each_other(rivals):
+                barred.add(node.node_id)
+        if any(n.myself.config_epoch >= best.myself.config_epoch for n in rivals if n is not best):
+            masks[best.node_id] = masks.get(best.node_id, 0) | 1 << slot
     return [
         ClaimSlots(node=node_id, slots=SlotSet(mask), reason=FindingCode.SLOTS_CONTESTED)
-        for node_id, mask in sorted(claims.items())
+        for node_id, mask in sorted(masks.items())
+        if node_id not in barred
     ]
 
 
@@ -165,8 +168,10 @@ def separate_epochs(facts: Facts) -> list[Action]:
 
     Besides owners that share an epoch these are owners to which another node gives a higher one
     than they have, as after two pods swapped addresses: an epoch never goes down in a view, so
-    the owner has to go up.
+    the owner has to go up. None goes up while a slot is contested: the epoch is what settles that.
     """
+    if facts.contested:
+        return []
     seen: dict[int, NodeView] = {}
     for owner in sorted(facts.owners, key=lambda n: n.endpoint.ordinal):
         first = seen.setdefault(owner.myself.config_epoch, owner)
@@ -190,7 +195,8 @@ def close_open_slots(facts: Facts) -> list[Action]:
         if owner is not None:
             _close_one(facts, slot, owner, moves, gathers, closes)
     for slot in facts.open_slots & facts.contested:
-        _finish_contested(facts, slot, moves)
+        if facts.see_each_other(facts.rivals(slot)):
+            _finish_contested(facts, slot, moves)
     reason = FindingCode.SLOT_OPEN
     actions: list[Action] = [
         CloseSlots(node=node, slots=SlotSet(mask), reason=reason) for node, mask in closes.items()
@@ -224,7 +230,7 @@ def _close_one(
     for node in facts.live.values():
         if node is owner or (finish and node is target):
             continue
-        if _keys(facts, node, slot) and node.role is Role.PRIMARY:
+        if facts.keys_in(node, slot) and node.role is Role.PRIMARY:
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | bit
         elif slot in node.open_slots:

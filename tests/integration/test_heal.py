@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.errors import ReplyError
+from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
 from tests import rig
 from tests.integration.scenario import (
@@ -13,6 +15,7 @@ from tests.integration.scenario import (
     PROMPT,
     attempt,
     client,
+    fill,
     formed,
     lost,
     make_whole,
@@ -35,6 +38,19 @@ def sees_failure(world: World) -> bool:
     """Tell whether every pod flags another as failing."""
     lines = [line for pod in world.pods for line in [rig.nodes_of(pod).values()]]
     return all(any("fail" in " ".join(line.flags) for line in view) for view in lines)
+
+
+def shard_mate(world: World, pod: Pod) -> Pod:
+    """Return a replica of the pod."""
+    return next(p for p in world.pods if rig.nodes_of(p)[node_id(p)].primary == node_id(pod))
+
+
+def is_served(pod: Pod, key: str) -> bool:
+    """Tell whether the pod has the key, and owns its slot."""
+    try:
+        return pod.command("EXISTS", key) == 1
+    except ReplyError:
+        return False
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after all were declared failed"])
@@ -214,6 +230,33 @@ def test_slots_owned_twice(way_server: ServerBinary):
         make_whole(world)
 
         assert client(world).get("foo") == "xyz"
+
+
+def test_an_old_primary_behind_a_cut_bus_does_not_win(way_server: ServerBinary):
+    """Its replica was elected, and clients work there: what it has more is old."""
+    if way_server.engine != "valkey":
+        pytest.skip("only Valkey can be told to drop every packet of the bus")
+    config = {**PROMPT, "enable-debug-command": "yes"}
+    with World(nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=config) as world:
+        world.start()
+        make_whole(world)
+        fill(world, KEYS)
+        old, heir = world.pods[0], shard_mate(world, world.pods[0])
+        old.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+        heir.command("CLUSTER", "FAILOVER", "FORCE")
+        rig.until(lambda: bool(rig.nodes_of(heir)[node_id(heir)].slots))
+        held = [f"key:{n}" for n in range(KEYS) if is_served(heir, f"key:{n}")]
+        for key in held[1:]:
+            heir.command("DEL", key)
+        heir.command("SET", held[0], "newer")
+
+        result = attempt(world, {"BOOTSTRAP_TIMEOUT": "8"})
+        old.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+        make_whole(world)
+
+        assert result.code == 5
+        assert [heir.command("EXISTS", key) for key in held] == [1] + [0] * (len(held) - 1)
+        assert heir.command("GET", held[0]) == "newer"
 
 
 def test_a_member_that_another_forgot(way_server: ServerBinary):

@@ -18,6 +18,7 @@ from builders import (
     node_id,
     own,
     slots,
+    told,
     view,
     wanted,
     without,
@@ -146,6 +147,19 @@ def test_slots_of_nobody() -> None:
     assert refusals(counted(bare, {1: {0: 4}}), "3x0") == ()
     importing = field(field(bare, 1, keys=4), 2, importing={0: node_id(0)})
     assert refusals(importing, "3x0") == ()
+
+
+def test_two_owners_with_keys_and_one_epoch() -> None:
+    """Nothing says which is right; a move that told its target is no such case."""
+    seen = told(view("3x0"), 1, 1, slots=slots("5-6,5462-10922"), config_epoch=1)
+    both = counted(seen, {0: {5: 9, 6: 2}, 1: {5: 1}})
+    (refusal,) = refusals(both, "3x0")
+    assert "redis-app-0 and redis-app-1 own slots 5 with one config epoch" in refusal.cause
+    assert refusals(both, "3x0", consent=True) == (refusal,)
+    assert refusals(counted(seen, {0: {5: 9}}), "3x0") == ()
+    assert refusals(told(both, 1, 1, config_epoch=2), "3x0") == ()
+    handed = field(both, 0, migrating={5: node_id(1)})
+    assert refusals(handed, "3x0") == ()
 
 
 def test_data_is_not_judged_while_pods_are_absent() -> None:

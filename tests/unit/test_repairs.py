@@ -269,11 +269,44 @@ def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
         ((2, 2), {A: 4}, ["claim 5 for A"]),  # tied: the servers would go by id
         ((2, 2), {B: 4}, ["claim 5 for B"]),
         ((2, 3), {}, []),
+        ((2, 2), {}, ["claim 5 for A"]),
+        ((2, 3), {A: 9, B: 1}, []),  # B was elected in A's place; what A has is old
+        ((2, 2), {A: 9, B: 1}, []),  # refused
     ],
 )
 def test_contests(epochs: tuple[int, int], keys: dict[int, int], expected: list[str]) -> None:
-    """The node with the keys must have the higher epoch."""
+    """Who holds keys where the higher epoch holds none must get a higher one."""
     assert shown(repairs.settle_contests(facts(contest(epochs, keys), "3x0"))) == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"flags": frozenset({Flag.PFAIL})}, {"flags": frozenset({Flag.FAIL})}, {}]
+)
+@pytest.mark.parametrize("who", [A, B])
+def test_nobody_claims_while_the_bus_is_cut(who: int, change: dict[str, frozenset[Flag]]) -> None:
+    """Clients may write to both owners then; nor is a move between the two finished."""
+    seen = field(contest((2, 3), {A: 4}), A, migrating={5: node_id(B)})
+    assert shown(repairs.settle_contests(facts(seen, "3x0"))) == ["claim 5 for A"]
+    assert shown(repairs.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
+    cut = told(seen, who, B if who == A else A, link_up=bool(change), **change)
+    assert repairs.settle_contests(facts(cut, "3x0")) == []
+    assert repairs.close_open_slots(facts(cut, "3x0")) == []
+
+
+def test_a_claim_must_not_win_other_slots() -> None:
+    """A new epoch counts for all slots: clients deleted the keys of one at the elected node."""
+    seen = contest((2, 3), {A: 4})
+    seen = told(seen, B, B, slots=at(seen, B).slots | slots("5-6"))
+    seen = counted(seen, {A: {5: 4, 6: 4}, B: {6: 1}})
+    assert repairs.settle_contests(facts(seen, "3x0")) == []
+
+
+def test_no_epoch_changes_while_slots_are_contested() -> None:
+    """It would settle the contest."""
+    tied = own(own(WHOLE, A, config_epoch=3), C, config_epoch=3)
+    seen = told(tied, B, B, slots=at(WHOLE, B).slots | slots("5"))
+    assert len(repairs.separate_epochs(facts(tied, "3x0"))) == 1
+    assert repairs.separate_epochs(facts(seen, "3x0")) == []
 
 
 def test_epochs_are_separated_one_at_a_time() -> None:

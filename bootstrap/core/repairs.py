@@ -233,13 +233,28 @@ def _close_one(
         if facts.keys_in(node, slot) and node.role is Role.PRIMARY:
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | bit
-        elif slot in node.open_slots:
-            closes[node.node_id] = closes.get(node.node_id, 0) | bit
+        elif slot in node.open_slots and (closer := _closer(facts, node, slot)):
+            closes[closer] = closes.get(closer, 0) | bit
     if finish and target is not None:
         pair = (owner.node_id, target.node_id)
         moves[pair] = moves.get(pair, 0) | bit
     elif slot in owner.open_slots:
         closes[owner.node_id] = closes.get(owner.node_id, 0) | bit
+
+
+def _closer(facts: Facts, node: NodeView, slot: int) -> NodeId | None:
+    """Return who is told to close a slot that the node shows open.
+
+    Only servers whose primaries hand SETSLOT on (Valkey from 8.0) show open slots on replicas,
+    and a replica may have missed its primary's. It is not to be told anything itself; its primary
+    is, which hands that on too.
+    """
+    if node.role is Role.PRIMARY:
+        return node.node_id
+    primary = facts.live.get(node.myself.primary_id or node.node_id)
+    if primary is None or primary.role is Role.REPLICA or slot in primary.open_slots:
+        return None
+    return primary.node_id
 
 
 def _finish_contested(facts: Facts, slot: int, moves: dict[tuple[NodeId, NodeId], int]) -> None:

@@ -108,7 +108,32 @@ def test_a_move_to_a_leaving_node_is_reverted() -> None:
 def test_a_move_to_a_replica_is_reverted() -> None:
     """It failed over in between; replicas hold copies, not keys of their own."""
     seen = opened({A: 3}, {3: A}, {A: 1, 3: 1}, seen=view("3x1"))
-    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == ["close 5 at D", "close 5 at A"]
+    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == ["close 5 at A"]
+
+
+@pytest.mark.parametrize(
+    ("replica", "at_primary", "expected"),
+    [
+        (3, {}, ["close 5 at A"]),  # a replica of the owner
+        (4, {}, ["close 5 at B"]),
+        (3, {"migrating": {SLOT: node_id(B)}}, ["close 5 at A"]),
+    ],
+)
+def test_what_only_a_replica_shows_open_is_closed_at_its_primary(
+    replica: int, at_primary: dict[str, object], expected: list[str]
+) -> None:
+    """It missed the primary's; a primary that shows it is told for its own sake."""
+    seen = field(view("3x1"), replica, migrating={SLOT: node_id(B)})
+    seen = field(seen, A, **at_primary)
+    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == expected
+
+
+@pytest.mark.parametrize("primary", [9, 4])
+def test_a_replica_without_primary_is_not_told_to_close(primary: int) -> None:
+    """To replicate another closes it."""
+    seen = field(view("3x1"), 3, migrating={SLOT: node_id(B)})
+    seen = own(seen, 3, primary_id=node_id(primary))
+    assert repairs.close_open_slots(facts(seen, "3x1")) == []
 
 
 def test_open_slots_without_owner_are_adopted_first() -> None:

@@ -79,8 +79,8 @@ def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
         case MoveSlots(target=target, slots=slots):
             _give(nodes, target, slots)
             _close(nodes, [*nodes], slots)
-        case GatherKeys(source=source, slots=slots):
-            _close(nodes, [source], slots)
+        case GatherKeys(source=source, target=target, slots=slots):
+            _close(nodes, [source, target], slots)
         case Failover(node=node_id):
             _fail_over(nodes, node_id)
         case Reset(node=node_id):

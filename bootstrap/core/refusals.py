@@ -190,6 +190,17 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
             )
     slots = facts.uncovered
     orphans = slots - held_somewhere(facts, slots)
+    for node in facts.live.values():
+        copies = orphans & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
+        if copies:
+            orphans -= copies
+            yield Refusal(
+                node=node.name,
+                cause=f"nobody owns slots {shorten(copies)}, and only {node.name} holds keys of "
+                "them, which its primary lacks",
+                remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
+                "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
+            )
     empty = not facts.gone and not any(n.keys for n in facts.live.values())
     settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
     orphans -= settled_by_import | union(facts.remembered.values())
@@ -207,12 +218,16 @@ _CONSENT = (
 
 
 def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
-    """Return those of the slots for which a live node still holds keys."""
+    """Return those of the slots for which a live node still holds keys that others may lack.
+
+    A replica of a live primary has a copy of what that one has; one whose primary is gone counts,
+    for it is promoted first.
+    """
+    holders = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return slots & SlotSet.of(
         slot
-        for node_id, counts in facts.view.slot_keys.items()
-        if node_id in facts.live
-        for slot, count in counts.items()
+        for node in (*holders, *facts.orphaned)
+        for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
         if count
     )
 

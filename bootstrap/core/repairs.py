@@ -31,20 +31,41 @@ def inherit(facts: Facts) -> list[Action]:
     Where a quorum of primaries lives the servers elect by themselves once they agree on `fail`;
     FORCE only saves the wait. A node whose address another one has now (`noaddr`) is never
     declared failed, and without a quorum nobody can vote: there TAKEOVER or FORCE is the only way.
+    Nobody votes either for one in whose own view its primary owned nothing.
     """
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
         heirs = [n for n in facts.replicas_of(node_id) if node_id in n.known]
-        heir = max(heirs, key=lambda n: (n.replication_offset, -n.endpoint.ordinal), default=None)
+        heir = max(heirs, key=_freshness, default=None)
         if heir is None:
             continue
         flags = heir.known[node_id].flags
-        quorum = _has_quorum(facts, heir)
+        quorum = bool(heir.known[node_id].slots) and _has_quorum(facts, heir)
         if flags & {Flag.FAIL, Flag.NOADDR} or (not quorum and flags & FAILING):
             actions.append(
                 Failover(node=heir.node_id, takeover=not quorum, reason=FindingCode.SLOTS_OF_GONE)
             )
     return actions
+
+
+def _freshness(node: NodeView) -> tuple[int, int, int]:
+    """Order replicas of one primary: who read most; an empty one may have read as much."""
+    return (node.replication_offset, node.keys, -node.endpoint.ordinal)
+
+
+def rescue(facts: Facts) -> list[Action]:
+    """Return the failover of a replica with keys that a move had brought to its primary only.
+
+    The primary is gone and owned nothing, so nobody elects, and nobody may: TAKEOVER takes no
+    slot. As a primary the node is one that keys are gathered from.
+    """
+    best: dict[NodeId | None, NodeView] = {}
+    for node in sorted(facts.keepers, key=_freshness):
+        best[node.myself.primary_id] = node
+    return [
+        Failover(node=node.node_id, takeover=True, reason=FindingCode.MEMBER_GONE)
+        for node in best.values()
+    ]
 
 
 def _has_quorum(facts: Facts, node: NodeView) -> bool:
@@ -186,15 +207,19 @@ def separate_epochs(facts: Facts) -> list[Action]:
 
 
 def close_open_slots(facts: Facts) -> list[Action]:
-    """Return what finishes or reverts every slot in transit."""
+    """Return what finishes or reverts every slot in transit.
+
+    A slot of which a replica without primary holds keys waits until that one is promoted, or
+    replicates again: once closed, nobody would ask for its keys.
+    """
     moves: dict[tuple[NodeId, NodeId], int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
     closes: dict[NodeId, int] = {}
-    for slot in facts.open_slots - facts.contested:
+    for slot in facts.open_slots - facts.contested - facts.kept:
         owner = next((n for n in facts.owners if slot in n.slots), None)
         if owner is not None:
             _close_one(facts, slot, owner, moves, gathers, closes)
-    for slot in facts.open_slots & facts.contested:
+    for slot in (facts.open_slots & facts.contested) - facts.kept:
         if facts.see_each_other(facts.rivals(slot)):
             _finish_contested(facts, slot, moves)
     reason = FindingCode.SLOT_OPEN
@@ -227,18 +252,20 @@ def _close_one(
         and target.role is Role.PRIMARY
         and facts.desired.stays(target.endpoint.ordinal)
     )
+    gathered = False
     for node in facts.live.values():
         if node is owner or (finish and node is target):
             continue
-        if facts.keys_in(node, slot) and node.role is Role.PRIMARY:
+        if node.role is Role.PRIMARY and facts.may_hold(node, slot, owner):
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | bit
+            gathered = True
         elif slot in node.open_slots and (closer := _closer(facts, node, slot)):
             closes[closer] = closes.get(closer, 0) | bit
     if finish and target is not None:
         pair = (owner.node_id, target.node_id)
         moves[pair] = moves.get(pair, 0) | bit
-    elif slot in owner.open_slots:
+    elif slot in owner.open_slots and not gathered:  # else gathering closes it, and not before
         closes[owner.node_id] = closes.get(owner.node_id, 0) | bit
 
 

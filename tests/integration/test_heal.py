@@ -208,6 +208,35 @@ def test_many_slots_left_open(way_server: ServerBinary):
         assert lost(world, 3000) == 0
 
 
+def test_what_was_moved_to_a_lost_pod_comes_back_from_its_replica(way_server: ServerBinary):
+    """The pod owned nothing yet, so nobody elects its replica; that has the only copy."""
+    with formed(way_server, keys=KEYS) as world:
+        source, joiner, replica = primaries(world)[0], world.add_pod(), world.add_pod()
+        for pod in (joiner, replica):
+            pod.command("CLUSTER", "MEET", source.address, source.port)
+        rig.until(lambda: all(len(rig.nodes_of(p)) == 8 for p in world.pods))
+        rig.until(lambda: is_accepted(replica, "CLUSTER", "REPLICATE", node_id(joiner)))
+        rig.until(lambda: rig.info_of(replica, "INFO", "replication")["master_link_status"] == "up")
+        rig.until(lambda: rig.info_of(joiner, "CLUSTER", "INFO")["cluster_state"] == "ok")
+        moved = 0
+        for slot in sorted(rig.nodes_of(source)[node_id(source)].slots)[:60]:
+            joiner.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+            source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(joiner))
+            for key in list(source.command("CLUSTER", "GETKEYSINSLOT", slot, 10)):
+                source.command("MIGRATE", joiner.address, joiner.port, key, 0, 5000)
+                moved += 1
+        rig.until(lambda: f"keys={moved}," in str(replica.command("INFO", "keyspace")))
+        joiner.kill()
+        joiner.wipe()
+        joiner.move()
+        joiner.start()
+
+        make_whole(world)
+
+        assert moved
+        assert lost(world, KEYS) == 0
+
+
 def test_a_slot_that_only_a_replica_still_shows_open(way_server: ServerBinary):
     """Valkey's replicas keep open slots too; one was down when its primary closed the slot."""
     with formed(way_server, keys=KEYS) as world:

@@ -201,6 +201,21 @@ def test_keys_count_only_where_they_are_held() -> None:
     assert held_somewhere(facts(ghost, "2x0"), slots("5-7")) == SlotSet()
 
 
+def test_a_slot_that_only_a_replica_has_keys_of() -> None:
+    """Its primary lives and has none, so the next copy takes them; without primary it counts."""
+    bare = counted(own(WHOLE, 0, slots=slots("6-5461")), {4: {5: 2}, 1: {3: 1}})
+    first, other = refusals(bare)
+    assert first.node == "redis-app-4"
+    assert "slots 5, and only redis-app-4 holds keys of them" in first.cause
+    assert "nobody owns slots 0-2,4 and no node" in other.cause
+    assert refusals(bare, consent=True) == ()
+    alone = own(bare, 4, primary_id=node_id(9))
+    assert held_somewhere(facts(alone, "3x1"), slots("5")) == SlotSet()
+    known = acquaint(alone.nodes, gone=[line(9)])
+    known = replace(known, slot_keys=bare.slot_keys)
+    assert held_somewhere(facts(known, "3x1"), slots("5")) == slots("5")
+
+
 def test_groups_that_only_miss_a_link_are_one() -> None:
     """Somebody knows both."""
     assert refusals(estranged(estranged(WHOLE, 0, 1), 1, 0)) == ()

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from builders import (
+    acquaint,
     at,
     counted,
     endpoint,
+    estranged,
     facts,
     field,
     joined,
@@ -79,9 +81,9 @@ def opened(
         ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["gather 5 B>A", "move 5 A>C"]),
         # 4. only migrating: nothing has moved that would not be gathered
         ({A: B}, {}, {A: 4}, ["close 5 at A"]),
-        ({A: B}, {}, {A: 4, B: 2}, ["close 5 at A", "gather 5 B>A"]),
+        ({A: B}, {}, {A: 4, B: 2}, ["gather 5 B>A"]),
         # migrating to one that does not import, while another does
-        ({A: B}, {C: A}, {C: 3}, ["close 5 at A", "gather 5 C>A"]),
+        ({A: B}, {C: A}, {C: 3}, ["gather 5 C>A"]),
         # somebody who does not own it says migrating
         ({C: B}, {}, {}, ["close 5 at C"]),
         # the target is a node that nobody has seen
@@ -102,7 +104,7 @@ def test_a_move_to_a_leaving_node_is_reverted() -> None:
     """It would have to be moved again."""
     seen = opened({A: C}, {C: A}, {A: 3, C: 1})
     known = facts(seen, DesiredTopology(nodes=2, replicas=0))
-    assert shown(repairs.close_open_slots(known)) == ["close 5 at A", "gather 5 C>A"]
+    assert shown(repairs.close_open_slots(known)) == ["gather 5 C>A"]
 
 
 def test_a_move_to_a_replica_is_reverted() -> None:
@@ -252,6 +254,8 @@ def test_a_replica_inherits_when_its_primary_failed() -> None:
     assert shown(repairs.inherit(facts(seen, "3x2"))) == ["failover G"]
     tied = field(seen, 3, replication_offset=9)
     assert shown(repairs.inherit(facts(tied, "3x2"))) == ["failover D"]
+    empty = field(tied, 6, keys=1)
+    assert shown(repairs.inherit(facts(empty, "3x2"))) == ["failover G"]
 
 
 def test_no_failover_before_the_servers_agree_on_the_failure() -> None:
@@ -265,6 +269,84 @@ def test_takeover_where_nobody_can_vote() -> None:
     seen = lost_primary(Flag.PFAIL, gone=(0, 1))
     assert sorted(shown(repairs.inherit(facts(seen, "3x1")))) == ["takeover D", "takeover E"]
     assert repairs.inherit(facts(lost_primary(None, gone=(0, 1)), "3x1")) == []
+
+
+def half_moved(*, keys: dict[int, int], offset: int = 0) -> ClusterView:
+    """Return a move of slot 5 from A to a primary without slots, which was lost with its volume.
+
+    Its replicas are D and E, as far as they hold keys of the slot.
+    """
+    newcomer = node(7)
+    seen = acquaint([*view("3x1").nodes, newcomer])
+    seen = field(seen, A, migrating={SLOT: node_id(7)})
+    for number in keys:
+        if number > C:
+            seen = own(seen, number, primary_id=node_id(7))
+    seen = field(seen, 4, replication_offset=offset)
+    return without(counted(seen, {number: {SLOT: count} for number, count in keys.items()}), 7)
+
+
+def test_a_replica_is_promoted_that_alone_has_what_was_moved() -> None:
+    """Its primary owned nothing yet, so nobody elects; the slot stays open until then."""
+    seen = half_moved(keys={A: 9, 3: 2})
+    known = facts(seen, "3x1")
+    assert repairs.inherit(known) == []
+    assert shown(repairs.rescue(known)) == ["takeover D"]
+    assert repairs.close_open_slots(known) == []
+    promoted = facts(own(seen, 3, role=Role.PRIMARY, primary_id=None), "3x1")
+    assert repairs.rescue(promoted) == []
+    assert shown(repairs.close_open_slots(promoted)) == ["gather 5 D>A"]
+
+
+def test_one_replica_is_promoted_of_several() -> None:
+    """The one that read most; the others have nothing more than it has."""
+    seen = half_moved(keys={3: 2, 4: 2}, offset=5)
+    assert shown(repairs.rescue(facts(seen, "3x1"))) == ["takeover E"]
+    assert shown(repairs.rescue(facts(half_moved(keys={3: 2, 4: 2}), "3x1"))) == ["takeover D"]
+    promoted = facts(own(seen, 4, role=Role.PRIMARY, primary_id=None), "3x1")
+    assert repairs.rescue(promoted) == []
+    assert repairs.close_open_slots(promoted) == []  # D has to replicate again first
+
+
+def test_replicas_that_need_no_rescue() -> None:
+    """One is about to follow who was elected; one has no key; one does not know its primary."""
+    seen = half_moved(keys={A: 9, 3: 2})
+    slower = told(seen, 3, 7, slots=slots("9"))
+    assert repairs.rescue(facts(slower, "3x1")) == []
+    assert repairs.rescue(facts(half_moved(keys={A: 9, 3: 0}), "3x1")) == []
+    assert repairs.rescue(facts(estranged(seen, 3, 7), "3x1")) == []
+
+
+def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
+    """Redis from 8.4 on: all keys count, where an owner's move led to the primary that is gone."""
+    seen = half_moved(keys={3: 1, 4: 1})
+    for number in range(6):
+        seen = field(seen, number, version=(8, 4, 0))
+    seen = replace(field(seen, 4, keys=2), slot_keys={})
+    known = facts(seen, "3x1")
+    assert shown(repairs.rescue(known)) == ["takeover E"]
+    assert repairs.close_open_slots(known) == []
+    promoted = own(seen, 4, role=Role.PRIMARY, primary_id=None)
+    assert repairs.rescue(facts(promoted, "3x1")) == []
+    alone = own(promoted, 3, primary_id=node_id(A))
+    alone = field(alone, B, keys=1)
+    assert shown(repairs.close_open_slots(facts(alone, "3x1"))) == ["gather 5 B>A", "gather 5 E>A"]
+    idle = field(seen, A, migrating={})
+    assert repairs.rescue(facts(idle, "3x1")) == []
+
+
+def test_a_contested_slot_waits_for_the_replica_too() -> None:
+    """Finishing its move closes it everywhere."""
+    seen = half_moved(keys={A: 9, 3: 2})
+    seen = told(seen, B, B, slots=at(seen, B).slots | slots("5"))
+    seen = field(seen, A, migrating={SLOT: node_id(B)})
+    assert repairs.close_open_slots(facts(seen, "3x1")) == []
+
+
+def test_nobody_votes_for_the_replica_of_a_primary_without_slots() -> None:
+    """Somebody gives slots to the primary, but its replica never heard of that."""
+    seen = told(lost_primary(Flag.FAIL), 3, 0, slots=SlotSet())
+    assert shown(repairs.inherit(facts(seen, "3x1"))) == ["takeover D"]
 
 
 def test_an_heir_that_does_not_know_its_primary_waits() -> None:

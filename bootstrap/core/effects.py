@@ -68,17 +68,19 @@ def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
             nodes[target] = replace(nodes[target], libraries=nodes[source].libraries)
         case Replicate(node=node_id, primary=primary):
             _own(nodes, node_id, role=Role.REPLICA, primary_id=primary, slots=SlotSet())
+            _close(nodes, [node_id], SlotSet.all())
         case HoldFailover(node=node_id, hold=hold):
             nodes[node_id] = replace(nodes[node_id], no_failover=hold)
         case CloseSlots(node=node_id, slots=slots):
-            _close(nodes, [node_id], slots)
+            replicas = [i for i, n in nodes.items() if n.myself.primary_id == node_id]
+            _close(nodes, [node_id, *replicas], slots)
         case ClaimSlots(node=node_id, slots=slots):
             _give(nodes, node_id, slots)
         case MoveSlots(target=target, slots=slots):
             _give(nodes, target, slots)
             _close(nodes, [*nodes], slots)
-        case GatherKeys(source=source, slots=slots):
-            _close(nodes, [source], slots)
+        case GatherKeys(source=source, target=target, slots=slots):
+            _close(nodes, [source, target], slots)
         case Failover(node=node_id):
             _fail_over(nodes, node_id)
         case Reset(node=node_id):
@@ -140,6 +142,7 @@ def _fail_over(nodes: dict[NodeId, NodeView], heir: NodeId) -> None:
     for node_id, node in tuple(nodes.items()):
         if node_id != heir and old in {node_id, node.myself.primary_id}:
             _own(nodes, node_id, role=Role.REPLICA, primary_id=heir, slots=SlotSet())
+            _close(nodes, [node_id], SlotSet.all())
     _own(nodes, heir, role=Role.PRIMARY, primary_id=None)
     _give(nodes, heir, slots)
 

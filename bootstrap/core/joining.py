@@ -187,7 +187,8 @@ def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
         if node.myself.primary_id == primary:
             return _dials_elsewhere(node, facts.live[primary])
         old = facts.live.get(node.myself.primary_id or node.node_id)
-        if old is not None and old.role is Role.PRIMARY and old.slots and not node.link_up:
+        is_needed = old is not None and old.role is Role.PRIMARY and bool(old.slots or node.keys)
+        if (is_needed and not node.link_up) or node in facts.keepers:
             return False  # it may hold the newest copy of what its primary lost
     elif node.keys or node.slots:
         return False

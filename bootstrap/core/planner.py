@@ -60,6 +60,7 @@ def _stages(facts: Facts, policy: Policy) -> Iterator[tuple[Stage, Sequence[Acti
     joined = not any(facts.strangers()) and not any(facts.misplaced())
     if joined:
         yield Stage.REPAIR, repairs.inherit(facts)
+        yield Stage.REPAIR, repairs.rescue(facts)
         yield Stage.REPAIR, repairs.settle_contests(facts)
         yield Stage.REPAIR, repairs.close_open_slots(facts)
         yield Stage.REPAIR, repairs.adopt(facts, allow_data_loss=policy.allow_data_loss)

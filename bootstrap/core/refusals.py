@@ -29,7 +29,11 @@ def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
         return tuple(mixed)
     if facts.awaited or facts.unseen:
         return ()
-    return (*_lost_slots(facts, allow_data_loss=allow_data_loss), *_memory(facts))
+    return (
+        *_contests(facts),
+        *_lost_slots(facts, allow_data_loss=allow_data_loss),
+        *_memory(facts),
+    )
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:
@@ -150,6 +154,29 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
             )
 
 
+def _contests(facts: Facts) -> Iterator[Refusal]:
+    """Refuse to choose between owners of one config epoch that both hold keys of a slot.
+
+    A move that told its target already is no contest; it is finished.
+    """
+    masks: dict[tuple[str, ...], int] = {}
+    for slot in facts.contested:
+        candidates = facts.candidates(slot)
+        ids = {n.node_id for n in candidates}
+        handed = any(n.migrating.get(slot) in ids for n in candidates)
+        if len(candidates) > 1 and facts.keys_in(candidates[0], slot) and not handed:
+            names = tuple(n.name for n in candidates)
+            masks[names] = masks.get(names, 0) | 1 << slot
+    for names, mask in masks.items():
+        yield Refusal(
+            node=names[0],
+            cause=f"{' and '.join(names)} own slots {shorten(SlotSet(mask))} with one config "
+            "epoch, and each holds keys of them",
+            remedy="see which of them is right, and take the slots from the other one with "
+            "CLUSTER DELSLOTS",
+        )
+
+
 def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
     """Refuse to give away slots whose data nobody here has, unless there is consent."""
     if allow_data_loss:
@@ -163,6 +190,17 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
             )
     slots = facts.uncovered
     orphans = slots - held_somewhere(facts, slots)
+    for node in facts.live.values():
+        copies = orphans & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
+        if copies:
+            orphans -= copies
+            yield Refusal(
+                node=node.name,
+                cause=f"nobody owns slots {shorten(copies)}, and only {node.name} holds keys of "
+                "them, which its primary lacks",
+                remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
+                "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
+            )
     empty = not facts.gone and not any(n.keys for n in facts.live.values())
     settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
     orphans -= settled_by_import | union(facts.remembered.values())
@@ -180,12 +218,16 @@ _CONSENT = (
 
 
 def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
-    """Return those of the slots for which a live node still holds keys."""
+    """Return those of the slots for which a live node still holds keys that others may lack.
+
+    A replica of a live primary has a copy of what that one has; one whose primary is gone counts,
+    for it is promoted first.
+    """
+    holders = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return slots & SlotSet.of(
         slot
-        for node_id, counts in facts.view.slot_keys.items()
-        if node_id in facts.live
-        for slot, count in counts.items()
+        for node in (*holders, *facts.orphaned)
+        for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
         if count
     )
 

@@ -31,20 +31,41 @@ def inherit(facts: Facts) -> list[Action]:
     Where a quorum of primaries lives the servers elect by themselves once they agree on `fail`;
     FORCE only saves the wait. A node whose address another one has now (`noaddr`) is never
     declared failed, and without a quorum nobody can vote: there TAKEOVER or FORCE is the only way.
+    Nobody votes either for one in whose own view its primary owned nothing.
     """
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
         heirs = [n for n in facts.replicas_of(node_id) if node_id in n.known]
-        heir = max(heirs, key=lambda n: (n.replication_offset, -n.endpoint.ordinal), default=None)
+        heir = max(heirs, key=_freshness, default=None)
         if heir is None:
             continue
         flags = heir.known[node_id].flags
-        quorum = _has_quorum(facts, heir)
+        quorum = bool(heir.known[node_id].slots) and _has_quorum(facts, heir)
         if flags & {Flag.FAIL, Flag.NOADDR} or (not quorum and flags & FAILING):
             actions.append(
                 Failover(node=heir.node_id, takeover=not quorum, reason=FindingCode.SLOTS_OF_GONE)
             )
     return actions
+
+
+def _freshness(node: NodeView) -> tuple[int, int, int]:
+    """Order replicas of one primary: who read most; an empty one may have read as much."""
+    return (node.replication_offset, node.keys, -node.endpoint.ordinal)
+
+
+def rescue(facts: Facts) -> list[Action]:
+    """Return the failover of a replica with keys that a move had brought to its primary only.
+
+    The primary is gone and owned nothing, so nobody elects, and nobody may: TAKEOVER takes no
+    slot. As a primary the node is one that keys are gathered from.
+    """
+    best: dict[NodeId | None, NodeView] = {}
+    for node in sorted(facts.keepers, key=_freshness):
+        best[node.myself.primary_id] = node
+    return [
+        Failover(node=node.node_id, takeover=True, reason=FindingCode.MEMBER_GONE)
+        for node in best.values()
+    ]
 
 
 def _has_quorum(facts: Facts, node: NodeView) -> bool:
@@ -93,7 +114,7 @@ def _gather_at(
 ) -> None:
     """Note that every other primary with keys of the slot gives them to its owner."""
     for node in facts.live.values():
-        if node is not owner and node.role is Role.PRIMARY and _keys(facts, node, slot):
+        if node is not owner and node.role is Role.PRIMARY and facts.keys_in(node, slot):
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | 1 << slot
 
@@ -112,19 +133,15 @@ def _imported(facts: Facts) -> SlotSet:
 def _adopter(facts: Facts, slot: int) -> NodeView | None:
     primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return max(
-        (n for n in primaries if slot in n.importing or _keys(facts, n, slot)),
+        (n for n in primaries if slot in n.importing or facts.keys_in(n, slot)),
         key=lambda n: (
-            _keys(facts, n, slot) > 0,
+            facts.keys_in(n, slot) > 0,
             slot in n.importing,
-            _keys(facts, n, slot),
+            facts.keys_in(n, slot),
             -n.endpoint.ordinal,
         ),
         default=None,
     )
-
-
-def _keys(facts: Facts, node: NodeView, slot: int) -> int:
-    return facts.view.slot_keys.get(node.node_id, {}).get(slot, 0)
 
 
 def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
@@ -143,20 +160,27 @@ def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
 def settle_contests(facts: Facts) -> list[Action]:
     """Return the claim of the node with the keys where two live nodes own a slot.
 
-    Servers settle a contest by config epoch and delete the loser's keys, so the node with the
-    keys must have the higher epoch before the two exchange headers again.
+    Servers settle a contest by config epoch and delete the loser's keys: who was elected last is
+    right, however many keys the old owner still has. So a node claims only where no rival holds
+    keys, and as its new epoch counts for all its slots, that goes for every slot that it contests.
+    None claims while rivals do not see each other, because then clients may write to both; the
+    bus has to come back first, and with it comes the servers' own answer.
     """
-    claims: dict[NodeId, int] = {}
+    masks: dict[NodeId, int] = {}
+    barred: set[NodeId] = set()
     for slot in facts.contested:
-        rivals = [n for n in facts.owners if slot in n.slots]
-        best = max(rivals, key=lambda n: (_keys(facts, n, slot), n.myself.config_epoch))
-        highest = max(rivals, key=lambda n: n.myself.config_epoch)
-        tied = sum(n.myself.config_epoch == highest.myself.config_epoch for n in rivals) > 1
-        if best is not highest or tied:
-            claims[best.node_id] = claims.get(best.node_id, 0) | 1 << slot
+        rivals = facts.rivals(slot)
+        best = facts.candidates(slot)[0]
+        for node in rivals:
+            others = [n for n in rivals if n is not node]
+            if any(facts.keys_in(n, slot) for n in others) or not facts.see_each_other(rivals):
+                barred.add(node.node_id)
+        if any(n.myself.config_epoch >= best.myself.config_epoch for n in rivals if n is not best):
+            masks[best.node_id] = masks.get(best.node_id, 0) | 1 << slot
     return [
         ClaimSlots(node=node_id, slots=SlotSet(mask), reason=FindingCode.SLOTS_CONTESTED)
-        for node_id, mask in sorted(claims.items())
+        for node_id, mask in sorted(masks.items())
+        if node_id not in barred
     ]
 
 
@@ -165,8 +189,10 @@ def separate_epochs(facts: Facts) -> list[Action]:
 
     Besides owners that share an epoch these are owners to which another node gives a higher one
     than they have, as after two pods swapped addresses: an epoch never goes down in a view, so
-    the owner has to go up.
+    the owner has to go up. None goes up while a slot is contested: the epoch is what settles that.
     """
+    if facts.contested:
+        return []
     seen: dict[int, NodeView] = {}
     for owner in sorted(facts.owners, key=lambda n: n.endpoint.ordinal):
         first = seen.setdefault(owner.myself.config_epoch, owner)
@@ -181,16 +207,21 @@ def separate_epochs(facts: Facts) -> list[Action]:
 
 
 def close_open_slots(facts: Facts) -> list[Action]:
-    """Return what finishes or reverts every slot in transit."""
+    """Return what finishes or reverts every slot in transit.
+
+    A slot of which a replica without primary holds keys waits until that one is promoted, or
+    replicates again: once closed, nobody would ask for its keys.
+    """
     moves: dict[tuple[NodeId, NodeId], int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
     closes: dict[NodeId, int] = {}
-    for slot in facts.open_slots - facts.contested:
+    for slot in facts.open_slots - facts.contested - facts.kept:
         owner = next((n for n in facts.owners if slot in n.slots), None)
         if owner is not None:
             _close_one(facts, slot, owner, moves, gathers, closes)
-    for slot in facts.open_slots & facts.contested:
-        _finish_contested(facts, slot, moves)
+    for slot in (facts.open_slots & facts.contested) - facts.kept:
+        if facts.see_each_other(facts.rivals(slot)):
+            _finish_contested(facts, slot, moves)
     reason = FindingCode.SLOT_OPEN
     actions: list[Action] = [
         CloseSlots(node=node, slots=SlotSet(mask), reason=reason) for node, mask in closes.items()
@@ -221,19 +252,36 @@ def _close_one(
         and target.role is Role.PRIMARY
         and facts.desired.stays(target.endpoint.ordinal)
     )
+    gathered = False
     for node in facts.live.values():
         if node is owner or (finish and node is target):
             continue
-        if _keys(facts, node, slot) and node.role is Role.PRIMARY:
+        if node.role is Role.PRIMARY and facts.may_hold(node, slot, owner):
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | bit
-        elif slot in node.open_slots:
-            closes[node.node_id] = closes.get(node.node_id, 0) | bit
+            gathered = True
+        elif slot in node.open_slots and (closer := _closer(facts, node, slot)):
+            closes[closer] = closes.get(closer, 0) | bit
     if finish and target is not None:
         pair = (owner.node_id, target.node_id)
         moves[pair] = moves.get(pair, 0) | bit
-    elif slot in owner.open_slots:
+    elif slot in owner.open_slots and not gathered:  # else gathering closes it, and not before
         closes[owner.node_id] = closes.get(owner.node_id, 0) | bit
+
+
+def _closer(facts: Facts, node: NodeView, slot: int) -> NodeId | None:
+    """Return who is told to close a slot that the node shows open.
+
+    Only servers whose primaries hand SETSLOT on (Valkey from 8.0) show open slots on replicas,
+    and a replica may have missed its primary's. It is not to be told anything itself; its primary
+    is, which hands that on too.
+    """
+    if node.role is Role.PRIMARY:
+        return node.node_id
+    primary = facts.live.get(node.myself.primary_id or node.node_id)
+    if primary is None or primary.role is Role.REPLICA or slot in primary.open_slots:
+        return None
+    return primary.node_id
 
 
 def _finish_contested(facts: Facts, slot: int, moves: dict[tuple[NodeId, NodeId], int]) -> None:

@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.errors import ReplyError
+from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
 from tests import rig
 from tests.integration.scenario import (
@@ -13,6 +15,7 @@ from tests.integration.scenario import (
     PROMPT,
     attempt,
     client,
+    fill,
     formed,
     lost,
     make_whole,
@@ -35,6 +38,24 @@ def sees_failure(world: World) -> bool:
     """Tell whether every pod flags another as failing."""
     lines = [line for pod in world.pods for line in [rig.nodes_of(pod).values()]]
     return all(any("fail" in " ".join(line.flags) for line in view) for view in lines)
+
+
+def shard_mate(world: World, pod: Pod) -> Pod:
+    """Return a replica of the pod."""
+    return next(p for p in world.pods if rig.nodes_of(p)[node_id(p)].primary == node_id(pod))
+
+
+def is_accepted(pod: Pod, *command: str | int) -> bool:
+    """Tell whether the pod answers a command without an error, and not with 0."""
+    try:
+        return pod.command(*command) != 0
+    except ReplyError:
+        return False
+
+
+def shows_open(pod: Pod) -> bool:
+    """Tell whether the pod shows a slot in transit."""
+    return "[" in str(pod.command("CLUSTER", "NODES"))
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after all were declared failed"])
@@ -187,6 +208,55 @@ def test_many_slots_left_open(way_server: ServerBinary):
         assert lost(world, 3000) == 0
 
 
+def test_what_was_moved_to_a_lost_pod_comes_back_from_its_replica(way_server: ServerBinary):
+    """The pod owned nothing yet, so nobody elects its replica; that has the only copy."""
+    with formed(way_server, keys=KEYS) as world:
+        source, joiner, replica = primaries(world)[0], world.add_pod(), world.add_pod()
+        for pod in (joiner, replica):
+            pod.command("CLUSTER", "MEET", source.address, source.port)
+        rig.until(lambda: all(len(rig.nodes_of(p)) == 8 for p in world.pods))
+        rig.until(lambda: is_accepted(replica, "CLUSTER", "REPLICATE", node_id(joiner)))
+        rig.until(lambda: rig.info_of(replica, "INFO", "replication")["master_link_status"] == "up")
+        rig.until(lambda: rig.info_of(joiner, "CLUSTER", "INFO")["cluster_state"] == "ok")
+        moved = 0
+        for slot in sorted(rig.nodes_of(source)[node_id(source)].slots)[:60]:
+            joiner.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+            source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(joiner))
+            for key in list(source.command("CLUSTER", "GETKEYSINSLOT", slot, 10)):
+                source.command("MIGRATE", joiner.address, joiner.port, key, 0, 5000)
+                moved += 1
+        rig.until(lambda: f"keys={moved}," in str(replica.command("INFO", "keyspace")))
+        joiner.kill()
+        joiner.wipe()
+        joiner.move()
+        joiner.start()
+
+        make_whole(world)
+
+        assert moved
+        assert lost(world, KEYS) == 0
+
+
+def test_a_slot_that_only_a_replica_still_shows_open(way_server: ServerBinary):
+    """Valkey's replicas keep open slots too; one was down when its primary closed the slot."""
+    with formed(way_server, keys=KEYS) as world:
+        source, target = primaries(world)[:2]
+        replica = shard_mate(world, source)
+        slot = min(rig.nodes_of(source)[node_id(source)].slots)
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
+        rig.until(lambda: way_server.engine == "redis" or shows_open(replica))
+        replica.kill()
+        for pod in (source, target):
+            rig.until(lambda pod=pod: is_accepted(pod, "CLUSTER", "SETSLOT", slot, "STABLE"))
+        replica.start()
+
+        make_whole(world)
+
+        assert not any(shows_open(pod) for pod in world.pods)
+        assert lost(world, KEYS) == 0
+
+
 def test_slots_nobody_owns_go_back_to_who_holds_their_keys(way_server: ServerBinary):
     """A primary that gave slots with keys away gets them back."""
     with formed(way_server, keys=KEYS) as world:
@@ -214,6 +284,33 @@ def test_slots_owned_twice(way_server: ServerBinary):
         make_whole(world)
 
         assert client(world).get("foo") == "xyz"
+
+
+def test_an_old_primary_behind_a_cut_bus_does_not_win(way_server: ServerBinary):
+    """Its replica was elected, and clients work there: what it has more is old."""
+    if way_server.engine != "valkey":
+        pytest.skip("only Valkey can be told to drop every packet of the bus")
+    config = {**PROMPT, "enable-debug-command": "yes"}
+    with World(nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=config) as world:
+        world.start()
+        make_whole(world)
+        fill(world, KEYS)
+        old, heir = world.pods[0], shard_mate(world, world.pods[0])
+        old.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+        heir.command("CLUSTER", "FAILOVER", "FORCE")
+        rig.until(lambda: bool(rig.nodes_of(heir)[node_id(heir)].slots))
+        held = [f"key:{n}" for n in range(KEYS) if is_accepted(heir, "EXISTS", f"key:{n}")]
+        for key in held[1:]:
+            heir.command("DEL", key)
+        heir.command("SET", held[0], "newer")
+
+        result = attempt(world, {"BOOTSTRAP_TIMEOUT": "8"})
+        old.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+        make_whole(world)
+
+        assert result.code == 5
+        assert [heir.command("EXISTS", key) for key in held] == [1] + [0] * (len(held) - 1)
+        assert heir.command("GET", held[0]) == "newer"
 
 
 def test_a_member_that_another_forgot(way_server: ServerBinary):

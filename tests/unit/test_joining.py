@@ -6,6 +6,7 @@ from builders import (
     acquaint,
     address,
     at,
+    counted,
     estranged,
     facts,
     field,
@@ -243,6 +244,17 @@ def test_a_replica_without_link_keeps_its_primary() -> None:
     crowded = own(own(WHOLE, 4, primary_id=node_id(0)), 5, primary_id=node_id(0))
     assert replicated(crowded) == [(4, 1), (5, 2)]
     assert replicated(field(crowded, 4, link_up=False)) == [(5, 2)]
+
+
+def test_a_replica_with_keys_that_a_move_brought_is_kept() -> None:
+    """Its primary owned nothing yet, and has lost its link or its volume."""
+    moving = own(emptied(WHOLE, 5), 4, primary_id=node_id(5))
+    assert replicated(moving) == [(4, 1), (5, 2)]
+    cut = counted(field(moving, 4, link_up=False), {4: {3: 1}})
+    assert replicated(cut) == [(5, 2)]
+    gone = without(cut, 5)
+    assert replicated(gone) == []
+    assert replicated(replace(gone, slot_keys={})) == [(4, 1)]
 
 
 def test_reasons_tell_new_replicas_from_moved_ones() -> None:

@@ -18,6 +18,7 @@ from builders import (
     node_id,
     own,
     slots,
+    told,
     view,
     wanted,
     without,
@@ -148,6 +149,19 @@ def test_slots_of_nobody() -> None:
     assert refusals(importing, "3x0") == ()
 
 
+def test_two_owners_with_keys_and_one_epoch() -> None:
+    """Nothing says which is right; a move that told its target is no such case."""
+    seen = told(view("3x0"), 1, 1, slots=slots("5-6,5462-10922"), config_epoch=1)
+    both = counted(seen, {0: {5: 9, 6: 2}, 1: {5: 1}})
+    (refusal,) = refusals(both, "3x0")
+    assert "redis-app-0 and redis-app-1 own slots 5 with one config epoch" in refusal.cause
+    assert refusals(both, "3x0", consent=True) == (refusal,)
+    assert refusals(counted(seen, {0: {5: 9}}), "3x0") == ()
+    assert refusals(told(both, 1, 1, config_epoch=2), "3x0") == ()
+    handed = field(both, 0, migrating={5: node_id(1)})
+    assert refusals(handed, "3x0") == ()
+
+
 def test_data_is_not_judged_while_pods_are_absent() -> None:
     """The absent one may own the slots."""
     assert refusals(absent(view("3x0"), 2), "3x0") == ()
@@ -185,6 +199,21 @@ def test_keys_count_only_where_they_are_held() -> None:
     assert held_somewhere(facts(seen, "2x0"), slots("5-7")) == slots("5")
     ghost = replace(seen, slot_keys={node_id(9): {5: 1}})
     assert held_somewhere(facts(ghost, "2x0"), slots("5-7")) == SlotSet()
+
+
+def test_a_slot_that_only_a_replica_has_keys_of() -> None:
+    """Its primary lives and has none, so the next copy takes them; without primary it counts."""
+    bare = counted(own(WHOLE, 0, slots=slots("6-5461")), {4: {5: 2}, 1: {3: 1}})
+    first, other = refusals(bare)
+    assert first.node == "redis-app-4"
+    assert "slots 5, and only redis-app-4 holds keys of them" in first.cause
+    assert "nobody owns slots 0-2,4 and no node" in other.cause
+    assert refusals(bare, consent=True) == ()
+    alone = own(bare, 4, primary_id=node_id(9))
+    assert held_somewhere(facts(alone, "3x1"), slots("5")) == SlotSet()
+    known = acquaint(alone.nodes, gone=[line(9)])
+    known = replace(known, slot_keys=bare.slot_keys)
+    assert held_somewhere(facts(known, "3x1"), slots("5")) == slots("5")
 
 
 def test_groups_that_only_miss_a_link_are_one() -> None:

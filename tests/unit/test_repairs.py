@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from builders import (
+    acquaint,
     at,
     counted,
     endpoint,
+    estranged,
     facts,
     field,
     joined,
@@ -79,9 +81,9 @@ def opened(
         ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["gather 5 B>A", "move 5 A>C"]),
         # 4. only migrating: nothing has moved that would not be gathered
         ({A: B}, {}, {A: 4}, ["close 5 at A"]),
-        ({A: B}, {}, {A: 4, B: 2}, ["close 5 at A", "gather 5 B>A"]),
+        ({A: B}, {}, {A: 4, B: 2}, ["gather 5 B>A"]),
         # migrating to one that does not import, while another does
-        ({A: B}, {C: A}, {C: 3}, ["close 5 at A", "gather 5 C>A"]),
+        ({A: B}, {C: A}, {C: 3}, ["gather 5 C>A"]),
         # somebody who does not own it says migrating
         ({C: B}, {}, {}, ["close 5 at C"]),
         # the target is a node that nobody has seen
@@ -102,13 +104,38 @@ def test_a_move_to_a_leaving_node_is_reverted() -> None:
     """It would have to be moved again."""
     seen = opened({A: C}, {C: A}, {A: 3, C: 1})
     known = facts(seen, DesiredTopology(nodes=2, replicas=0))
-    assert shown(repairs.close_open_slots(known)) == ["close 5 at A", "gather 5 C>A"]
+    assert shown(repairs.close_open_slots(known)) == ["gather 5 C>A"]
 
 
 def test_a_move_to_a_replica_is_reverted() -> None:
     """It failed over in between; replicas hold copies, not keys of their own."""
     seen = opened({A: 3}, {3: A}, {A: 1, 3: 1}, seen=view("3x1"))
-    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == ["close 5 at D", "close 5 at A"]
+    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == ["close 5 at A"]
+
+
+@pytest.mark.parametrize(
+    ("replica", "at_primary", "expected"),
+    [
+        (3, {}, ["close 5 at A"]),  # a replica of the owner
+        (4, {}, ["close 5 at B"]),
+        (3, {"migrating": {SLOT: node_id(B)}}, ["close 5 at A"]),
+    ],
+)
+def test_what_only_a_replica_shows_open_is_closed_at_its_primary(
+    replica: int, at_primary: dict[str, object], expected: list[str]
+) -> None:
+    """It missed the primary's; a primary that shows it is told for its own sake."""
+    seen = field(view("3x1"), replica, migrating={SLOT: node_id(B)})
+    seen = field(seen, A, **at_primary)
+    assert shown(repairs.close_open_slots(facts(seen, "3x1"))) == expected
+
+
+@pytest.mark.parametrize("primary", [9, 4])
+def test_a_replica_without_primary_is_not_told_to_close(primary: int) -> None:
+    """To replicate another closes it."""
+    seen = field(view("3x1"), 3, migrating={SLOT: node_id(B)})
+    seen = own(seen, 3, primary_id=node_id(primary))
+    assert repairs.close_open_slots(facts(seen, "3x1")) == []
 
 
 def test_open_slots_without_owner_are_adopted_first() -> None:
@@ -227,6 +254,8 @@ def test_a_replica_inherits_when_its_primary_failed() -> None:
     assert shown(repairs.inherit(facts(seen, "3x2"))) == ["failover G"]
     tied = field(seen, 3, replication_offset=9)
     assert shown(repairs.inherit(facts(tied, "3x2"))) == ["failover D"]
+    empty = field(tied, 6, keys=1)
+    assert shown(repairs.inherit(facts(empty, "3x2"))) == ["failover G"]
 
 
 def test_no_failover_before_the_servers_agree_on_the_failure() -> None:
@@ -240,6 +269,84 @@ def test_takeover_where_nobody_can_vote() -> None:
     seen = lost_primary(Flag.PFAIL, gone=(0, 1))
     assert sorted(shown(repairs.inherit(facts(seen, "3x1")))) == ["takeover D", "takeover E"]
     assert repairs.inherit(facts(lost_primary(None, gone=(0, 1)), "3x1")) == []
+
+
+def half_moved(*, keys: dict[int, int], offset: int = 0) -> ClusterView:
+    """Return a move of slot 5 from A to a primary without slots, which was lost with its volume.
+
+    Its replicas are D and E, as far as they hold keys of the slot.
+    """
+    newcomer = node(7)
+    seen = acquaint([*view("3x1").nodes, newcomer])
+    seen = field(seen, A, migrating={SLOT: node_id(7)})
+    for number in keys:
+        if number > C:
+            seen = own(seen, number, primary_id=node_id(7))
+    seen = field(seen, 4, replication_offset=offset)
+    return without(counted(seen, {number: {SLOT: count} for number, count in keys.items()}), 7)
+
+
+def test_a_replica_is_promoted_that_alone_has_what_was_moved() -> None:
+    """Its primary owned nothing yet, so nobody elects; the slot stays open until then."""
+    seen = half_moved(keys={A: 9, 3: 2})
+    known = facts(seen, "3x1")
+    assert repairs.inherit(known) == []
+    assert shown(repairs.rescue(known)) == ["takeover D"]
+    assert repairs.close_open_slots(known) == []
+    promoted = facts(own(seen, 3, role=Role.PRIMARY, primary_id=None), "3x1")
+    assert repairs.rescue(promoted) == []
+    assert shown(repairs.close_open_slots(promoted)) == ["gather 5 D>A"]
+
+
+def test_one_replica_is_promoted_of_several() -> None:
+    """The one that read most; the others have nothing more than it has."""
+    seen = half_moved(keys={3: 2, 4: 2}, offset=5)
+    assert shown(repairs.rescue(facts(seen, "3x1"))) == ["takeover E"]
+    assert shown(repairs.rescue(facts(half_moved(keys={3: 2, 4: 2}), "3x1"))) == ["takeover D"]
+    promoted = facts(own(seen, 4, role=Role.PRIMARY, primary_id=None), "3x1")
+    assert repairs.rescue(promoted) == []
+    assert repairs.close_open_slots(promoted) == []  # D has to replicate again first
+
+
+def test_replicas_that_need_no_rescue() -> None:
+    """One is about to follow who was elected; one has no key; one does not know its primary."""
+    seen = half_moved(keys={A: 9, 3: 2})
+    slower = told(seen, 3, 7, slots=slots("9"))
+    assert repairs.rescue(facts(slower, "3x1")) == []
+    assert repairs.rescue(facts(half_moved(keys={A: 9, 3: 0}), "3x1")) == []
+    assert repairs.rescue(facts(estranged(seen, 3, 7), "3x1")) == []
+
+
+def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
+    """Redis from 8.4 on: all keys count, where an owner's move led to the primary that is gone."""
+    seen = half_moved(keys={3: 1, 4: 1})
+    for number in range(6):
+        seen = field(seen, number, version=(8, 4, 0))
+    seen = replace(field(seen, 4, keys=2), slot_keys={})
+    known = facts(seen, "3x1")
+    assert shown(repairs.rescue(known)) == ["takeover E"]
+    assert repairs.close_open_slots(known) == []
+    promoted = own(seen, 4, role=Role.PRIMARY, primary_id=None)
+    assert repairs.rescue(facts(promoted, "3x1")) == []
+    alone = own(promoted, 3, primary_id=node_id(A))
+    alone = field(alone, B, keys=1)
+    assert shown(repairs.close_open_slots(facts(alone, "3x1"))) == ["gather 5 B>A", "gather 5 E>A"]
+    idle = field(seen, A, migrating={})
+    assert repairs.rescue(facts(idle, "3x1")) == []
+
+
+def test_a_contested_slot_waits_for_the_replica_too() -> None:
+    """Finishing its move closes it everywhere."""
+    seen = half_moved(keys={A: 9, 3: 2})
+    seen = told(seen, B, B, slots=at(seen, B).slots | slots("5"))
+    seen = field(seen, A, migrating={SLOT: node_id(B)})
+    assert repairs.close_open_slots(facts(seen, "3x1")) == []
+
+
+def test_nobody_votes_for_the_replica_of_a_primary_without_slots() -> None:
+    """Somebody gives slots to the primary, but its replica never heard of that."""
+    seen = told(lost_primary(Flag.FAIL), 3, 0, slots=SlotSet())
+    assert shown(repairs.inherit(facts(seen, "3x1"))) == ["takeover D"]
 
 
 def test_an_heir_that_does_not_know_its_primary_waits() -> None:
@@ -269,11 +376,44 @@ def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
         ((2, 2), {A: 4}, ["claim 5 for A"]),  # tied: the servers would go by id
         ((2, 2), {B: 4}, ["claim 5 for B"]),
         ((2, 3), {}, []),
+        ((2, 2), {}, ["claim 5 for A"]),
+        ((2, 3), {A: 9, B: 1}, []),  # B was elected in A's place; what A has is old
+        ((2, 2), {A: 9, B: 1}, []),  # refused
     ],
 )
 def test_contests(epochs: tuple[int, int], keys: dict[int, int], expected: list[str]) -> None:
-    """The node with the keys must have the higher epoch."""
+    """Who holds keys where the higher epoch holds none must get a higher one."""
     assert shown(repairs.settle_contests(facts(contest(epochs, keys), "3x0"))) == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"flags": frozenset({Flag.PFAIL})}, {"flags": frozenset({Flag.FAIL})}, {}]
+)
+@pytest.mark.parametrize("who", [A, B])
+def test_nobody_claims_while_the_bus_is_cut(who: int, change: dict[str, frozenset[Flag]]) -> None:
+    """Clients may write to both owners then; nor is a move between the two finished."""
+    seen = field(contest((2, 3), {A: 4}), A, migrating={5: node_id(B)})
+    assert shown(repairs.settle_contests(facts(seen, "3x0"))) == ["claim 5 for A"]
+    assert shown(repairs.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
+    cut = told(seen, who, B if who == A else A, link_up=bool(change), **change)
+    assert repairs.settle_contests(facts(cut, "3x0")) == []
+    assert repairs.close_open_slots(facts(cut, "3x0")) == []
+
+
+def test_a_claim_must_not_win_other_slots() -> None:
+    """A new epoch counts for all slots: clients deleted the keys of one at the elected node."""
+    seen = contest((2, 3), {A: 4})
+    seen = told(seen, B, B, slots=at(seen, B).slots | slots("5-6"))
+    seen = counted(seen, {A: {5: 4, 6: 4}, B: {6: 1}})
+    assert repairs.settle_contests(facts(seen, "3x0")) == []
+
+
+def test_no_epoch_changes_while_slots_are_contested() -> None:
+    """It would settle the contest."""
+    tied = own(own(WHOLE, A, config_epoch=3), C, config_epoch=3)
+    seen = told(tied, B, B, slots=at(WHOLE, B).slots | slots("5"))
+    assert len(repairs.separate_epochs(facts(tied, "3x0"))) == 1
+    assert repairs.separate_epochs(facts(seen, "3x0")) == []
 
 
 def test_epochs_are_separated_one_at_a_time() -> None:

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sys
+import os
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from . import __version__, stopping
-from .errors import BootstrapError, ExitCode
-from .words import FORMATS, LEVELS, OUTPUTS
+from . import __version__, stopping, streams
+from .errors import SettingsError
+from .words import FORMATS, LEVELS, OUTPUTS, TERMINATION_LOG
 
 if TYPE_CHECKING:
     from .settings import Settings
-    from .summary import Summary
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
-TERMINATION_LOG = "/dev/termination-log"
 _option = functools.partial(click.option, show_envvar=True)
 
 _CONNECTION = (
@@ -109,6 +106,10 @@ def _run_options(command: _Command) -> _Command:
     return _output_option(_settings_options(command))
 
 
+class _Count(click.IntRange):
+    name = "whole number"
+
+
 class _DefaultToRun(click.Group):
     """A group whose default command is `run`."""
 
@@ -184,8 +185,22 @@ def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT00
     "sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them."
 )
 @_log_options
-@_option("--nodes", default=6, envvar="BOOTSTRAP_NODES", help="Servers to start.")
-@_option("--replicas", default=1, envvar="BOOTSTRAP_REPLICAS", help="Replicas per primary.")
+@_option(
+    "--nodes",
+    default=6,
+    type=_Count(min=1),
+    metavar="N",
+    envvar="BOOTSTRAP_NODES",
+    help="Servers to start.",
+)
+@_option(
+    "--replicas",
+    default=1,
+    type=_Count(min=0),
+    metavar="N",
+    envvar="BOOTSTRAP_REPLICAS",
+    help="Replicas per primary.",
+)
 @_option(
     "--server",
     default=None,
@@ -220,17 +235,17 @@ class _Exit(Exception):  # noqa: N818 - not an error
 def _load(raw: dict[str, str], *, output: str) -> Settings:
     import structlog  # noqa: PLC0415 - see above
 
-    from . import logs, settings  # noqa: PLC0415 - see above
+    from . import logs, redaction, settings  # noqa: PLC0415 - see above
 
     known = {field.name for field in fields(settings.RawSettings)}
     texts = {name: value for name, value in raw.items() if name in known}
     given = settings.RawSettings(**texts, output=output)
-    log = functools.partial(logs.configure, log_format=given.log_format, level=given.log_level)
-    log(secrets=tuple(given.password.splitlines()))
+    logs.configure(log_format=given.log_format, level=given.log_level)
+    redaction.hide(settings.passwords_in(given.password))
     if unread := settings.unread_variables(_variables()):
         structlog.get_logger().warning("settings.ignored", variables=unread)
     loaded = settings.load(given)
-    log(secrets=loaded.passwords)
+    redaction.hide(loaded.passwords)
     return loaded
 
 
@@ -250,7 +265,7 @@ def _converge(
     expect: str | None = None,
 ) -> NoReturn:
     """Run the loop and leave its summary on stdout, in the termination log and as last line."""
-    from . import commands  # noqa: PLC0415 - see above
+    from . import commands, endings  # noqa: PLC0415 - see above
     from .summary import Summary  # noqa: PLC0415 - see above
 
     summary = Summary()
@@ -271,52 +286,14 @@ def _converge(
         failure = error
         summary.note_failure(error, phase="settings")
     summary.duration_s = summary.duration_s or round(time.monotonic() - started, 3)
-    _finish(summary, output=output, termination_log=termination_log, failure=failure)
+    endings.finish(summary, output=output, termination_log=termination_log, failure=failure)
     raise _Exit(summary.exit_code)
-
-
-def _finish(
-    summary: Summary, *, output: str, termination_log: str, failure: BaseException | None
-) -> None:
-    import structlog  # noqa: PLC0415 - see above
-
-    from . import commands  # noqa: PLC0415 - see above
-
-    fields_ = summary.fields()
-    if failure is not None and not isinstance(failure, BootstrapError):
-        traceback.print_exception(failure, file=sys.stderr)
-    if output == "json":
-        commands.print_json(dict(fields_))
-    else:
-        click.echo(summary.text())
-    log = structlog.get_logger()
-    _leave_message(termination_log, summary.message())
-    sys.stdout.flush()
-    if summary.exit_code == ExitCode.WHOLE:
-        log.info("run.completed", **fields_)
-    else:
-        log.error("run.failed", **fields_)
-
-
-def _leave_message(path: str, text: str) -> None:
-    """Write the termination message, which no failure may stop; outside of a pod there is none."""
-    from pathlib import Path  # noqa: PLC0415 - see above
-
-    import structlog  # noqa: PLC0415 - see above
-
-    target = Path(path)
-    is_there = target.exists()
-    try:
-        target.write_text(text)
-    except OSError as error:
-        if is_there or path != TERMINATION_LOG:
-            log = structlog.get_logger()
-            log.warning("termination_log.failed", path=path, cause=error.strerror)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     stopping.listen()
+    streams.harden()
     try:
         return _run(argv)
     finally:
@@ -329,28 +306,33 @@ def _run(argv: Sequence[str] | None) -> int:
     except _Exit as end:
         return int(end.code)
     except click.ClickException as error:
-        error.show()
-        return int(ExitCode.SETTINGS)
+        return _misused(error)
     except Exception as error:  # noqa: BLE001 - an exit code for everything
-        return _fail(error)
+        from . import endings  # noqa: PLC0415 - see above
+
+        return endings.fail(error)
     return 0
 
 
-def _fail(error: BaseException) -> int:
-    """Tell the error of a command that is no run, in one log line."""
-    import structlog  # noqa: PLC0415 - see above
+def _misused(error: click.ClickException) -> int:
+    """Tell what click found wrong as any other fault in the settings."""
+    from . import endings, logs  # noqa: PLC0415 - see above
+    from .summary import Summary  # noqa: PLC0415 - see above
 
-    log = structlog.get_logger()
-    if isinstance(error, BootstrapError):
-        log.error(
-            "command.failed",
-            outcome=error.outcome,
-            exit_code=int(error.exit_code),
-            node=error.node,
-            cause=error.cause,
-            remedy=error.remedy,
-        )
-        return int(error.exit_code)
-    traceback.print_exception(error, file=sys.stderr)
-    log.error("command.failed", outcome="unforeseen", exit_code=1, cause=str(error))
-    return int(ExitCode.UNFORESEEN)
+    context: click.Context | None = getattr(error, "ctx", None)
+    program = context.command_path if context else "redis-cluster-bootstrap"
+    fault = SettingsError(cause=error.format_message(), remedy=f"see `{program} --help`")
+    # What was given otherwise is not known, as click parsed none of it.
+    given = os.environ.get
+    logs.configure(log_format=given("BOOTSTRAP_LOG_FORMAT") or "auto", level="info")
+    if context is None or context.info_name not in {"run", "wait"}:
+        return endings.fail(fault)
+    summary = Summary()
+    summary.note_failure(fault, phase="settings")
+    endings.finish(
+        summary,
+        output=given("BOOTSTRAP_OUTPUT") or "text",
+        termination_log=given("BOOTSTRAP_TERMINATION_LOG") or TERMINATION_LOG,
+        failure=fault,
+    )
+    return summary.exit_code

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from . import stopping
+from . import endings, stopping
 from .converge import Converger
 from .core import effects, planner
 from .core.actions import Plan
@@ -109,7 +107,11 @@ async def converge(
         "run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas
     )
     with stopping.setting(converger.stop):
-        await converger.run()
+        try:
+            await converger.run()
+        except Exception as error:
+            summary.note_failure(error, phase=converger._phase)  # noqa: SLF001 - told nowhere else
+            raise
 
 
 async def look(settings: Settings) -> tuple[ClusterView, Plan]:
@@ -165,11 +167,11 @@ async def plan(settings: Settings, *, output: str, exit_code: bool) -> ExitCode:
     view, step = await look(settings)
     later = list(effects.forecast(view, _desired(settings), _policy(settings)))[1:]
     if output == "json":
-        print_json(as_json.plan_as_json(step, later, view, has_work=not step.is_whole))
+        endings.print_json(as_json.plan_as_json(step, later, view, has_work=not step.is_whole))
     else:
         from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
 
-        tables.console().print(tables.plan_text(step, later, view))
+        endings.print_text(tables.rendered(tables.plan_text(step, later, view)))
     if step.refusals:
         return ExitCode.REFUSED
     if any(finding.code in WAITING for finding in step.findings):
@@ -183,11 +185,11 @@ async def status(settings: Settings, *, output: str, watch: bool) -> ExitCode:
         return await _watch(settings, output=output)
     view, step = await look(settings)
     if output == "json":
-        print_json(as_json.status_as_json(view, step, _desired(settings)))
+        endings.print_json(as_json.status_as_json(view, step, _desired(settings)))
     else:
         from .report import tables  # noqa: PLC0415 - rich is loaded only to draw
 
-        tables.console().print(tables.status(view, step, _desired(settings)))
+        endings.print_text(tables.rendered(tables.status(view, step, _desired(settings))))
     return _verdict(step)
 
 
@@ -205,7 +207,7 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
     observer = _observer(settings, _access(settings))
     printed: as_json.Json = {}
     try:
-        with tables.live() as draw, stopping.setting(stop):
+        with tables.live(endings.print_text) as draw, stopping.setting(stop):
             while not stop.is_set():
                 try:
                     seen = await _unless(stop, _look(observer, settings))
@@ -217,15 +219,9 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
                 elif seen is not None:
                     new = as_json.status_as_json(*seen, _desired(settings))
                     if printed != new:
-                        print_json(printed := new)
+                        endings.print_json(printed := new)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
     finally:
         await observer.close()
     return ExitCode.STOPPED
-
-
-def print_json(value: as_json.Json) -> None:
-    """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-    sys.stdout.flush()

@@ -3,3 +3,4 @@
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "json", "console")
 OUTPUTS = ("text", "json")
+TERMINATION_LOG = "/dev/termination-log"

@@ -29,9 +29,17 @@ def console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=False)
 
 
+def rendered(drawn: RenderableType) -> str:
+    """Return what would be printed to stdout, without the last line's end."""
+    screen = console()
+    with screen.capture() as capture:
+        screen.print(drawn)
+    return capture.get().removesuffix("\n")
+
+
 @contextmanager
-def live() -> Iterator[Callable[[RenderableType], None]]:
-    """Yield what draws anew for `status --watch`; without a terminal it prints what has changed."""
+def live(write: Callable[[str], None]) -> Iterator[Callable[[RenderableType], None]]:
+    """Yield what draws anew for `status --watch`; without a terminal it writes what has changed."""
     screen = console()
     if screen.is_terminal:
         with Live(console=screen, auto_refresh=False) as display:
@@ -41,11 +49,8 @@ def live() -> Iterator[Callable[[RenderableType], None]]:
 
     def print_changed(drawn: RenderableType) -> None:
         nonlocal printed
-        with screen.capture() as capture:
-            screen.print(drawn)
-        if capture.get() != printed:
-            printed = capture.get()
-            print(printed, flush=True)  # noqa: T201 - this is the result
+        if printed != (new := rendered(drawn)):
+            write(printed := new)
 
     yield print_changed
 

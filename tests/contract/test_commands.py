@@ -1,6 +1,8 @@
 """What the commands print, change and return, on a whole cluster and on fresh pods."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -76,6 +78,44 @@ def test_stdout_has_the_result_and_stderr_the_logs(whole: World) -> None:
     for result in (text, document):
         assert len(result.logs) == len(result.stderr.splitlines())
         assert (result.last["event"], result.last["exit_code"]) == ("run.completed", 0)
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_the_last_line_is_said_at_every_level(level: str, whole: World) -> None:
+    """A level leaves out what is below it, but not how the run ended."""
+    result = rig.run({**whole.env(), "BOOTSTRAP_LOG_LEVEL": level})
+    assert [(line["event"], line["level"]) for line in result.logs] == [("run.completed", "info")]
+
+
+@pytest.mark.parametrize(("command", "code"), [("run", 0), ("plan", 0), ("status", 0)])
+@pytest.mark.parametrize("redirection", ["| true", ">/dev/full", ">&-", "2>/dev/full", ">&- 2>&-"])
+def test_streams_that_cannot_be_used_change_nothing(
+    command: str, code: int, redirection: str, whole: World
+) -> None:
+    """The exit code stays, the last line of stderr too."""
+    words = f"set -o pipefail; {sys.executable} -m bootstrap {command} {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", words],
+        env=rig.environment(whole.env()),
+        cwd=rig.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Exception ignored" not in done.stderr
+    if command == "run" and "2>" not in redirection:
+        assert json.loads(done.stderr.splitlines()[-1])["event"] == "run.completed"
+
+
+def test_an_unforeseen_error_of_the_loop_has_its_phase(fresh: World, tmp_path: Path) -> None:
+    """It is not blamed on the settings."""
+    program = (str(Path(__file__).parent / "failing_planner.py"),)
+    result = rig.run(alone(fresh), tmp_path=tmp_path, program=program)
+    assert (result.code, result.last["outcome"]) == (1, "unforeseen"), result.stderr
+    assert result.last["phase"] == "observe"
+    assert "Traceback" in result.stderr
+    assert json.loads(result.message)["phase"] == "observe"
 
 
 def test_plan_on_a_whole_cluster_has_no_work(whole: World) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +139,56 @@ def test_only_real_faults_are_told() -> None:
         assert ";" not in caught.value.cause
     with pytest.raises(SettingsError, match="primaries cannot share"):
         settings.load(settings.RawSettings(nodes="5000000"))
+
+
+@pytest.mark.parametrize(
+    ("args", "variables", "words"),
+    [
+        (("plan",), {"BOOTSTRAP_EXIT_CODE": "maybe"}, ("BOOTSTRAP_EXIT_CODE", "maybe")),
+        (("status",), {"BOOTSTRAP_WATCH": "maybe"}, ("BOOTSTRAP_WATCH", "maybe")),
+        (("sandbox", "--nodes", "six"), {}, ("BOOTSTRAP_NODES", "six")),
+        (("sandbox", "--nodes", "-1"), {}, ("BOOTSTRAP_NODES", "-1")),
+        (("sandbox", "--replicas", "-1"), {}, ("BOOTSTRAP_REPLICAS", "-1")),
+        (("run", "--nodse", "6"), {}, ("--nodse",)),
+        (("frobnicate",), {}, ("frobnicate",)),
+    ],
+)
+def test_misuse_is_told_as_other_faults_are(
+    args: tuple[str, ...], variables: dict[str, str], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    """One log line with cause and remedy, and for `run` the termination message."""
+    result = rig.run({"BOOTSTRAP_NODES": "6", **variables}, *args, tmp_path=tmp_path)
+    assert (result.code, result.last["exit_code"], result.last["outcome"]) == (2, 2, "settings")
+    assert len(result.stderr.splitlines()) == 1
+    assert all(word in str(result.last["cause"]) for word in words)
+    assert "--help" in str(result.last["remedy"])
+    is_run = result.last["event"] == "run.failed"
+    assert is_run is (args[0] not in {"plan", "status", "sandbox"})
+    assert bool(result.message) is is_run
+
+
+@pytest.mark.parametrize(
+    "redirection",
+    ["| true", ">/dev/full", ">&-", "2>/dev/full", "2>&-", ">/dev/full 2>&1", ">&- 2>&-"],
+)
+def test_streams_that_cannot_be_used_change_nothing(redirection: str, tmp_path: Path) -> None:
+    """The exit code and the termination message stay, and the last line of stderr if it can."""
+    log = tmp_path / "termination-log"
+    words = f"set -o pipefail; {sys.executable} -m bootstrap {redirection}"
+    variables = {"BOOTSTRAP_NODES": "0", "BOOTSTRAP_TERMINATION_LOG": str(log)}
+    done = subprocess.run(
+        ["bash", "-c", words],
+        env=rig.environment(variables),
+        cwd=rig.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert json.loads(log.read_text())["outcome"] == "settings"
+    if "2>" not in redirection:
+        assert json.loads(done.stderr.splitlines()[-1])["event"] == "run.failed"
+    assert "Exception ignored" not in done.stderr + done.stdout
 
 
 def test_an_unknown_variable_is_told() -> None:

@@ -88,12 +88,20 @@ class Drain:
     async def pipeline(
         self, client: RedisNode, commands: Sequence[Command], *, timeout_s: float = 0
     ) -> list[Reply | ReplyError]:
-        """Send commands in the database at hand; the connection may be a new one each time."""
-        prefix: list[Command] = [("SELECT", self._database)] if self._database else []
+        """Send commands in the database at hand; the connection may be a new one each time.
+
+        It is left in the first database: others use it, and the next window begins there.
+        """
+        if not self._database:
+            return await client.pipeline(
+                commands, writes=True, timeout_s=COMMAND_TIMEOUT_S + timeout_s
+            )
         replies = await client.pipeline(
-            [*prefix, *commands], writes=True, timeout_s=COMMAND_TIMEOUT_S + timeout_s
+            [("SELECT", self._database), *commands, ("SELECT", 0)],
+            writes=True,
+            timeout_s=COMMAND_TIMEOUT_S + timeout_s,
         )
-        return replies[len(prefix) :]
+        return replies[1:-1]
 
     async def migrate(
         self, batches: Sequence[Batch], *, replace: bool = False
@@ -202,7 +210,8 @@ class Drain:
                     slot=batch.slot,
                     key=key,
                     target_serves=batch.slot in self.target_serves,
-                    is_virgin=batch.slot in self.virgin,
+                    # Only its first database was looked at.
+                    is_virgin=batch.slot in self.virgin and not self._database,
                 )
                 moved += await settle(self, conflict, single)
             else:

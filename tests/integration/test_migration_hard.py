@@ -191,3 +191,24 @@ def test_missing_permission_is_named(named: ServerBinary) -> None:
         with pytest.raises(CredentialsError) as caught:
             rig.move((0, 2, SlotSet.of([0])))
         assert "migrate" in caught.value.remedy.lower()
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_keys_of_all_databases_move_in_every_window(named: ServerBinary) -> None:
+    """A window that follows one with several databases begins in the first one again."""
+    slots = SlotSet.span(0, 199)
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        names = [keys_of(slot, 1)[0] for slot in slots]
+        with rig.client(0) as client:
+            for database in (0, 3):
+                client.execute_command("SELECT", database)
+                for name in names:
+                    client.set(name, database)
+        for slot in slots:
+            rig.open_both(slot, 0, 2)
+        rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        with rig.client(2) as client:
+            for database in (0, 3):
+                client.execute_command("SELECT", database)
+                assert [client.get(name) for name in names] == [str(database).encode()] * len(names)

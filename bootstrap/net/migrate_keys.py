@@ -146,7 +146,7 @@ class Window:
 
     def _is_virgin(self, slot: int) -> bool:
         """Tell whether the target was empty since this process of the source has the slot."""
-        return self._run.opened.get(self._key(slot)) == self._pair.source.view.run_id
+        return self._run.memory.opened.get(self._key(slot)) == self._pair.source.view.run_id
 
     def _drain(self) -> Drain:
         return Drain(shared=self._run, pair=self._pair, source=self._source, target=self._target)
@@ -165,7 +165,7 @@ class Window:
             elif isinstance(reply, ReplyError):
                 raise rejection(self._pair.target, "CLUSTER SETSLOT", reply)
             elif count == 0:
-                self._run.opened[self._key(slot)] = self._pair.source.view.run_id
+                self._run.memory.opened[self._key(slot)] = self._pair.source.view.run_id
         return owned
 
     async def _open_source(self) -> set[int]:

@@ -194,6 +194,21 @@ def test_missing_permission_is_named(named: ServerBinary) -> None:
 
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_source_that_cannot_log_in_sends_key_by_key(named: ServerBinary) -> None:
+    """Without primaryauth the servers cannot hand slots over, but MIGRATE has our password."""
+    slots = SlotSet.span(0, 99)
+    with running(named, password="secret") as rig:
+        held = fill(rig, slots, each=5)
+        rig.pods[0].command("CONFIG", "SET", "primaryauth", "")
+        with pytest.raises(StaleViewError) as caught:
+            rig.move((0, 2, slots))
+        assert "primaryauth" in caught.value.cause
+        rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
 def test_keys_of_all_databases_move_in_every_window(named: ServerBinary) -> None:
     """A window that follows one with several databases begins in the first one again."""
     slots = SlotSet.span(0, 199)

@@ -260,10 +260,14 @@ class Executor:
             on_progress=self._on_progress,
             memory=self._memory,
         )
-        if isinstance(batch[0], MoveSlots):
-            self.progress = await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
-        else:
-            self.progress = await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+        try:
+            if isinstance(batch[0], MoveSlots):
+                await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
+            else:
+                await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+        finally:
+            self.progress.slots_moved += migrator.progress.slots_moved
+            self.progress.keys_moved += migrator.progress.keys_moved
 
 
 _FIELDS = 8

@@ -30,6 +30,9 @@ class Migrator:
     """Carries out the moves of one plan after the other.
 
     Every move may be repeated, and goes on where an earlier one stopped, whoever made it.
+
+    Attributes:
+        progress: Of the last call, also of one that failed.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Migrator:
         self._on_progress = on_progress
         self._memory = memory or Memory()
         self._turns = asyncio.Semaphore(_PAIRS_AT_ONCE)
+        self.progress = Progress()
         self._busy = {node_id: asyncio.Lock() for node_id in parties}
 
     async def move(self, moves: Sequence[MoveSlots]) -> Progress:
@@ -105,6 +109,7 @@ class Migrator:
             report=self._on_progress,
             memory=self._memory,
         )
+        self.progress = run.progress
         run.progress.slots_total = sum(map(len, ends.values()))
         return run, pairs
 

@@ -28,6 +28,7 @@ _LOOK_AGAIN = frozenset(
     }
 )  # fmt: skip
 _LOOK_AGAIN_WORDS = ("only with masters", "nknown node", "atomic slot migration")
+_CHANGED = "the cluster changed meanwhile; it is looked at again"
 Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 FROM_TARGET = "Target instance replied with error: "
 
@@ -179,14 +180,26 @@ def gravest(errors: Sequence[E]) -> E:
     return min(errors, key=lambda error: isinstance(error, TransientError))
 
 
-def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
-    """Return the error for a reply: look again, let us in, or a person must decide."""
+def rejection(
+    party: Party, command: str, reply: ReplyError, *, target: Party | None = None
+) -> BootstrapError:
+    """Return the error for a reply: look again, let us in, or a person must decide.
+
+    Args:
+        party: Who answered.
+        command: What it was asked.
+        reply: What it answered; MIGRATE hands on what the target said.
+        target: Of MIGRATE.
+    """
     words = reply.message.removeprefix("ERR ")
-    if words.startswith(FROM_TARGET):
+    rule = acl(command.lower().split())
+    if target and words.startswith(FROM_TARGET):
         words = words.removeprefix(FROM_TARGET)
+        party, command, rule = target, f"{command} of {party.name}", "restore-asking"
     code = words.partition(" ")[0]
+    if code == "OOM":
+        return full(party, f"answered {command} with: {words}")
     if code in {"NOPERM", "NOAUTH", "WRONGPASS"}:
-        rule = acl(command.lower().split())
         return CredentialsError(
             node=party.name,
             cause=f"{party.name} answered {command} with: {words}",
@@ -194,6 +207,8 @@ def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
             if code == "NOPERM"
             else "set the password of every node in BOOTSTRAP_PASSWORD_FILE, one a line",
         )
+    if code == "IOERR" and target:
+        return stale(party, f"answered {command} with: {words}", remedy=_unreached(party, target))
     if code in _LOOK_AGAIN or any(phrase in words for phrase in _LOOK_AGAIN_WORDS):
         return stale(party, f"answered {command} with: {words}")
     return refused(party.name, command, ReplyError(words))
@@ -209,13 +224,14 @@ def full(party: Party, what: str) -> RefusedError:
     )
 
 
-def stale(party: Party, what: str) -> StaleViewError:
+def _unreached(source: Party, target: Party) -> str:
+    port = target.view.address.port
+    return f"check that a NetworkPolicy lets {source.name} reach port {port} of {target.name}"
+
+
+def stale(party: Party, what: str, *, remedy: str = _CHANGED) -> StaleViewError:
     """Return the error that makes the loop look again."""
-    return StaleViewError(
-        node=party.name,
-        cause=f"{party.name} {what}",
-        remedy="the cluster changed meanwhile; it is looked at again",
-    )
+    return StaleViewError(node=party.name, cause=f"{party.name} {what}", remedy=remedy)
 
 
 async def close(*clients: RedisNode) -> None:

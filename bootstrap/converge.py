@@ -43,7 +43,7 @@ from .net.lock import ConnectionLock
 from .net.migration import Progress
 from .net.node import Access
 from .net.observer import Observer
-from .net.transit import OpenedSlot
+from .net.transit import Memory
 from .summary import Summary, blame_absent, blame_stuck
 
 TICK_S = 0.1
@@ -92,7 +92,7 @@ class Converger:
     _unanswered: list[str] = field(default_factory=list)
     _before: str | None = None
     _steady_s: float = 0.0
-    _opened: dict[OpenedSlot, str] = field(default_factory=dict)
+    _memory: Memory = field(default_factory=Memory)
     _held: set[NodeId] = field(default_factory=set)
     _reported_at: float = 0.0
     _codes: list[str] = field(default_factory=list)
@@ -247,7 +247,7 @@ class Converger:
             access=self.access,
             stop=self.stop,
             on_progress=self._progress,
-            opened=self._opened,
+            memory=self._memory,
         )
         for action in actions:
             if isinstance(action, HoldFailover):

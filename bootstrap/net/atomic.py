@@ -3,6 +3,9 @@
 Redis (8.4 and later) is told on the target, one task at a time for a node, all slots of a task
 from one source. Valkey (9.0 and later) is told on the source. Both run in the background: a run
 that dies leaves the task behind, so what runs already is waited for first, never collided with.
+
+The servers log in to each other with their own password (primaryauth). Where that does not work,
+or where the command fails again and again, slots go key by key: MIGRATE logs in with ours.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..core.slots import SlotSet
 from ..core.wire import Reply
+from ..errors import BootstrapError
 from .node import NodeClient, ReplyError, text
-from .transit import Pair, Party, Run, rejection, stale
+from .transit import Pair, Party, Run, full, rejection, stale
 
 _FIRST_POLL_S = 0.002
 _LONGEST_POLL_S = 0.25
@@ -24,6 +29,11 @@ _POLL_SHARE = 0.03
 _MOST_RETRIES = 10
 _MOST_POLLS_AT_SOURCE = 500
 _DONE = frozenset({"completed", "success"})
+_NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
+_MOST_FAILURES = 3
+_FIRST_PAUSE_S = 0.5
+_PAUSE_GROWTH = 4
+_ARGUMENTS = ", with args"
 _ENDED = _DONE | {"failed", "canceled", "cancelled"}
 
 
@@ -69,11 +79,16 @@ def _tasks(reply: Reply) -> list[Task]:
                 task_id=fields.get("id") or fields.get("name", ""),
                 slots=SlotSet.parse(fields.get("slots") or fields.get("slot_ranges", "")),
                 state=fields.get("state", ""),
-                words=fields.get("last_error") or fields.get("message", ""),
+                words=_without_arguments(fields.get("last_error") or fields.get("message", "")),
                 retries=int(fields.get("retries", "0")),
             )
         )
     return tasks
+
+
+def _without_arguments(words: str) -> str:
+    """Cut what a server quotes of a command that it does not know: it may be a password."""
+    return words.partition(_ARGUMENTS)[0].strip()
 
 
 def _rows(reply: Reply) -> list[Sequence[Reply]]:
@@ -94,11 +109,12 @@ class AtomicMover:
 
         Raises:
             StaleViewError: It would not start, failed, or a task of another run was in the way.
+            RefusedError: The target's memory is full.
         """
         source, target = self._pair.source, self._pair.target
         for party in (target, source):
             await self._settle(party, redis_tasks)
-        task_id = text(await _start(target, "MIGRATION", "IMPORT", *_bounds(slots)))
+        task_id = text(await self._start(target, "MIGRATION", "IMPORT", *_bounds(slots)))
 
         async def look() -> Task | None:
             return next(iter(await redis_tasks(target.client, task_id)), None)
@@ -120,7 +136,7 @@ class AtomicMover:
         before = await self._settle(source, valkey_tasks, slots)
         before |= await self._settle(target, valkey_tasks, slots)
         ranges = _bounds(slots)
-        await _start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
+        await self._start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
 
         async def look() -> Task | None:
             tasks = await valkey_tasks(source.client)
@@ -180,12 +196,50 @@ class AtomicMover:
             pause = min(_LONGEST_POLL_S, max(_FIRST_POLL_S, _POLL_SHARE * (began - start)))
             await asyncio.sleep(max(pause, 2 * (time.monotonic() - began)))
         if task.state in _DONE:
-            self._count(slots)
+            self._run.memory.failures.pop(self._pair.processes, None)
+            self._run.count(slots=len(slots), keys=estimated_keys(self._pair, slots))
         elif not self._run.stop.is_set():
-            raise stale(party, f"could not move slots: {task.words or task.state}")
+            raise await self._failure(party, await self._why(party, task))
 
-    def _count(self, slots: SlotSet) -> None:
-        self._run.count(slots=len(slots), keys=estimated_keys(self._pair, slots))
+    async def _start(self, party: Party, *words: str | int) -> Reply:
+        try:
+            return await party.client.write("CLUSTER", *words)
+        except ReplyError as error:
+            # Another task, an open slot, a slot that is elsewhere: it shows at the next look.
+            raise await self._failure(party, error.message) from error
+
+    async def _why(self, party: Party, task: Task) -> str:
+        """Return what went wrong; a source of Valkey may know only that the target hung up."""
+        target = self._pair.target
+        if party is not target:
+            theirs = await valkey_tasks(target.client)
+            words = next((t.words for t in theirs if t.task_id == task.task_id), "")
+        else:
+            words = ""
+        return words or task.words or task.state
+
+    async def _failure(self, party: Party, words: str) -> BootstrapError:
+        """Return the error for a failure, after a pause; one that lasts is not repeated for ever.
+
+        Full memory is the target's word for MIGRATE too, but would come after half a slot.
+        """
+        memory, pair = self._run.memory, self._pair
+        count = memory.failures[pair.processes] = memory.failures.get(pair.processes, 0) + 1
+        is_full = "OOM" in words
+        if is_full and count >= _MOST_FAILURES:
+            return full(pair.target, f"could not take slots of {pair.source.name}: {words}")
+        if any(word in words for word in _NO_LOGIN):
+            memory.by_keys.add(pair.processes)
+            what = f"cannot log in at {pair.target.name} with its primaryauth"
+            return stale(party, f"{what}, slots go key by key: {words}")
+        if count >= _MOST_FAILURES and not is_full:
+            memory.by_keys.add(pair.processes)
+            return stale(party, f"could not move slots, they go key by key: {words}")
+        self._run.halted = True
+        with suppress(TimeoutError):
+            pause_s = _FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1)
+            await asyncio.wait_for(self._run.stop.wait(), pause_s)
+        return stale(pair.target if is_full else party, f"could not move slots: {words}")
 
 
 def estimated_keys(pair: Pair, slots: SlotSet) -> int:
@@ -196,14 +250,6 @@ def estimated_keys(pair: Pair, slots: SlotSet) -> int:
 
 def _bounds(slots: SlotSet) -> list[int]:
     return [bound for pair in slots.ranges() for bound in pair]
-
-
-async def _start(party: Party, *words: str | int) -> Reply:
-    try:
-        return await party.client.write("CLUSTER", *words)
-    except ReplyError as error:
-        # Another task, an open slot, a slot that is elsewhere: all of it shows at the next look.
-        raise stale(party, f"would not start a slot migration: {error.message}") from error
 
 
 async def _cancel(party: Party, words: tuple[str, ...]) -> None:

@@ -54,7 +54,9 @@ async def settle(drain: Drain, conflict: Conflict, batch: Batch) -> int:
             return _refuse(drain, conflict)
         replies = await drain.migrate([batch], replace=True)
     if isinstance(replies[-1], ReplyError):
-        drain.give_up(conflict.slot, rejection(drain.pair.source, "MIGRATE", replies[-1]))
+        ends = drain.pair
+        error = rejection(ends.source, "MIGRATE", replies[-1], target=ends.target)
+        drain.give_up(conflict.slot, error)
         return 0
     return 1
 

@@ -15,7 +15,7 @@ from ..core.wire import Reply, parse_info
 from ..errors import BootstrapError, StaleViewError
 from .conflicts import Conflict, settle
 from .node import COMMAND_TIMEOUT_S, Command, RedisNode, ReplyError, text
-from .transit import FROM_TARGET, Pair, Run, rejection, stale
+from .transit import FROM_TARGET, Pair, Party, Run, rejection, stale
 
 _BATCH_KEYS = 200
 _BATCH_BYTES = 4 << 20
@@ -69,31 +69,45 @@ class Drain:
     _credential: int = 0
     _idle_rounds: int = 0
     _trouble: StaleViewError | None = None
+    _full: BootstrapError | None = None
 
     async def run(self, slots: Sequence[int]) -> list[int]:
         """Move the source's keys of slots; return the slots that are empty."""
         self._left = set(slots)
         measures = await self._has_big_data()
-        for database in await self._databases():
+        for database in await self._databases(self.pair.source, self.source):
             self._database = database
             keys = await self._next_keys(slots)
             while keys:
+                if self._full:
+                    # Whatever is tried now splits one more slot.
+                    for slot in keys:
+                        self.give_up(slot, self._full)
+                    break
                 batches = list(_batches(keys, await self._sizes(keys) if measures else {}))
                 moved = await self._send(batches)
                 keys = await self._next_keys(list(keys))
-                if keys and not moved:
+                if keys and not moved and not self._full:
                     await self._wait(keys)
         return [slot for slot in slots if slot in self._left]
 
     async def pipeline(
         self, client: RedisNode, commands: Sequence[Command], *, timeout_s: float = 0
     ) -> list[Reply | ReplyError]:
-        """Send commands in the database at hand; the connection may be a new one each time."""
-        prefix: list[Command] = [("SELECT", self._database)] if self._database else []
+        """Send commands in the database at hand; the connection may be a new one each time.
+
+        It is left in the first database: others use it, and the next window begins there.
+        """
+        if not self._database:
+            return await client.pipeline(
+                commands, writes=True, timeout_s=COMMAND_TIMEOUT_S + timeout_s
+            )
         replies = await client.pipeline(
-            [*prefix, *commands], writes=True, timeout_s=COMMAND_TIMEOUT_S + timeout_s
+            [("SELECT", self._database), *commands, ("SELECT", 0)],
+            writes=True,
+            timeout_s=COMMAND_TIMEOUT_S + timeout_s,
         )
-        return replies[len(prefix) :]
+        return replies[1:-1]
 
     async def migrate(
         self, batches: Sequence[Batch], *, replace: bool = False
@@ -125,12 +139,21 @@ class Drain:
         data = int(info.get("used_memory_dataset") or info.get("used_memory", "0"))
         return data > _BIG_DATA_BYTES
 
-    async def _databases(self) -> list[int]:
-        """Return the databases to empty; a cluster has more than one from Valkey 9.0 on."""
-        view = self.pair.source.view
-        if view.engine != "valkey" or view.version < (9, 0, 0):
+    async def untouched(self, slots: Sequence[int]) -> list[int]:
+        """Return the slots of which the target holds no key in any database."""
+        empty = set(slots)
+        for database in await self._databases(self.pair.target, self.target):
+            self._database = database
+            commands = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+            replies = await self.pipeline(self.target, commands)
+            empty -= {slot for slot, n in zip(slots, replies, strict=True) if n != 0}
+        return sorted(empty)
+
+    async def _databases(self, party: Party, client: RedisNode) -> list[int]:
+        """Return the databases with keys; a cluster has more than one from Valkey 9.0 on."""
+        if party.view.engine != "valkey" or party.view.version < (9, 0, 0):
             return [0]
-        info = parse_info(text(await self.source.call("INFO", "keyspace")))
+        info = parse_info(text(await client.call("INFO", "keyspace")))
         found = {int(name[2:]) for name in info if name[:2] == "db" and name[2:].isdecimal()}
         return sorted(found | {0})
 
@@ -168,10 +191,11 @@ class Drain:
             part = [b for b in batches[start : start + _IN_FLIGHT] if b.slot in self._left]
             credential = self._credential
             for batch, reply in zip(part, await self.migrate(part), strict=True):
-                moved += await self._taken(batch, reply, credential)
-            if self._trouble:
+                taken = await self._taken(batch, reply, credential)
+                self.shared.count(keys=taken)
+                moved += taken
+            if self._trouble or self._full:
                 break
-        self.shared.count(keys=moved)
         return moved
 
     async def _taken(self, batch: Batch, reply: Reply | ReplyError, credential: int) -> int:
@@ -184,11 +208,12 @@ class Drain:
         if words.startswith(_BAD_AUTH) and credential + 1 < len(self._credentials()):
             self._credential = credential + 1
             return 0
-        error = rejection(self.pair.source, "MIGRATE", reply)
+        error = rejection(self.pair.source, "MIGRATE", reply, target=self.pair.target)
         if isinstance(error, StaleViewError):
             self._trouble = error
         else:
             self.give_up(batch.slot, error)
+            self._full = error if words.startswith("OOM") else self._full
         return 0
 
     async def _one_by_one(self, batch: Batch) -> int:
@@ -202,7 +227,8 @@ class Drain:
                     slot=batch.slot,
                     key=key,
                     target_serves=batch.slot in self.target_serves,
-                    is_virgin=batch.slot in self.virgin,
+                    # Only its first database was looked at.
+                    is_virgin=batch.slot in self.virgin and not self._database,
                 )
                 moved += await settle(self, conflict, single)
             else:

@@ -38,7 +38,7 @@ from .migration import Migrator, Party, Progress
 from .node import Access, Command, ReplyError, refused, text
 from .observer import Observer
 from .retrying import retry
-from .transit import OpenedSlot
+from .transit import Memory
 
 SLOTS_PER_COMMAND = 1000
 FAILOVER_TIMEOUT_S = 30.0
@@ -56,14 +56,14 @@ class Executor:
         access: Access,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None],
-        opened: dict[OpenedSlot, str],
+        memory: Memory,
     ) -> None:
         self._observer = observer
         self._nodes = view.by_id()
         self._access = access
         self._stop = stop
         self._on_progress = on_progress
-        self._opened = opened
+        self._memory = memory
         self.progress = Progress()
 
     async def apply(self, actions: Sequence[Action]) -> int:
@@ -277,12 +277,16 @@ class Executor:
             connect=lambda party: self._observer.connect(party.view),
             stop=self._stop,
             on_progress=self._on_progress,
-            opened=self._opened,
+            memory=self._memory,
         )
-        if isinstance(batch[0], MoveSlots):
-            self.progress = await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
-        else:
-            self.progress = await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+        try:
+            if isinstance(batch[0], MoveSlots):
+                await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
+            else:
+                await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+        finally:
+            self.progress.slots_moved += migrator.progress.slots_moved
+            self.progress.keys_moved += migrator.progress.keys_moved
 
 
 _FIELDS = 8

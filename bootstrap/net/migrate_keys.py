@@ -7,7 +7,9 @@ only (CROSSSLOT), and blocks both servers, so it is bounded in keys and bytes.
 Order within a slot: IMPORTING at the target before MIGRATING at the source, else an ASK leads to
 a node that answers MOVED; NODE at the target before the source, else nobody owns the slot when the
 run dies in between (redis/redis#7116); then the other primaries. Every step can be repeated, and a
-slot that an earlier run left in any of these states goes on from there.
+slot that an earlier run left in any of these states goes on from there. Where a refusal ends a
+window, what no key has left yet is closed again: a slot that stays open sends clients to a target
+that may refuse their writes too.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from ..core import wire
 from ..core.slots import SlotSet
 from ..core.topology import NodeId
-from ..errors import BootstrapError, NodeUnreachableError
+from ..errors import BootstrapError, CredentialsError, NodeUnreachableError, RefusedError
 from .drain import Drain
 from .node import Command, RedisNode, ReplyError, text
 from .transit import OpenedSlot, Pair, Party, Run, close, gravest, rejection, stale
@@ -110,18 +113,44 @@ class Window:
         self._target = target
         self._slots = list(slots)
         self._errors: list[BootstrapError] = []
+        self._served_by_target: set[int] = set()
+        self._not_mine: set[int] = set()
+        self._empty: list[int] = []
 
     async def move(self) -> None:
         """Open the slots, empty them, and tell everybody the new owner."""
-        served_by_target = await self._open_target()
-        not_mine = await self._open_source()
-        await self._check_owner(not_mine | served_by_target)
+        try:
+            await self._move()
+        except (CredentialsError, RefusedError):
+            with suppress(BootstrapError, ReplyError):
+                await self._revert()
+            raise
+
+    async def _move(self) -> None:
+        await self._open_target()
+        await self._open_source()
+        await self._check_owner(self._not_mine | self._served_by_target)
         drain = self._drain()
-        drain.target_serves = served_by_target
+        drain.target_serves = self._served_by_target
         drain.virgin = {slot for slot in self._slots if self._is_virgin(slot)}
-        empty = await drain.run(self._slots)
-        await self._tell(empty)
+        self._empty = await drain.run(self._slots)
+        await self._tell(self._empty)
         self._raise(drain.errors)
+
+    async def _revert(self) -> None:
+        """Close slots of which the target holds no key.
+
+        The source first: it never sends clients to a target that sends them back. What a client
+        that was on its way wrote there meanwhile is in reach again as soon as it is seen.
+        """
+        drain, pair = self._drain(), self._pair
+        given = self._served_by_target | self._not_mine | set(self._empty)
+        slots = await drain.untouched([slot for slot in self._slots if slot not in given])
+        closed = await self._setslot(pair.source, self._source, slots, "STABLE")
+        still = await drain.untouched(closed)
+        late = [slot for slot in closed if slot not in still]
+        await self._setslot(pair.source, self._source, late, "MIGRATING", pair.target.node_id)
+        await self._setslot(pair.target, self._target, still, "STABLE")
 
     async def gather(self) -> None:
         """Bring the source's keys to the target, and close the slots at both.
@@ -146,39 +175,39 @@ class Window:
 
     def _is_virgin(self, slot: int) -> bool:
         """Tell whether the target was empty since this process of the source has the slot."""
-        return self._run.opened.get(self._key(slot)) == self._pair.source.view.run_id
+        return self._run.memory.opened.get(self._key(slot)) == self._pair.source.view.run_id
 
     def _drain(self) -> Drain:
         return Drain(shared=self._run, pair=self._pair, source=self._source, target=self._target)
 
-    async def _open_target(self) -> set[int]:
-        """Open the slots at the target; return those that it owns already."""
+    async def _open_target(self) -> None:
+        """Open the slots at the target; take note of those that it owns already."""
         commands: list[Command] = []
         for slot in self._slots:
             commands.append(("CLUSTER", "COUNTKEYSINSLOT", slot))
             commands.append(_setslot(slot, "IMPORTING", self._pair.source.node_id))
         replies = await self._target.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
-        owned = set()
+        errors = []
         for slot, count, reply in zip(self._slots, replies[::2], replies[1::2], strict=True):
             if isinstance(reply, ReplyError) and "owner of hash slot" in reply.message:
-                owned.add(slot)
+                self._served_by_target.add(slot)
             elif isinstance(reply, ReplyError):
-                raise rejection(self._pair.target, "CLUSTER SETSLOT", reply)
+                errors.append(rejection(self._pair.target, "CLUSTER SETSLOT", reply))
             elif count == 0:
-                self._run.opened[self._key(slot)] = self._pair.source.view.run_id
-        return owned
+                self._run.memory.opened[self._key(slot)] = self._pair.source.view.run_id
+        self._raise(errors)
 
-    async def _open_source(self) -> set[int]:
-        """Open the slots at the source; return those that it does not own any more."""
+    async def _open_source(self) -> None:
+        """Open the slots at the source; take note of those that it does not own any more."""
         commands = [_setslot(s, "MIGRATING", self._pair.target.node_id) for s in self._slots]
         replies = await self._source.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
-        given = set()
+        errors = []
         for slot, reply in zip(self._slots, replies, strict=True):
             if isinstance(reply, ReplyError) and "owner of hash slot" in reply.message:
-                given.add(slot)
+                self._not_mine.add(slot)
             elif isinstance(reply, ReplyError):
-                raise rejection(self._pair.source, "CLUSTER SETSLOT", reply)
-        return given
+                errors.append(rejection(self._pair.source, "CLUSTER SETSLOT", reply))
+        self._raise(errors)
 
     async def _check_owner(self, slots: set[int]) -> None:
         """Make sure that slots which one end says are not where the plan saw them are at the other.

@@ -18,7 +18,7 @@ from .atomic import AtomicMover, estimated_keys
 from .epochs import put_in_order
 from .migrate_keys import KeyMover
 from .node import Access
-from .transit import Connect, OpenedSlot, Pair, Party, Progress, Run
+from .transit import Connect, Memory, Pair, Party, Progress, Run
 
 __all__ = ["Migrator", "Party", "Progress"]
 
@@ -30,6 +30,9 @@ class Migrator:
     """Carries out the moves of one plan after the other.
 
     Every move may be repeated, and goes on where an earlier one stopped, whoever made it.
+
+    Attributes:
+        progress: Of the last call, also of one that failed.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Migrator:
         connect: Connect,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None] = lambda _: None,
-        opened: dict[OpenedSlot, str] | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Take what all moves have in common.
 
@@ -50,16 +53,17 @@ class Migrator:
             connect: Gives a further connection to a node; it is closed here.
             stop: Once set, slots in flight are finished and no others are begun.
             on_progress: Called after every step.
-            opened: What is known of slots since they were opened. Hand the same one to every
-                migrator of a run: it settles which of two copies of a key is the newer one.
+            memory: Hand the same one to every migrator of a run: it settles which of two copies
+                of a key is the newer one, and what is not tried for ever.
         """
         self._parties = parties
         self._access = access
         self._connect = connect
         self._stop = stop
         self._on_progress = on_progress
-        self._opened = {} if opened is None else opened
+        self._memory = memory or Memory()
         self._turns = asyncio.Semaphore(_PAIRS_AT_ONCE)
+        self.progress = Progress()
         self._busy = {node_id: asyncio.Lock() for node_id in parties}
 
     async def move(self, moves: Sequence[MoveSlots]) -> Progress:
@@ -70,7 +74,8 @@ class Migrator:
 
         Raises:
             StaleViewError: The cluster changed; look again, then go on.
-            RefusedError: A key has two values; the other slots were finished.
+            RefusedError: A key has two values, and the other slots were finished; or the target's
+                memory is full.
             CredentialsError: A command is not allowed, or MIGRATE cannot log in.
         """
         run, pairs = self._begin(moves)
@@ -102,8 +107,9 @@ class Migrator:
             connect=self._connect,
             stop=self._stop,
             report=self._on_progress,
-            opened=self._opened,
+            memory=self._memory,
         )
+        self.progress = run.progress
         run.progress.slots_total = sum(map(len, ends.values()))
         return run, pairs
 
@@ -129,7 +135,9 @@ class Migrator:
     async def _move_rest(self, run: Run, pair: Pair, slots: SlotSet) -> None:
         """Move closed slots in the best way that both ends can."""
         both = pair.source.view.commands & pair.target.view.commands
-        if "MIGRATION" in both:
+        if pair.processes in self._memory.by_keys:
+            await self._by_keys(run, pair, slots)
+        elif "MIGRATION" in both:
             # One task at a time for a target; and a source that is busy turns a second one away.
             async with AsyncExitStack() as stack:
                 for node_id in sorted((pair.source.node_id, pair.target.node_id)):

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from ..core.topology import NodeId, NodeView
-from ..errors import BootstrapError, CredentialsError, StaleViewError, TransientError
+from ..errors import (
+    BootstrapError,
+    CredentialsError,
+    RefusedError,
+    StaleViewError,
+    TransientError,
+)
 from .node import Access, NodeClient, RedisNode, ReplyError, acl, refused
 
 E = TypeVar("E", bound=BaseException)
@@ -22,6 +28,8 @@ _LOOK_AGAIN = frozenset(
     }
 )  # fmt: skip
 _LOOK_AGAIN_WORDS = ("only with masters", "nknown node", "atomic slot migration")
+_CHANGED = "the cluster changed meanwhile; it is looked at again"
+Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 FROM_TARGET = "Target instance replied with error: "
 
 
@@ -54,6 +62,12 @@ class Pair:
 
     source: Party
     target: Party
+
+    @property
+    def processes(self) -> Processes:
+        """Return which two processes these are; one that was restarted is another one."""
+        ends = (self.source.view, self.target.view)
+        return tuple((view.node_id, view.run_id) for view in ends)
 
 
 @dataclass(slots=True)
@@ -96,13 +110,27 @@ Connect: TypeAlias = Callable[[Party], RedisNode]
 OpenedSlot: TypeAlias = tuple[int, NodeId, NodeId]
 
 
+@dataclass(slots=True)
+class Memory:
+    """What one run of the program remembers from pass to pass.
+
+    Attributes:
+        opened: Slots (with source and target) of which the target held no key when this program
+            opened them, and the source's process (`run_id`) then.
+        failures: How often in a row the servers' own command failed between two processes.
+        by_keys: Processes between which it cannot work, so that slots go key by key.
+    """
+
+    opened: dict[OpenedSlot, str] = field(default_factory=dict)
+    failures: dict[Processes, int] = field(default_factory=dict)
+    by_keys: set[Processes] = field(default_factory=set)
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """What all pairs of one run share.
 
     Attributes:
-        opened: Slots (with source and target) of which the target held no key when this program
-            opened them, and the source's process (`run_id`) then.
         halted: A pair failed; the others finish the slots in flight and start no more.
         silent: Primaries that did not answer when they were told of a new owner.
     """
@@ -112,7 +140,7 @@ class Run:
     connect: Connect
     stop: asyncio.Event
     report: Callable[[Progress], None]
-    opened: dict[OpenedSlot, str]
+    memory: Memory
     progress: Progress = field(default_factory=Progress)
     silent: set[NodeId] = field(default_factory=set)
     halted: bool = False
@@ -152,14 +180,26 @@ def gravest(errors: Sequence[E]) -> E:
     return min(errors, key=lambda error: isinstance(error, TransientError))
 
 
-def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
-    """Return the error for a reply: look again, let us in, or a person must decide."""
+def rejection(
+    party: Party, command: str, reply: ReplyError, *, target: Party | None = None
+) -> BootstrapError:
+    """Return the error for a reply: look again, let us in, or a person must decide.
+
+    Args:
+        party: Who answered.
+        command: What it was asked.
+        reply: What it answered; MIGRATE hands on what the target said.
+        target: Of MIGRATE.
+    """
     words = reply.message.removeprefix("ERR ")
-    if words.startswith(FROM_TARGET):
+    rule = acl(command.lower().split())
+    if target and words.startswith(FROM_TARGET):
         words = words.removeprefix(FROM_TARGET)
+        party, command, rule = target, f"{command} of {party.name}", "restore-asking"
     code = words.partition(" ")[0]
+    if code == "OOM":
+        return full(party, f"answered {command} with: {words}")
     if code in {"NOPERM", "NOAUTH", "WRONGPASS"}:
-        rule = acl(command.lower().split())
         return CredentialsError(
             node=party.name,
             cause=f"{party.name} answered {command} with: {words}",
@@ -167,18 +207,31 @@ def rejection(party: Party, command: str, reply: ReplyError) -> BootstrapError:
             if code == "NOPERM"
             else "set the password of every node in BOOTSTRAP_PASSWORD_FILE, one a line",
         )
+    if code == "IOERR" and target:
+        return stale(party, f"answered {command} with: {words}", remedy=_unreached(party, target))
     if code in _LOOK_AGAIN or any(phrase in words for phrase in _LOOK_AGAIN_WORDS):
         return stale(party, f"answered {command} with: {words}")
     return refused(party.name, command, ReplyError(words))
 
 
-def stale(party: Party, what: str) -> StaleViewError:
-    """Return the error that makes the loop look again."""
-    return StaleViewError(
+def full(party: Party, what: str) -> RefusedError:
+    """Return the error for a node without memory for more keys."""
+    return RefusedError(
         node=party.name,
         cause=f"{party.name} {what}",
-        remedy="the cluster changed meanwhile; it is looked at again",
+        remedy=f"raise maxmemory of {party.name} and run again, or leave the slots where they are "
+        "with BOOTSTRAP_REBALANCE=false",
     )
+
+
+def _unreached(source: Party, target: Party) -> str:
+    port = target.view.address.port
+    return f"check that a NetworkPolicy lets {source.name} reach port {port} of {target.name}"
+
+
+def stale(party: Party, what: str, *, remedy: str = _CHANGED) -> StaleViewError:
+    """Return the error that makes the loop look again."""
+    return StaleViewError(node=party.name, cause=f"{party.name} {what}", remedy=remedy)
 
 
 async def close(*clients: RedisNode) -> None:

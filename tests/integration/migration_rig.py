@@ -24,7 +24,7 @@ from bootstrap.net.discovery import Found
 from bootstrap.net.migration import Migrator, Party, Progress
 from bootstrap.net.node import Access
 from bootstrap.net.observer import Observer
-from bootstrap.net.transit import OpenedSlot
+from bootstrap.net.transit import Memory
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import Pod, World
 
@@ -42,7 +42,7 @@ class Rig:
     world: World
     access: Access = field(default_factory=Access)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    opened: dict[OpenedSlot, str] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
 
     async def find(self) -> Found:
         """Play discovery."""
@@ -101,7 +101,7 @@ class Rig:
                 connect=lambda party: observer.connect(party.view),
                 stop=self.stop,
                 on_progress=on_progress,
-                opened=self.opened,
+                memory=self.memory,
             )
             actions = [
                 kind(source=ids[a], target=ids[b], slots=slots, reason=FindingCode.SLOTS_UNEVEN)

@@ -1,18 +1,21 @@
 """Growing and shrinking under a client that never stops."""
 
 import os
+from collections.abc import Mapping
 
 import pytest
 
-from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.world import World
 from tests import rig
 from tests.integration.scenario import (
     Writer,
     attempt,
+    fill,
     formed,
     lost,
     make_whole,
+    node_id,
     primaries,
     replicas,
     shrink,
@@ -20,6 +23,15 @@ from tests.integration.scenario import (
 
 pytestmark = pytest.mark.redis
 KEYS = int(os.environ.get("LIFE_KEYS", "5000"))
+
+
+# Redis' own migration does not mind maxmemory.
+@pytest.fixture(params=["redis-7.0", "valkey-9.1"])
+def full_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
+    """A server for each way that stops at a full target."""
+    if request.param not in installed:
+        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+    return find_server(installed[request.param])
 
 
 def grow(world: World, nodes: int) -> None:
@@ -98,3 +110,23 @@ def test_shrinking_into_too_little_memory_is_refused(way_server: ServerBinary):
         assert result.code == 3
         assert result.last["write_commands"] == 0
         assert rig.faults(world) == []
+
+
+def test_growing_into_a_full_pod_is_refused(full_server: ServerBinary):
+    """The pod whose maxmemory is full is named, what it took is counted, and no key is lost."""
+    with formed(full_server, nodes=3, replicas=0) as world:
+        fill(world, KEYS, prefix="k" * 2000)
+        full = world.add_pod()
+        used = int(rig.info_of(full, "INFO", "memory")["used_memory"])
+        full.command("CONFIG", "SET", "maxmemory", used + 1_500_000)
+
+        result = attempt(world, replicas=0)
+
+        assert result.code == 3
+        assert full.name in result.last["cause"]
+        assert "maxmemory" in result.last["remedy"]
+        taken = rig.nodes_of(full)[node_id(full)].slots
+        assert result.last["slots_moved"] == len(taken)
+        full.command("CONFIG", "SET", "maxmemory", 0)
+        make_whole(world, replicas=0)
+        assert lost(world, KEYS, prefix="k" * 2000) == 0

@@ -10,10 +10,11 @@ import pytest
 from migration_rig import Traffic, fill, keys_of, read, running, wait_until
 
 from bootstrap.core.slots import SlotSet
-from bootstrap.errors import CredentialsError, StaleViewError
+from bootstrap.errors import CredentialsError, RefusedError, StaleViewError
 from bootstrap.net.migration import Progress
 from bootstrap.net.node import Access
 from bootstrap.sandbox.binary import ServerBinary, find_server
+from tests.rig import info_of
 
 pytestmark = pytest.mark.redis
 
@@ -191,3 +192,89 @@ def test_missing_permission_is_named(named: ServerBinary) -> None:
         with pytest.raises(CredentialsError) as caught:
             rig.move((0, 2, SlotSet.of([0])))
         assert "migrate" in caught.value.remedy.lower()
+
+
+@pytest.mark.parametrize("named", ["redis-7.0"], indirect=True)
+def test_missing_permission_at_the_target_is_named_and_slots_are_closed(
+    named: ServerBinary,
+) -> None:
+    """The pod that refuses is named, not the one that sends, and no untouched slot stays open."""
+    slots = SlotSet.span(0, 9)
+    with running(named) as rig:
+        held = fill(rig, slots, each=3)
+        for pod in rig.pods:
+            pod.command("ACL", "SETUSER", "mover", "on", ">pw", "~*", "+@all")
+        rig.pods[2].command("ACL", "SETUSER", "mover", "-restore-asking")
+        rig.access = Access(username="mover", passwords=("pw",))
+        with pytest.raises(CredentialsError) as caught:
+            rig.move((0, 2, slots))
+        assert caught.value.node == rig.pods[2].name
+        assert "restore-asking" in caught.value.remedy
+        assert slots - rig.settle()[0] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", BY_KEYS, indirect=True)
+def test_full_target_is_named_and_only_split_slots_stay_open(named: ServerBinary) -> None:
+    """What the target took before its memory was full stays there, and is counted."""
+    slots = SlotSet.span(0, 999)
+    with running(named) as rig:
+        held = fill(rig, slots, each=5)
+        target = rig.pods[2]
+        used = int(info_of(target, "INFO", "memory")["used_memory"])
+        seen: list[int] = []
+
+        def fill_up(progress: Progress) -> None:
+            seen.append(progress.slots_moved)
+            if progress.slots_moved:
+                target.command("CONFIG", "SET", "maxmemory", 1000)
+
+        target.command("CONFIG", "SET", "maxmemory", used + 50_000_000)
+        with pytest.raises(RefusedError) as caught:
+            rig.move((0, 2, slots), on_progress=fill_up)
+        assert caught.value.node == target.name
+        assert "maxmemory" in caught.value.remedy
+        source, _, taker = rig.look().nodes
+        assert 0 < len(taker.slots) == seen[-1] < len(slots)
+        for slot in source.open_slots | taker.open_slots:
+            assert all(pod.command("CLUSTER", "COUNTKEYSINSLOT", slot) for pod in rig.pods[::2])
+        target.command("CONFIG", "SET", "maxmemory", 0)
+        rig.move((0, 2, slots & source.slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_source_that_cannot_log_in_sends_key_by_key(named: ServerBinary) -> None:
+    """Without primaryauth the servers cannot hand slots over, but MIGRATE has our password."""
+    slots = SlotSet.span(0, 99)
+    with running(named, password="secret") as rig:
+        held = fill(rig, slots, each=5)
+        rig.pods[0].command("CONFIG", "SET", "primaryauth", "")
+        with pytest.raises(StaleViewError) as caught:
+            rig.move((0, 2, slots))
+        assert "primaryauth" in caught.value.cause
+        rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_keys_of_all_databases_move_in_every_window(named: ServerBinary) -> None:
+    """A window that follows one with several databases begins in the first one again."""
+    slots = SlotSet.span(0, 199)
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        names = [keys_of(slot, 1)[0] for slot in slots]
+        with rig.client(0) as client:
+            for database in (0, 3):
+                client.execute_command("SELECT", database)
+                for name in names:
+                    client.set(name, database)
+        for slot in slots:
+            rig.open_both(slot, 0, 2)
+        rig.move((0, 2, slots))
+        assert slots - rig.settle()[2] == SlotSet()
+        with rig.client(2) as client:
+            for database in (0, 3):
+                client.execute_command("SELECT", database)
+                assert [client.get(name) for name in names] == [str(database).encode()] * len(names)

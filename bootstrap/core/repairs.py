@@ -188,8 +188,10 @@ def separate_epochs(facts: Facts) -> list[Action]:
     """Return one bump: two at a time would collide again, both taking the next number.
 
     Besides owners that share an epoch these are owners to which another node gives a higher one
-    than they have, as after two pods swapped addresses: an epoch never goes down in a view, so
-    the owner has to go up. None goes up while a slot is contested: the epoch is what settles that.
+    than they have, as after two pods swapped addresses, and owners of a slot that another node
+    gives to somebody with a higher one, as after ADDSLOTS by hand: an epoch never goes down in a
+    view, so the owner has to go up. None goes up while a slot is contested, for the epoch is what
+    settles that, or while it is cut off, for then somebody may have been elected in its place.
     """
     if facts.contested:
         return []
@@ -199,11 +201,27 @@ def separate_epochs(facts: Facts) -> list[Action]:
         if first is not owner:
             return [BumpEpoch(node=owner.node_id, reason=FindingCode.EPOCH_COLLISION)]
     for observer, subject in facts.outdated():
-        if subject.slots and subject.role is Role.PRIMARY:
+        owns = bool(subject.slots) and subject.role is Role.PRIMARY
+        if owns and facts.see_each_other([observer, subject]):
             told = observer.known[subject.node_id].config_epoch
-            if told > subject.myself.config_epoch:
+            if told > subject.myself.config_epoch or _is_outranked(facts, observer, subject):
                 return [BumpEpoch(node=subject.node_id, reason=FindingCode.EPOCH_COLLISION)]
     return []
+
+
+def _is_outranked(facts: Facts, observer: NodeView, owner: NodeView) -> bool:
+    """Tell whether a view gives slots of an owner to another node, which it believes rather.
+
+    Not where replicas of that node live: one of them may be elected, and has the keys.
+    """
+    missing = owner.slots - observer.known[owner.node_id].slots
+    return bool(missing) and any(
+        line.slots & missing
+        and line.config_epoch >= owner.myself.config_epoch
+        and (line.node_id in facts.live or not facts.replicas_of(line.node_id))
+        for line in observer.known.values()
+        if line.node_id != owner.node_id
+    )
 
 
 def close_open_slots(facts: Facts) -> list[Action]:

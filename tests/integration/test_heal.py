@@ -396,3 +396,17 @@ def test_colliding_epochs_are_separated(way_server: ServerBinary):
             pod.command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
 
         make_whole(world)
+
+
+def test_a_slot_given_by_hand_on_two_of_three_primaries(way_server: ServerBinary):
+    """SETSLOT NODE without a move gives no new epoch, so the third believes the old owner."""
+    with formed(way_server, nodes=3, replicas=0, keys=KEYS) as world:
+        heir, _, giver = world.pods
+        slots = sorted(rig.nodes_of(giver)[node_id(giver)].slots)
+        slot = next(s for s in slots if not giver.command("CLUSTER", "COUNTKEYSINSLOT", s))
+        for pod in (giver, heir):
+            pod.command("CLUSTER", "SETSLOT", slot, "NODE", node_id(heir))
+
+        make_whole(world, replicas=0)
+
+        assert lost(world, KEYS) == 0

@@ -12,6 +12,7 @@ from builders import (
     facts,
     field,
     joined,
+    line,
     node,
     node_id,
     own,
@@ -446,7 +447,44 @@ def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
     seen = told(WHOLE, B, A, config_epoch=9, slots=SlotSet())
     (bump,) = repairs.separate_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)
+    cut = told(seen, B, A, flags=frozenset({Flag.FAIL}))
+    assert repairs.separate_epochs(facts(cut, "3x0")) == []
     behind = told(WHOLE, B, A, config_epoch=0)
     assert repairs.separate_epochs(facts(behind, "3x0")) == []
     empty = told(own(WHOLE, A, slots=SlotSet()), B, A, config_epoch=9)
     assert repairs.separate_epochs(facts(empty, "3x0")) == []
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 0), (1, 1), (4, 1)])
+def test_an_owner_that_others_rank_lower_is_bumped(epoch: int, expected: int) -> None:
+    """Others give its slots to somebody with an epoch that is not lower."""
+    ghost = line(9, "5", config_epoch=epoch, flags=frozenset({Flag.FAIL}))
+    seen = told(WHOLE, C, A, slots=at(WHOLE, A).slots - slots("5"))
+    known = {**at(seen, C).known, ghost.node_id: ghost}
+    seen = field(seen, C, known=known)
+    assert len(repairs.separate_epochs(facts(seen, "3x0"))) == expected
+    nobody = told(WHOLE, C, A, slots=at(WHOLE, A).slots - slots("5"))
+    assert repairs.separate_epochs(facts(nobody, "3x0")) == []
+
+
+def test_an_owner_is_not_bumped_over_the_heir_of_another() -> None:
+    """The replica may be elected, and has the keys."""
+    ghost = line(9, "5", config_epoch=7, flags=frozenset({Flag.FAIL}))
+    seen = acquaint([*view("3x0").nodes, node(3, of=9)])
+    known = {**at(seen, C).known, ghost.node_id: ghost}
+    seen = field(seen, C, known=known)
+    seen = told(seen, C, A, slots=at(WHOLE, A).slots - slots("5"))
+    assert repairs.separate_epochs(facts(seen, "4x0")) == []
+    orphan = own(seen, 3, primary_id=node_id(B))
+    assert len(repairs.separate_epochs(facts(orphan, "4x0"))) == 1
+
+
+def test_an_owner_is_bumped_over_a_live_node_that_gave_the_slot_away() -> None:
+    """SETSLOT NODE by hand at both ends gives no new epoch."""
+    seen = own(WHOLE, C, slots=at(WHOLE, C).slots - slots("16383"))
+    seen = own(seen, A, slots=at(WHOLE, A).slots | slots("16383"))
+    assert repairs.separate_epochs(facts(seen, "3x0")) == []
+    seen = told(seen, B, A, slots=at(WHOLE, A).slots)
+    seen = told(seen, B, C, slots=at(WHOLE, C).slots)
+    (bump,) = repairs.separate_epochs(facts(seen, "3x0"))
+    assert bump.node == node_id(A)

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from .core import planner
+from .core import joining, planner
 from .core.actions import (
     Action,
     ClaimSlots,
     Forget,
     HoldFailover,
-    Meet,
     Plan,
     Stage,
     describe,
@@ -44,7 +43,7 @@ from .net.migration import Progress
 from .net.node import Access
 from .net.observer import Observer
 from .net.transit import Memory
-from .summary import Summary, blame_absent, blame_stuck
+from .summary import Summary, blame_absent, blame_finding, blame_stuck
 
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -254,7 +253,7 @@ class Converger:
                 (self._held.add if action.hold else self._held.discard)(action.node)
             if self.verbose:
                 _log.debug("action.started", **describe(action))
-        if _reintroduces(view, actions):
+        if joining.reintroduces(view, actions):
             self._steady_s = STEADY_S
         self._is_changing = True
         keeping = asyncio.ensure_future(self._keep_lock())
@@ -359,9 +358,7 @@ class Converger:
             return self._trouble.node, self._trouble.cause, self._trouble.remedy
         findings = self._plan.findings if self._plan else ()
         if findings:
-            first = findings[0]
-            remedy = "run it again; if it stays, look at the log of that pod"
-            return first.node or None, first.detail, remedy
+            return blame_finding(findings[0])
         if self._trouble is not None:
             return self._trouble.node, self._trouble.cause, self._trouble.remedy
         names = ", ".join(self._unanswered) or "the name servers"
@@ -390,17 +387,3 @@ class Converger:
         self.summary.commands = traffic.commands
         self.summary.write_commands = traffic.writes
         self.summary.round_trips = traffic.round_trips
-
-
-def _reintroduces(view: ClusterView, actions: Sequence[Action]) -> bool:
-    """Tell whether members of a running cluster that had forgotten each other are to meet.
-
-    From 7.2 on a FORGET travels with every ping of its 60 s ban, so such a member can be lost
-    again right after it was met; *whole* has to last a while then.
-    """
-    nodes = view.by_id()
-    return any(node.state_ok for node in view.nodes) and any(
-        not nodes[a.node].is_isolated and not nodes[a.target].is_isolated
-        for a in actions
-        if isinstance(a, Meet) and a.reason is FindingCode.NODE_UNKNOWN
-    )

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from .core.findings import Finding, FindingCode
 from .core.topology import Absent
 from .core.watch import Stuck
 from .errors import BootstrapError, ExitCode
@@ -131,3 +132,17 @@ def blame_stuck(stuck: Stuck) -> tuple[str, str, str]:
         stuck.detail,
         "open the bus port between the pods (NetworkPolicy, firewall, cluster-announce-bus-port)",
     )
+
+
+_REMEDIES = {
+    FindingCode.REPLICA_LINK_DOWN: "look at the log of that pod; where there are passwords, its "
+    "masterauth (primaryauth) must be one that its primary takes",
+    FindingCode.MEMBER_UNSEEN: "let the name of its pod lead to it again, and let this program in; "
+    "or stop it",
+}
+
+
+def blame_finding(finding: Finding) -> tuple[str | None, str, str]:
+    """Return pod, cause and remedy where something does not become right by itself."""
+    usual = "run it again; if it stays, look at the log of that pod"
+    return finding.node or None, finding.detail, _REMEDIES.get(finding.code, usual)

@@ -11,7 +11,7 @@ handshake is not read for slots).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from .actions import (
     Action,
@@ -26,7 +26,7 @@ from .facts import Facts
 from .findings import FindingCode, functions_missing, held
 from .placement import Roles, deal
 from .slots import SLOT_COUNT, SlotSet, even_split
-from .topology import NodeId, NodeView, Role
+from .topology import ClusterView, NodeId, NodeView, Role
 
 MEETS_PER_NODE = 100
 MEETS_PER_PLAN = 20_000
@@ -246,3 +246,17 @@ def copy_functions(facts: Facts) -> list[Action]:
         CopyFunctions(source=source.node_id, target=n.node_id, reason=FindingCode.FUNCTIONS_MISSING)
         for n in functions_missing(facts)
     ]
+
+
+def reintroduces(view: ClusterView, actions: Sequence[Action]) -> bool:
+    """Tell whether members of a running cluster that had forgotten each other are to meet.
+
+    From 7.2 on a FORGET travels with every ping of its 60 s ban, so such a member can be lost
+    again right after it was met; *whole* has to last a while then.
+    """
+    nodes = view.by_id()
+    return any(node.state_ok for node in view.nodes) and any(
+        not nodes[a.node].is_isolated and not nodes[a.target].is_isolated
+        for a in actions
+        if isinstance(a, Meet) and a.reason is FindingCode.NODE_UNKNOWN
+    )

@@ -134,8 +134,11 @@ class Window:
         drain.target_serves = self._served_by_target
         drain.virgin = {slot for slot in self._slots if self._is_virgin(slot)}
         self._empty = await drain.run(self._slots)
-        await self._tell(self._empty)
+        still = await self._still_migrating(self._empty)
+        await self._tell(still)
         self._raise(drain.errors)
+        if len(still) < len(self._empty):
+            raise stale(self._pair.source, "does not migrate the slots any more")
 
     async def _revert(self) -> None:
         """Close slots of which the target holds no key.
@@ -224,6 +227,25 @@ class Window:
             owned |= reply.known[node_id].slots
         if SlotSet.of(slots) - owned:
             raise stale(self._pair.source, "does not own the slots any more")
+
+    async def _still_migrating(self, slots: list[int]) -> list[int]:
+        """Return the slots that are as they were opened, or that the source had given away.
+
+        Another run, or a person, may have closed one meanwhile: then the source takes writes for
+        it again, and would delete them as soon as it heard of the target's claim.
+        """
+        commands: list[Command] = [("CLUSTER", "NODES")]
+        commands += [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+        nodes, *counts = await self._source.pipeline(commands)
+        if isinstance(nodes, ReplyError):
+            raise rejection(self._pair.source, "CLUSTER NODES", nodes)
+        migrating = wire.parse_nodes(text(nodes)).migrating
+        target = self._pair.target.node_id
+        return [
+            slot
+            for slot, count in zip(slots, counts, strict=True)
+            if slot in self._not_mine or (migrating.get(slot) == target and count == 0)
+        ]
 
     async def _tell(self, slots: list[int]) -> None:
         """Tell the new owner of emptied slots: target, source, then the other primaries."""

@@ -278,3 +278,22 @@ def test_keys_of_all_databases_move_in_every_window(named: ServerBinary) -> None
             for database in (0, 3):
                 client.execute_command("SELECT", database)
                 assert [client.get(name) for name in names] == [str(database).encode()] * len(names)
+
+
+@pytest.mark.parametrize("named", BY_KEYS, indirect=True)
+def test_slots_that_somebody_closed_meanwhile_are_not_taken(named: ServerBinary) -> None:
+    """The source serves them again, so the target's claim would delete what was written there."""
+    slots = SlotSet.span(0, 9)
+    with running(named) as rig:
+        held = fill(rig, slots, each=5)
+
+        def close(progress: Progress) -> None:
+            if progress.keys_moved == len(held):
+                for pod in rig.pods[::2]:
+                    pod.command("CLUSTER", "SETSLOT", 5, "STABLE")
+
+        with pytest.raises(StaleViewError):
+            rig.move((0, 2, slots), on_progress=close)
+        owned = rig.settle()
+        assert 5 in owned[0]
+        assert slots - SlotSet.of([5]) - owned[2] == SlotSet()

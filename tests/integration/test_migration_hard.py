@@ -73,7 +73,8 @@ def test_big_keys_go_alone(named: ServerBinary) -> None:
 def test_killed_target_makes_the_loop_look_again(named: ServerBinary) -> None:
     """A move that lost its target goes on when that is back, and no key is lost."""
     slots = SlotSet.span(0, 999)
-    with running(named, appendonly=True) as rig:
+    # By default a server puts writes off while a slow disk syncs, and a kill loses them.
+    with running(named, appendonly=True, config={"appendfsync": "always"}) as rig:
         held = fill(rig, slots, each=3)
 
         def end(progress: Progress) -> None:

@@ -189,7 +189,9 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
                 remedy=_CONSENT,
             )
     slots = facts.uncovered
+    settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
     orphans = slots - held_somewhere(facts, slots)
+    orphans -= settled_by_import | union(facts.remembered.values())
     for node in facts.live.values():
         copies = orphans & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
         if copies:
@@ -202,8 +204,6 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
                 "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
             )
     empty = not facts.gone and not any(n.keys for n in facts.live.values())
-    settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
-    orphans -= settled_by_import | union(facts.remembered.values())
     if orphans and not empty:
         yield Refusal(
             cause=f"nobody owns slots {shorten(orphans)} and no node holds keys of them",

@@ -7,8 +7,9 @@ earlier run left: no server takes those up by itself, so they go key by key, and
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from ..core.actions import GatherKeys, MoveSlots
 from ..core.slots import SlotSet
@@ -23,6 +24,7 @@ from .transit import Connect, Memory, Pair, Party, Progress, Run
 __all__ = ["Migrator", "Party", "Progress"]
 
 _PAIRS_AT_ONCE = 16
+_QUIET_S = 1.0
 _Work = Coroutine[object, object, None]
 
 
@@ -120,7 +122,28 @@ class Migrator:
             raise StaleViewError(node=error.node, cause=error.cause, remedy=error.remedy) from error
 
     async def _move_phase(self, run: Run, pairs: Mapping[Pair, SlotSet]) -> None:
+        await self._wait_for_headers({pair.target.node_id for pair in pairs})
         await self._finish(run, [put_in_order(self._parties, list(pairs))])
+        try:
+            await self._move_pairs(run, pairs)
+        finally:
+            now = time.monotonic()
+            self._memory.gave_at |= {pair.source.node_id: now for pair in pairs}
+
+    async def _wait_for_headers(self, targets: set[NodeId]) -> None:
+        """Let a node that gave slots away take none before it has read who has them now.
+
+        The new owner tells everybody with a header a slot. Where the last one arrives after its
+        slot came back, Redis 7.0 gives that slot up again, whatever the epochs, and deletes its
+        keys (seen under load; owner_not_claiming_slot in clusterUpdateSlotsConfigWith).
+        """
+        gave_at = max((self._memory.gave_at.get(target, 0.0) for target in targets), default=0.0)
+        wait_s = gave_at + _QUIET_S - time.monotonic()
+        if gave_at and wait_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait_s)
+
+    async def _move_pairs(self, run: Run, pairs: Mapping[Pair, SlotSet]) -> None:
         opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
         await self._finish(
             run, [self._by_keys(run, pair, slots) for pair, slots in opened.items() if slots]

@@ -119,11 +119,13 @@ class Memory:
             opened them, and the source's process (`run_id`) then.
         failures: How often in a row the servers' own command failed between two processes.
         by_keys: Processes between which it cannot work, so that slots go key by key.
+        gave_at: When a node last gave slots away, by the steady clock.
     """
 
     opened: dict[OpenedSlot, str] = field(default_factory=dict)
     failures: dict[Processes, int] = field(default_factory=dict)
     by_keys: set[Processes] = field(default_factory=set)
+    gave_at: dict[NodeId, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

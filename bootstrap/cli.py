@@ -110,6 +110,12 @@ class _Count(click.IntRange):
     name = "whole number"
 
 
+def _count(flag: str, default: int, text: str, *, least: int) -> Callable[[_Command], _Command]:
+    """Return an option of `sandbox`, which has no settings that would check it."""
+    kind = _Count(min=least)
+    return _option(flag, default=default, type=kind, metavar="N", envvar=_variable(flag), help=text)
+
+
 class _DefaultToRun(click.Group):
     """A group whose default command is `run`."""
 
@@ -185,22 +191,8 @@ def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT00
     "sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them."
 )
 @_log_options
-@_option(
-    "--nodes",
-    default=6,
-    type=_Count(min=1),
-    metavar="N",
-    envvar="BOOTSTRAP_NODES",
-    help="Servers to start.",
-)
-@_option(
-    "--replicas",
-    default=1,
-    type=_Count(min=0),
-    metavar="N",
-    envvar="BOOTSTRAP_REPLICAS",
-    help="Replicas per primary.",
-)
+@_count("--nodes", 6, "Servers to start.", least=1)
+@_count("--replicas", 1, "Replicas per primary.", least=0)
 @_option(
     "--server",
     default=None,

@@ -107,11 +107,7 @@ async def converge(
         "run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas
     )
     with stopping.setting(converger.stop):
-        try:
-            await converger.run()
-        except Exception as error:
-            summary.note_failure(error, phase=converger._phase)  # noqa: SLF001 - told nowhere else
-            raise
+        await converger.run()
 
 
 async def look(settings: Settings) -> tuple[ClusterView, Plan]:

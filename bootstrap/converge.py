@@ -106,7 +106,7 @@ class Converger:
         deadline = asyncio.get_running_loop().call_later(self.timeout_s, self._expire)
         try:
             await self._until_stopped(self._loop())
-        except BootstrapError as error:
+        except Exception as error:
             self.summary.note_failure(error, phase=self._phase)
             raise
         finally:

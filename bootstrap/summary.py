@@ -16,7 +16,6 @@ MESSAGE_BYTES = 4096
 CAUSE_CHARS = 2600
 NAMES_CHARS = 1900
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
-DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
 POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
 
 
@@ -92,18 +91,13 @@ def blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
     name server that fails more than a name that is not there.
     """
     unnamed = [a for a in absent if a.phase == "dns"]
-    unasked = [a for a in unnamed if _is_failure_of_dns(a)]
+    unasked = [a for a in unnamed if a.remedy]
     blamed = unasked or unnamed or absent
-    remedy = DNS_REMEDY if unasked else USUAL_CAUSES if unnamed else POD_REMEDY
     first = blamed[0]
+    remedy = first.remedy or (USUAL_CAUSES if unnamed else POD_REMEDY)
     others = [a.name for a in unnamed if a not in blamed]
     also = f"; {_listed(others)}: no address" if others else ""
     return first.name, f"{_listed([a.name for a in blamed])}: {first.cause}{also}", remedy
-
-
-def _is_failure_of_dns(absent: Absent) -> bool:
-    """Tell whether the name servers gave no answer, by the words with which discovery says so."""
-    return absent.cause.startswith("name servers ")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -194,6 +194,7 @@ class Absent:
         phase: How far it came: `dns`, `connect`, `serve` or `command`.
         cause: What was seen, with the server's or the system's own words.
         address: Where it was asked; empty when it has none yet.
+        remedy: What to do, where who failed is not the pod; empty for the usual.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Absent:
     phase: str
     cause: str
     address: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

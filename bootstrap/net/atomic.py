@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ..core.slots import SlotSet
 from ..core.wire import Reply
 from ..errors import BootstrapError
-from .node import NodeClient, ReplyError, text
+from .node import NodeClient, ReplyError, text, without_echo
 from .transit import Pair, Party, Run, full, rejection, stale
 
 _FIRST_POLL_S = 0.002
@@ -33,7 +33,6 @@ _NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
 _MOST_FAILURES = 3
 _FIRST_PAUSE_S = 0.5
 _PAUSE_GROWTH = 4
-_ARGUMENTS = ", with args"
 _ENDED = _DONE | {"failed", "canceled", "cancelled"}
 
 
@@ -79,16 +78,11 @@ def _tasks(reply: Reply) -> list[Task]:
                 task_id=fields.get("id") or fields.get("name", ""),
                 slots=SlotSet.parse(fields.get("slots") or fields.get("slot_ranges", "")),
                 state=fields.get("state", ""),
-                words=_without_arguments(fields.get("last_error") or fields.get("message", "")),
+                words=without_echo(fields.get("last_error") or fields.get("message", "")),
                 retries=int(fields.get("retries", "0")),
             )
         )
     return tasks
-
-
-def _without_arguments(words: str) -> str:
-    """Cut what a server quotes of a command that it does not know: it may be a password."""
-    return words.partition(_ARGUMENTS)[0].strip()
 
 
 def _rows(reply: Reply) -> list[Sequence[Reply]]:

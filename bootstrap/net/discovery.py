@@ -34,6 +34,7 @@ BLIND_AFTER_S = 10.0
 PAUSES_S = (0.3, 0.7, 1.0, 2.0, 3.0, 4.0, 6.0, 6.0, 3.0)
 _BOTH = dns.flags.DO | dns.flags.CD
 FAMILIES = ("A", "AAAA")
+_NAMED_BY_HAND = "check the names in BOOTSTRAP_ENDPOINTS, and who resolves them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ class ServiceDiscovery:
         try:
             ordinals = await self._existing(now)
         except DiscoveryError as error:
-            self._last = self._all_absent(error.cause)
+            self._last = self._all_absent(error.cause, remedy=error.remedy)
             return self._last
         if ordinals is not None:
             answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in ordinals))
@@ -161,23 +162,24 @@ class ServiceDiscovery:
         self._named_at = now
         return range(self._nodes)
 
-    def _all_absent(self, cause: str) -> Found:
-        return Found(endpoints=(), absent=tuple(self._absent(i, cause) for i in range(self._nodes)))
+    def _all_absent(self, cause: str, *, remedy: str = "") -> Found:
+        absent = (self._absent(i, cause, remedy=remedy) for i in range(self._nodes))
+        return Found(endpoints=(), absent=tuple(absent))
 
-    async def _pod(self, ordinal: int) -> dict[str, tuple[str, ...]] | str:
+    async def _pod(self, ordinal: int) -> dict[str, tuple[str, ...]] | DiscoveryError:
         """Return a pod's addresses by family, or why there are none."""
         name = f"{self._statefulset}-{ordinal}.{self._service}"
         try:
             answers = await asyncio.gather(*(self._ask(name, kind) for kind in FAMILIES))
         except DiscoveryError as error:
-            return error.cause
+            return error
         return dict(zip(FAMILIES, answers, strict=True))
 
     async def _ask(self, name: str, kind: str) -> tuple[str, ...]:
         async with self._gate:
             return await ask(self._resolvers[self._turn // 2 % len(self._resolvers)], name, kind)
 
-    def _found(self, answers: dict[int, dict[str, tuple[str, ...]] | str]) -> Found:
+    def _found(self, answers: dict[int, dict[str, tuple[str, ...]] | DiscoveryError]) -> Found:
         resolved = {i: a for i, a in answers.items() if isinstance(a, dict) and any(a.values())}
         family = one_family(a for i, a in resolved.items() if i < self._nodes)
         endpoints, absent = [], []
@@ -187,11 +189,13 @@ class ServiceDiscovery:
                 endpoints.append(self._endpoint(ordinal, answer[family]))
             elif ordinal < self._nodes:
                 failure = answers.get(ordinal)
-                cause = failure if isinstance(failure, str) else "no address in DNS yet"
-                if answer is not None:
+                cause, remedy = "no address in DNS yet", ""
+                if isinstance(failure, DiscoveryError):
+                    cause, remedy = failure.cause, failure.remedy
+                elif answer is not None:
                     other = "IPv4" if family == "A" else "IPv6"
                     cause = f"no {other} address, which the other pods have"
-                absent.append(self._absent(ordinal, cause))
+                absent.append(self._absent(ordinal, cause, remedy=remedy))
         return Found(endpoints=tuple(endpoints), absent=tuple(absent))
 
     def _endpoint(self, ordinal: int, addresses: tuple[str, ...]) -> Endpoint:
@@ -204,9 +208,9 @@ class ServiceDiscovery:
             port=self._port,
         )
 
-    def _absent(self, ordinal: int, cause: str) -> Absent:
+    def _absent(self, ordinal: int, cause: str, *, remedy: str = "") -> Absent:
         name = f"{self._statefulset}-{ordinal}"
-        return Absent(name=name, ordinal=ordinal, phase="dns", cause=cause)
+        return Absent(name=name, ordinal=ordinal, phase="dns", cause=cause, remedy=remedy)
 
 
 class StaticDiscovery:
@@ -234,17 +238,21 @@ class StaticDiscovery:
             zip(self._endpoints, answers, strict=True)
         ):
             name = host_port(host, port)
-            addresses = answer[family] if isinstance(answer, dict) else ()
+            addresses = () if isinstance(answer, DiscoveryError) else answer[family]
             if addresses:
                 endpoints.append(
                     Endpoint(name=name, host=host, ordinal=ordinal, addresses=addresses, port=port)
                 )
             else:
-                cause = answer if isinstance(answer, str) else "no address of the common family"
-                absent.append(Absent(name=name, ordinal=ordinal, phase="dns", cause=cause))
+                cause, remedy = "no address of the common family", _NAMED_BY_HAND
+                if isinstance(answer, DiscoveryError):
+                    cause, remedy = answer.cause, answer.remedy
+                absent.append(
+                    Absent(name=name, ordinal=ordinal, phase="dns", cause=cause, remedy=remedy)
+                )
         return Found(endpoints=tuple(endpoints), absent=tuple(absent))
 
-    async def _addresses(self, host: str) -> dict[str, tuple[str, ...]] | str:
+    async def _addresses(self, host: str) -> dict[str, tuple[str, ...]] | DiscoveryError:
         try:
             if literal := numeric(host):
                 return {kind: (host,) * (kind == literal) for kind in FAMILIES}
@@ -252,10 +260,10 @@ class StaticDiscovery:
                 return await _system_addresses(host)
             answers = [await ask(self._resolver, host, kind) for kind in FAMILIES]
         except DiscoveryError as error:
-            return error.cause
-        return (
-            dict(zip(FAMILIES, answers, strict=True)) if any(answers) else "no address in DNS yet"
-        )
+            return error
+        if not any(answers):
+            return DiscoveryError(cause="no address in DNS yet", remedy=_NAMED_BY_HAND)
+        return dict(zip(FAMILIES, answers, strict=True))
 
 
 async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tuple[str, ...]:
@@ -336,13 +344,19 @@ def _resolver(nameservers: Sequence[tuple[str, int]], bits: int = 0) -> dns.asyn
     return resolver
 
 
-async def _system_addresses(host: str) -> dict[str, tuple[str, ...]] | str:
-    """Resolve as the system does, with /etc/hosts and search list: for VMs and compose."""
+async def _system_addresses(host: str) -> dict[str, tuple[str, ...]]:
+    """Resolve as the system does, with /etc/hosts and search list: for VMs and compose.
+
+    Raises:
+        DiscoveryError: It has no address for the name.
+    """
     loop = asyncio.get_running_loop()
     try:
         infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        return f"{host} does not resolve: {error.strerror or error}"
+        raise DiscoveryError(
+            cause=f"{host} does not resolve: {error.strerror or error}", remedy=_NAMED_BY_HAND
+        ) from error
     found: dict[str, tuple[str, ...]] = {}
     for kind, family in (("A", socket.AF_INET), ("AAAA", socket.AF_INET6)):
         found[kind] = tuple(sorted({str(info[4][0]) for info in infos if info[0] == family}))

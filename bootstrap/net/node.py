@@ -32,7 +32,7 @@ Command = Sequence[str | bytes | int]
 CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 10.0
 _NOT_NOW = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
-_ECHO = ", with args beginning with"
+_ECHO = ", with args"
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class ReplyError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        message = message.partition(_ECHO)[0]
+        message = without_echo(message)
         super().__init__(message)
         self.message = message
         self.code = message.partition(" ")[0]
@@ -304,6 +304,11 @@ def refused(node: str, command: str, error: ReplyError) -> RefusedError:
         cause=f"{node} answered {command} with: {error.message}",
         remedy="look at its log, mend that and run again",
     )
+
+
+def without_echo(words: str) -> str:
+    """Cut what a server repeats of a command that it does not know: a password, or a key."""
+    return words.partition(_ECHO)[0].strip()
 
 
 def acl(command: Command) -> str:

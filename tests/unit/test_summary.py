@@ -15,7 +15,13 @@ SERVFAIL = f"name servers 10.0.0.10 gave no answer for {SERVICE}: SERVFAIL"
 
 def absent(*causes: str, phase: str = "dns", suffix: str = "") -> list[Absent]:
     return [
-        Absent(name=f"redis-app-{i}{suffix}", ordinal=i, phase=phase, cause=cause)
+        Absent(
+            name=f"redis-app-{i}{suffix}",
+            ordinal=i,
+            phase=phase,
+            cause=cause,
+            remedy="check that CoreDNS runs" if cause is SERVFAIL else "",
+        )
         for i, cause in enumerate(causes)
     ]
 

@@ -216,6 +216,9 @@ class Traffic:
                     self._written[key] = number
                     if int(self._client.get(key)) != number:
                         self.errors.append("a stale read")
+                except AttributeError:
+                    # redis-py: redirected to a node that it has not read about; it reads anew.
+                    self._client.nodes_manager.initialize()
                 except (redis.RedisError, OSError) as error:
                     self.errors.append(f"{type(error).__name__}: {error}")
                 self._rounds += 1

@@ -17,15 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..core.wire import Reply, parse_info
-from ..errors import RefusedError
+from ..errors import BootstrapError, RefusedError
+from .ends import Batch, Ends
 from .node import ReplyError, text
 from .transit import rejection
-
-if TYPE_CHECKING:
-    from .drain import Batch, Drain
 
 _COMPARED_BYTES = 64 << 20
 # First byte of a DUMP. A table's elements come in the order of each process's own hash seed.
@@ -42,42 +39,40 @@ class Conflict:
     is_virgin: bool
 
 
-async def settle(drain: Drain, conflict: Conflict, batch: Batch) -> int:
-    """Leave one copy, if it is certain which; return how many keys the source lost by it."""
+async def settle(ends: Ends, conflict: Conflict, batch: Batch) -> BootstrapError | None:
+    """Leave one copy, the target's, if it is certain which; return why not else."""
     if conflict.target_serves:
-        if not await _are_equal(drain, conflict):
-            return _refuse(drain, conflict)
-        replies = await drain.pipeline(drain.source, drain.reading("UNLINK", conflict.key))
+        if not await _are_equal(ends, conflict):
+            return _refusal(ends, conflict)
+        replies = await ends.pipeline(ends.source, ends.reading("UNLINK", conflict.key))
     else:
-        proven = conflict.is_virgin and await _is_unbroken(drain)
-        if not proven and not await _are_equal(drain, conflict):
-            return _refuse(drain, conflict)
-        replies = await drain.migrate([batch], replace=True)
+        proven = conflict.is_virgin and await _is_unbroken(ends)
+        if not proven and not await _are_equal(ends, conflict):
+            return _refusal(ends, conflict)
+        replies = await ends.migrate([batch], replace=True)
     if isinstance(replies[-1], ReplyError):
-        ends = drain.pair
-        error = rejection(ends.source, "MIGRATE", replies[-1], target=ends.target)
-        drain.give_up(conflict.slot, error)
-        return 0
-    return 1
+        pair = ends.pair
+        return rejection(pair.source, "MIGRATE", replies[-1], target=pair.target)
+    return None
 
 
-async def _is_unbroken(drain: Drain) -> bool:
+async def _is_unbroken(ends: Ends) -> bool:
     """Tell whether the source is the process that the plan saw, and a primary."""
-    server, replication = await drain.source.pipeline([("INFO", "server"), ("INFO", "replication")])
+    server, replication = await ends.source.pipeline([("INFO", "server"), ("INFO", "replication")])
     if isinstance(server, ReplyError) or isinstance(replication, ReplyError):
         return False
     run_id = parse_info(text(server)).get("run_id")
     role = parse_info(text(replication)).get("role")
-    return run_id == drain.pair.source.view.run_id and role == "master"
+    return run_id == ends.pair.source.view.run_id and role == "master"
 
 
-async def _are_equal(drain: Drain, conflict: Conflict) -> bool:
+async def _are_equal(ends: Ends, conflict: Conflict) -> bool:
     """Tell whether both ends hold the same value; one that is gone meanwhile is no conflict."""
-    size = (await _at_source(drain, "MEMORY", "USAGE", conflict.key))[-1]
+    size = (await _at_source(ends, "MEMORY", "USAGE", conflict.key))[-1]
     if isinstance(size, int) and size > _COMPARED_BYTES:
         return False
-    ours = (await _at_source(drain, "DUMP", conflict.key))[-1]
-    theirs = (await _at_target(drain, "DUMP", conflict.key))[-1]
+    ours = (await _at_source(ends, "DUMP", conflict.key))[-1]
+    theirs = (await _at_target(ends, "DUMP", conflict.key))[-1]
     if not isinstance(ours, bytes) or not isinstance(theirs, bytes):
         return ours is None or theirs is None
     if ours == theirs:
@@ -85,8 +80,8 @@ async def _are_equal(drain: Drain, conflict: Conflict) -> bool:
     listing = _UNORDERED.get(ours[:1]) if ours[:1] == theirs[:1] else None
     if listing is None:
         return False
-    left = (await _at_source(drain, listing, conflict.key))[-1]
-    right = (await _at_target(drain, listing, conflict.key))[-1]
+    left = (await _at_source(ends, listing, conflict.key))[-1]
+    right = (await _at_target(ends, listing, conflict.key))[-1]
     ours_sorted, theirs_sorted = _elements(left, listing), _elements(right, listing)
     return ours_sorted is not None and ours_sorted == theirs_sorted
 
@@ -99,21 +94,19 @@ def _elements(reply: Reply | ReplyError, listing: str) -> Sequence[object] | Non
     return sorted(reply)
 
 
-async def _at_source(drain: Drain, *command: str | bytes) -> list[Reply | ReplyError]:
-    return await drain.pipeline(drain.source, drain.reading(*command))
+async def _at_source(ends: Ends, *command: str | bytes) -> list[Reply | ReplyError]:
+    return await ends.pipeline(ends.source, ends.reading(*command))
 
 
-async def _at_target(drain: Drain, *command: str | bytes) -> list[Reply | ReplyError]:
-    return await drain.pipeline(drain.target, [("ASKING",), command])
+async def _at_target(ends: Ends, *command: str | bytes) -> list[Reply | ReplyError]:
+    return await ends.pipeline(ends.target, [("ASKING",), command])
 
 
-def _refuse(drain: Drain, conflict: Conflict) -> int:
-    source, target = drain.pair.source.name, drain.pair.target.name
-    error = RefusedError(
+def _refusal(ends: Ends, conflict: Conflict) -> RefusedError:
+    source, target = ends.pair.source.name, ends.pair.target.name
+    return RefusedError(
         node=source,
         cause=f"a key of slot {conflict.slot} has two values, one on {source}, one on {target}",
         remedy="compare the keys that both print for CLUSTER GETKEYSINSLOT "
         f"{conflict.slot} 1000, delete the older copy after ASKING, and run again",
     )
-    drain.give_up(conflict.slot, error)
-    return 0

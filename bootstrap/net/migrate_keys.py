@@ -24,6 +24,7 @@ from ..core.slots import SlotSet
 from ..core.topology import NodeId
 from ..errors import BootstrapError, CredentialsError, NodeUnreachableError, RefusedError
 from .drain import Drain
+from .ends import Ends
 from .node import Command, RedisNode, ReplyError, text
 from .transit import OpenedSlot, Pair, Party, Run, close, gravest, rejection, stale
 
@@ -111,6 +112,7 @@ class Window:
         self._pair = pair
         self._source = source
         self._target = target
+        self._ends = Ends(access=run.access, pair=pair, source=source, target=target)
         self._slots = list(slots)
         self._errors: list[BootstrapError] = []
         self._served_by_target: set[int] = set()
@@ -130,7 +132,7 @@ class Window:
         await self._open_target()
         await self._open_source()
         await self._check_owner(self._not_mine | self._served_by_target)
-        drain = self._drain()
+        drain = Drain(shared=self._run, ends=self._ends)
         drain.target_serves = self._served_by_target
         drain.virgin = {slot for slot in self._slots if self._is_virgin(slot)}
         self._empty = await drain.run(self._slots)
@@ -146,11 +148,11 @@ class Window:
         The source first: it never sends clients to a target that sends them back. What a client
         that was on its way wrote there meanwhile is in reach again as soon as it is seen.
         """
-        drain, pair = self._drain(), self._pair
+        pair = self._pair
         given = self._served_by_target | self._not_mine | set(self._empty)
-        slots = await drain.untouched([slot for slot in self._slots if slot not in given])
+        slots = await self._ends.untouched([slot for slot in self._slots if slot not in given])
         closed = await self._setslot(pair.source, self._source, slots, "STABLE")
-        still = await drain.untouched(closed)
+        still = await self._ends.untouched(closed)
         late = [slot for slot in closed if slot not in still]
         await self._setslot(pair.source, self._source, late, "MIGRATING", pair.target.node_id)
         await self._setslot(pair.target, self._target, still, "STABLE")
@@ -165,8 +167,8 @@ class Window:
         await self._setslot(self._pair.target, self._target, self._slots, "STABLE")
         await self._setslot(self._pair.source, self._source, self._slots, "IMPORTING", owner)
         self._raise(self._errors)
-        drain = self._drain()
-        drain.is_cold = True
+        self._ends.is_cold = True
+        drain = Drain(shared=self._run, ends=self._ends)
         drain.target_serves = set(self._slots)
         empty = await drain.run(self._slots)
         await self._setslot(self._pair.source, self._source, empty, "STABLE")
@@ -179,9 +181,6 @@ class Window:
     def _is_virgin(self, slot: int) -> bool:
         """Tell whether the target was empty since this process of the source has the slot."""
         return self._run.memory.opened.get(self._key(slot)) == self._pair.source.view.run_id
-
-    def _drain(self) -> Drain:
-        return Drain(shared=self._run, pair=self._pair, source=self._source, target=self._target)
 
     async def _open_target(self) -> None:
         """Open the slots at the target; take note of those that it owns already."""

@@ -175,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def move() -> None:
         wanted = ["--keys", str(options.keys), "--runs", str(options.runs)]
-        text = f"{_REBALANCE} {options.keys:,} keys of 100 bytes, {options.runs} runs."
+        text = f"{_REBALANCE} {options.keys:,} keys of 100 bytes where no other is named, "
+        text += f"{options.runs} runs."
         put("rebalance", (text, rebalance.main(wanted)))
 
     works: dict[str, Callable[[], None]] = {

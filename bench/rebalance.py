@@ -31,7 +31,7 @@ from bootstrap.sandbox.world import Pod, World
 
 PRIMARIES = 3
 RELAY_PORT = 7379
-_FILL_BATCH = 5000
+_FILL_BYTES = 1 << 20
 _POLL_S = 0.02
 
 
@@ -43,6 +43,7 @@ class Case:
     round_trip_ms: float = 0.0
     cli_options: tuple[str, ...] = ()
     wanted: float
+    is_big: bool = False
 
     @property
     def name(self) -> str:
@@ -50,9 +51,12 @@ class Case:
         parts = [self.server, *(option.removeprefix("--cluster-") for option in self.cli_options)]
         if self.round_trip_ms:
             parts.append(f"{self.round_trip_ms} ms round trip")
+        if self.is_big:
+            parts.append(f"{BIG_KEYS} keys of 1 MB")
         return ", ".join(parts)
 
 
+BIG_KEYS, BIG_SIZE = 1000, 1 << 20
 ATOMIC = "--cluster-use-atomic-slot-migration"
 CASES = (
     Case(server="redis-8.6", wanted=40),
@@ -60,6 +64,9 @@ CASES = (
     Case(server="valkey-9.1", wanted=1),
     Case(server="redis-7.0", wanted=1.8),
     Case(server="redis-7.0", round_trip_ms=0.5, wanted=5),
+    Case(server="redis-8.6", is_big=True, wanted=1),
+    Case(server="valkey-9.1", cli_options=(ATOMIC,), is_big=True, wanted=1),
+    Case(server="redis-7.0", is_big=True, wanted=1),
 )
 
 
@@ -121,7 +128,7 @@ def fill(pods: Sequence[Pod], *, keys: int, size: int) -> None:
                 key = b"key:%d" % number
                 if redis.crc.key_slot(key) in slots:
                     pipeline.set(key, value)
-                if len(pipeline) >= _FILL_BATCH:
+                if len(pipeline) * size > _FILL_BYTES:
                     pipeline.execute()
             pipeline.execute()
 
@@ -252,9 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
     for case in CASES:
         if options.only not in case.name or not (options.servers / case.server).exists():
             continue
-        theirs, ours = measure(
-            case, home=options.servers, keys=options.keys, size=options.size, runs=options.runs
-        )
+        keys, size = (BIG_KEYS, BIG_SIZE) if case.is_big else (options.keys, options.size)
+        theirs, ours = measure(case, home=options.servers, keys=keys, size=size, runs=options.runs)
         line = f"| {case.name} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.1f} | {case.wanted} |"
         lines.append(line)
         print(line, flush=True)

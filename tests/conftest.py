@@ -12,7 +12,15 @@ from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.errors import SandboxError
 
 ROOT = Path(__file__).resolve().parent.parent
-VERSIONS = ("redis-6.2", "redis-7.0", "redis-8.0", "redis-8.6", "valkey-8.1", "valkey-9.1")
+VERSIONS = (
+    "redis-6.2",
+    "redis-7.0",
+    "redis-8.0",
+    "redis-8.2",
+    "redis-8.6",
+    "valkey-8.1",
+    "valkey-9.1",
+)
 EMBEDDED = "embedded"
 _GET_TIMEOUT_S = 900
 

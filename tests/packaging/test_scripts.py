@@ -11,7 +11,9 @@ import pytest
 from rendering import MANIFESTS
 
 pytestmark = pytest.mark.redis
-NAMES = ("redis-6.2", "redis-7.0", "redis-8.0", "redis-8.6", "valkey-8.1", "valkey-9.1")
+NAMES = (
+    "redis-6.2", "redis-7.0", "redis-8.0", "redis-8.2", "redis-8.6", "valkey-8.1", "valkey-9.1",
+)  # fmt: skip
 POD = "redis-app-0.redis-service.shop.svc.cluster.local"
 HUMAN = ("cluster-announce-human-nodename", "zone-a/node-1")
 ZONE = ("availability-zone", "zone-a")
@@ -19,6 +21,7 @@ KNOWN = {
     "redis-6.2": [],
     "redis-7.0": [("cluster-announce-hostname", POD)],
     "redis-8.0": [("cluster-announce-hostname", POD), HUMAN],
+    "redis-8.2": [("cluster-announce-hostname", POD), HUMAN],
     "redis-8.6": [("cluster-announce-hostname", POD), HUMAN],
     "valkey-8.1": [("cluster-announce-hostname", POD), HUMAN, ZONE],
     "valkey-9.1": [("cluster-announce-hostname", POD), HUMAN, ZONE],
@@ -42,8 +45,11 @@ class Pod:
     def __init__(self, folder: Path, name: str, server: str) -> None:
         self.folder, self.conf, self.port = folder, folder / "conf", free_port()
         kind = name.partition("-")[0]
-        cli = Path(server).parent / "cli"
-        if not cli.exists():
+        home = Path(server).parent
+        # A server that came without a command line is asked with another one's.
+        clis = (home / "cli", *sorted(home.parent.glob(f"{kind}-*/cli")))
+        cli = next((cli for cli in clis if cli.exists()), None)
+        if cli is None:
             pytest.skip(f"{name} came without a command line")
         programs = {f"{kind}-server": server, f"{kind}-cli": cli, "hostname": f"echo {POD} #"}
         (folder / "bin").mkdir(parents=True)

@@ -22,21 +22,29 @@ def configure(*, log_format: str, level: str) -> None:
     """
     on_terminal = sys.stderr.isatty()
     console = log_format == "console" or (log_format == "auto" and on_terminal)
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=on_terminal, exception_formatter=structlog.dev.plain_traceback
-        )
+    renderers: list[structlog.typing.Processor] = (
+        [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _leave_out_run_id,
+            structlog.dev.ConsoleRenderer(
+                colors=on_terminal,
+                pad_event_to=16,
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, _LEVELS["info"])),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
@@ -53,3 +61,11 @@ def _redact(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     return {key: redaction.redact_all(value) for key, value in event.items()}
+
+
+def _leave_out_run_id(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave out what tells runs apart in a log store; a terminal shows one."""
+    event.pop("run_id", None)
+    return event

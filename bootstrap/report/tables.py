@@ -16,7 +16,7 @@ from rich.text import Text
 from ..core.actions import Action, Plan, describe
 from ..core.facts import Facts
 from ..core.findings import shorten
-from ..core.topology import ClusterView, DesiredTopology, NodeView, Role
+from ..core.topology import ClusterView, DesiredTopology, NodeView, Place, Role
 from .as_json import cost, shards_of
 
 _NARROWEST = 100
@@ -59,8 +59,10 @@ def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Renderabl
     """Return the table of nodes by shard, then what is not as it must be."""
     facts = Facts(view, desired)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("SHARD", "POD", "ADDRESS", "ROLE", "SLOTS", "RANGES", "KEYS", "PLACE", "STATE"):
+    for name in ("SHARD", "POD", "ADDRESS", "ROLE", "SLOTS", "RANGES", "KEYS", "STATE"):
         table.add_column(name, justify="right" if name in {"SLOTS", "KEYS"} else "left")
+    if any(node.place != Place() for node in view.nodes):
+        table.add_column("PLACE")
     shown = set()
     for number, shard in enumerate(shards_of(facts)):
         for node in shard:
@@ -70,7 +72,7 @@ def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Renderabl
         if node.node_id not in shown:
             _add_row(table, "-", node, facts)
     for absent in view.absent:
-        table.add_row("-", absent.name, absent.address, "?", "", "", "", "", absent.cause)
+        table.add_row("-", absent.name, absent.address, "?", "", "", "", absent.cause)
     return Group(table, Text(), *_verdict(plan, facts))
 
 
@@ -81,6 +83,7 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
         state += ", replication link down"
     if not facts.desired.stays(node.endpoint.ordinal):
         state += ", leaving"
+    place = [str(node.place)] if node.place != Place() else []
     table.add_row(
         shard if is_primary else "",
         node.name,
@@ -89,8 +92,8 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
         str(len(node.slots)) if is_primary else "",
         shorten(node.slots, most=3) if is_primary else "",
         str(node.keys),
-        str(node.place) if node.place.zone or node.place.node else "",
         state,
+        *place,
     )
 
 

@@ -199,68 +199,6 @@ class Facts:
         """Live primaries with slots."""
         return tuple(n for n in self.live.values() if n.role is Role.PRIMARY and n.slots)
 
-    def keys_in(self, node: NodeView, slot: int) -> int:
-        """Return how many keys of a slot in question a node holds."""
-        return self.view.slot_keys.get(node.node_id, {}).get(slot, 0)
-
-    @cached_property
-    def orphaned(self) -> tuple[NodeView, ...]:
-        """Replicas whose primary is gone, by their own word."""
-        return tuple(n for gone in sorted(self.gone) for n in self.replicas_of(gone))
-
-    @cached_property
-    def keepers(self) -> tuple[NodeView, ...]:
-        """Orphaned replicas with the last copy of keys that a move had brought to their primary.
-
-        Only those whose primary owned nothing, in their own view: one that lost its slots to
-        another replica of its primary learns of that, and follows it, in one step.
-        """
-        keepers = []
-        for node in self.orphaned:
-            primary = node.known.get(node.myself.primary_id or node.node_id)
-            if primary is not None and not primary.slots and self._is_last_copy(node):
-                keepers.append(node)
-        return tuple(keepers)
-
-    def _is_last_copy(self, node: NodeView) -> bool:
-        """Tell whether an orphaned replica has more keys of a slot than a promoted one."""
-        promoted = [n for n in self.live.values() if n.role is Role.PRIMARY]
-        if hides_strays(node):
-            moved = any(node.myself.primary_id in n.migrating.values() for n in self.owners)
-            return moved and not any(n.keys >= node.keys for n in promoted if not n.slots)
-        return any(
-            not any(self.keys_in(n, slot) >= count for n in promoted if slot not in n.slots)
-            for slot, count in self.view.slot_keys.get(node.node_id, {}).items()
-        )
-
-    @cached_property
-    def kept(self) -> SlotSet:
-        """Slots of which a replica without primary holds, or may hold, keys."""
-        kept = {s for n in self.orphaned for s in self.view.slot_keys.get(n.node_id, ())}
-        lost = {n.myself.primary_id for n in self.orphaned if n.keys and hides_strays(n)}
-        kept |= {s for n in self.owners for s, target in n.migrating.items() if target in lost}
-        return SlotSet.of(kept)
-
-    def may_hold(self, node: NodeView, slot: int, owner: NodeView) -> bool:
-        """Tell whether a primary that does not own a slot in transit has, or may have, keys of it.
-
-        One that hides them may have taken the place of a target that is gone.
-        """
-        hidden = hides_strays(node) and owner.migrating.get(slot) in self.gone
-        return bool(self.keys_in(node, slot)) or (hidden and node.keys > 0)
-
-    def rivals(self, slot: int) -> list[NodeView]:
-        """Return the owners of a contested slot, by ordinal."""
-        rivals = [n for n in self.live.values() if slot in n.slots]
-        return sorted(rivals, key=lambda n: n.endpoint.ordinal)
-
-    def candidates(self, slot: int) -> list[NodeView]:
-        """Return the rivals with the highest config epoch among those that hold keys, if any do."""
-        rivals = self.rivals(slot)
-        rivals = [n for n in rivals if self.keys_in(n, slot)] or rivals
-        highest = max(n.myself.config_epoch for n in rivals)
-        return [n for n in rivals if n.myself.config_epoch == highest]
-
     def see_each_other(self, nodes: Sequence[NodeView]) -> bool:
         """Tell whether the bus works between all of the nodes, in the view of each."""
         lines = [n.known.get(other.node_id) for n in nodes for other in nodes if other is not n]
@@ -361,15 +299,6 @@ class Facts:
                 line = node.known.get(node_id)
                 if line is not None and line.flags & FAILING:
                     yield node, other, line.flags & FAILING
-
-
-def hides_strays(node: NodeView) -> bool:
-    """Tell whether a server does not count keys of slots that it neither owns nor imports.
-
-    Redis does so since it moves slots by itself (clusterCanAccessKeysInSlot, 8.4), for a replica
-    by what its primary owns; INFO counts them.
-    """
-    return node.engine == "redis" and node.version >= (8, 4, 0)
 
 
 def same_facts(line: KnownNode, own: KnownNode) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from . import holders
 from .actions import (
     Action,
     AssignSlots,
@@ -188,7 +189,7 @@ def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
             return _dials_elsewhere(node, facts.live[primary])
         old = facts.live.get(node.myself.primary_id or node.node_id)
         is_needed = old is not None and old.role is Role.PRIMARY and bool(old.slots or node.keys)
-        if (is_needed and not node.link_up) or node in facts.keepers:
+        if (is_needed and not node.link_up) or node in holders.keepers(facts):
             return False  # it may hold the newest copy of what its primary lost
     elif node.keys or node.slots:
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import holders
 from .actions import Refusal
 from .facts import Facts
 from .findings import shorten
@@ -161,10 +162,10 @@ def _contests(facts: Facts) -> Iterator[Refusal]:
     """
     masks: dict[tuple[str, ...], int] = {}
     for slot in facts.contested:
-        candidates = facts.candidates(slot)
+        candidates = holders.candidates(facts, slot)
         ids = {n.node_id for n in candidates}
         handed = any(n.migrating.get(slot) in ids for n in candidates)
-        if len(candidates) > 1 and facts.keys_in(candidates[0], slot) and not handed:
+        if len(candidates) > 1 and holders.keys_in(facts, candidates[0], slot) and not handed:
             names = tuple(n.name for n in candidates)
             masks[names] = masks.get(names, 0) | 1 << slot
     for names, mask in masks.items():
@@ -190,7 +191,7 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
             )
     slots = facts.uncovered
     settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
-    orphans = slots - held_somewhere(facts, slots)
+    orphans = slots - holders.held_somewhere(facts, slots)
     orphans -= settled_by_import | union(facts.remembered.values())
     for node in facts.live.values():
         copies = orphans & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
@@ -215,21 +216,6 @@ _CONSENT = (
     "bring the lost pod's volume back, or accept the loss of their keys with "
     "BOOTSTRAP_ALLOW_DATA_LOSS=true"
 )
-
-
-def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
-    """Return those of the slots for which a live node still holds keys that others may lack.
-
-    A replica of a live primary has a copy of what that one has; one whose primary is gone counts,
-    for it is promoted first.
-    """
-    holders = [n for n in facts.live.values() if n.role is Role.PRIMARY]
-    return slots & SlotSet.of(
-        slot
-        for node in (*holders, *facts.orphaned)
-        for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
-        if count
-    )
 
 
 def _memory(facts: Facts) -> Iterator[Refusal]:

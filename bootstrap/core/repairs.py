@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import holders
 from .actions import (
     Action,
     BumpEpoch,
@@ -20,7 +21,6 @@ from .actions import (
 )
 from .facts import FAILING, Facts
 from .findings import FindingCode
-from .refusals import held_somewhere
 from .slots import SlotSet
 from .topology import Flag, NodeId, NodeView, Role
 
@@ -60,7 +60,7 @@ def rescue(facts: Facts) -> list[Action]:
     slot. As a primary the node is one that keys are gathered from.
     """
     best: dict[NodeId | None, NodeView] = {}
-    for node in sorted(facts.keepers, key=_freshness):
+    for node in sorted(holders.keepers(facts), key=_freshness):
         best[node.myself.primary_id] = node
     return [
         Failover(node=node.node_id, takeover=True, reason=FindingCode.MEMBER_GONE)
@@ -89,7 +89,7 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     claims: dict[NodeId, int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
     orphans = facts.uncovered | (facts.forsaken if allow_data_loss else SlotSet())
-    for slot in orphans & (held_somewhere(facts, orphans) | _imported(facts)):
+    for slot in orphans & (holders.held_somewhere(facts, orphans) | _imported(facts)):
         node = _adopter(facts, slot)
         if node is not None:
             claims[node.node_id] = claims.get(node.node_id, 0) | 1 << slot
@@ -114,7 +114,7 @@ def _gather_at(
 ) -> None:
     """Note that every other primary with keys of the slot gives them to its owner."""
     for node in facts.live.values():
-        if node is not owner and node.role is Role.PRIMARY and facts.keys_in(node, slot):
+        if node is not owner and node.role is Role.PRIMARY and holders.keys_in(facts, node, slot):
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | 1 << slot
 
@@ -133,11 +133,11 @@ def _imported(facts: Facts) -> SlotSet:
 def _adopter(facts: Facts, slot: int) -> NodeView | None:
     primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return max(
-        (n for n in primaries if slot in n.importing or facts.keys_in(n, slot)),
+        (n for n in primaries if slot in n.importing or holders.keys_in(facts, n, slot)),
         key=lambda n: (
-            facts.keys_in(n, slot) > 0,
+            holders.keys_in(facts, n, slot) > 0,
             slot in n.importing,
-            facts.keys_in(n, slot),
+            holders.keys_in(facts, n, slot),
             -n.endpoint.ordinal,
         ),
         default=None,
@@ -169,11 +169,13 @@ def settle_contests(facts: Facts) -> list[Action]:
     masks: dict[NodeId, int] = {}
     barred: set[NodeId] = set()
     for slot in facts.contested:
-        rivals = facts.rivals(slot)
-        best = facts.candidates(slot)[0]
+        rivals = holders.rivals(facts, slot)
+        best = holders.candidates(facts, slot)[0]
         for node in rivals:
             others = [n for n in rivals if n is not node]
-            if any(facts.keys_in(n, slot) for n in others) or not facts.see_each_other(rivals):
+            if any(holders.keys_in(facts, n, slot) for n in others) or not facts.see_each_other(
+                rivals
+            ):
                 barred.add(node.node_id)
         if any(n.myself.config_epoch >= best.myself.config_epoch for n in rivals if n is not best):
             masks[best.node_id] = masks.get(best.node_id, 0) | 1 << slot
@@ -233,12 +235,12 @@ def close_open_slots(facts: Facts) -> list[Action]:
     moves: dict[tuple[NodeId, NodeId], int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}
     closes: dict[NodeId, int] = {}
-    for slot in facts.open_slots - facts.contested - facts.kept:
+    for slot in facts.open_slots - facts.contested - holders.kept(facts):
         owner = next((n for n in facts.owners if slot in n.slots), None)
         if owner is not None:
             _close_one(facts, slot, owner, moves, gathers, closes)
-    for slot in (facts.open_slots & facts.contested) - facts.kept:
-        if facts.see_each_other(facts.rivals(slot)):
+    for slot in (facts.open_slots & facts.contested) - holders.kept(facts):
+        if facts.see_each_other(holders.rivals(facts, slot)):
             _finish_contested(facts, slot, moves)
     reason = FindingCode.SLOT_OPEN
     actions: list[Action] = [
@@ -274,7 +276,7 @@ def _close_one(
     for node in facts.live.values():
         if node is owner or (finish and node is target):
             continue
-        if node.role is Role.PRIMARY and facts.may_hold(node, slot, owner):
+        if node.role is Role.PRIMARY and holders.may_hold(facts, node, slot, owner):
             pair = (node.node_id, owner.node_id)
             gathers[pair] = gathers.get(pair, 0) | bit
             gathered = True

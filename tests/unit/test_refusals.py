@@ -25,7 +25,8 @@ from builders import (
 )
 
 from bootstrap.core.actions import Refusal
-from bootstrap.core.refusals import held_somewhere, refuse
+from bootstrap.core.holders import held_somewhere
+from bootstrap.core.refusals import refuse
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Role
 

@@ -29,7 +29,6 @@ from .core.actions import (
 from .core.findings import WAITING, FindingCode
 from .core.planner import Policy
 from .core.topology import ClusterView, DesiredTopology, NodeId
-from .core.watch import Watch
 from .errors import (
     BootstrapError,
     NotConvergedError,
@@ -39,19 +38,17 @@ from .errors import (
 )
 from .net.executor import Executor
 from .net.lock import ConnectionLock
-from .net.migration import Progress
 from .net.node import Access
 from .net.observer import Observer
 from .net.transit import Memory
-from .summary import Summary, blame_absent, blame_finding, blame_stuck
+from .summary import Summary
+from .telling import Narrator
 
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
 CLOSING_S = 20.0
 STEADY_S = 1.5
 KEEP_LOCK_EVERY_S = 5.0
-REPORT_EVERY_S = 2.0
-MISSING_EVERY_S = 30.0
 
 _log = structlog.get_logger()
 
@@ -84,17 +81,18 @@ class Converger:
     _with_shards: bool = False
     _lock: ConnectionLock | None = None
     _holder: str | None = None
-    _trouble: BootstrapError | None = None
     _view: ClusterView | None = None
     _plan: Plan | None = None
-    _watch: Watch = field(default_factory=Watch)
     _unanswered: list[str] = field(default_factory=list)
     _before: str | None = None
     _steady_s: float = 0.0
     _memory: Memory = field(default_factory=Memory)
     _held: set[NodeId] = field(default_factory=set)
-    _reported_at: float = 0.0
-    _codes: list[str] = field(default_factory=list)
+    _narrator: Narrator = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let people hear of it."""
+        self._narrator = Narrator(desired=self.desired)
 
     async def run(self) -> Summary:
         """Run until the cluster is whole.
@@ -156,7 +154,7 @@ class Converger:
                     return
                 acted = not wholes and await self._act(plan)
             except TransientError as error:
-                self._note_trouble(error)
+                self._narrator.failed(error, phase=self._phase)
                 acted, wholes = False, 0
             look_s = time.monotonic() - looked_at
             slow = self._is_absent() and not acted
@@ -184,7 +182,7 @@ class Converger:
             view = await self.observer.count_keys(view, slots)
         self._view = view
         plan = self._plan = planner.plan(view, self.desired, self.policy)
-        self._tell(view, plan)
+        self._narrator.looked(view, plan)
         if plan.refusals and self._is_confirmed(plan):
             first = plan.refusals[0]
             self._phase = "plan"
@@ -245,7 +243,7 @@ class Converger:
             view=view,
             access=self.access,
             stop=self.stop,
-            on_progress=self._progress,
+            on_progress=self._narrator.moved,
             memory=self._memory,
         )
         for action in actions:
@@ -288,44 +286,6 @@ class Converger:
             with suppress(BootstrapError):
                 await self._lock.try_acquire()
 
-    def _progress(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._reported_at >= REPORT_EVERY_S:
-            self._reported_at = now
-            left = progress.left_s
-            _log.info(
-                "slots.moved",
-                slots_moved=progress.slots_moved,
-                slots_total=progress.slots_total,
-                keys_moved=progress.keys_moved,
-                keys_per_s=round(progress.keys_per_s),
-                left_s=None if left is None else round(left),
-            )
-
-    def _tell(self, view: ClusterView, plan: Plan) -> None:
-        """Log what is new: kinds of findings, missing pods, pairs that stay apart."""
-        now = time.monotonic()
-        news = self._watch.news(plan.findings)
-        for finding in news:
-            missing = finding.code is FindingCode.POD_ABSENT
-            log = _log.warning if missing else _log.debug
-            log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
-        codes = sorted({finding.code.value for finding in plan.findings})
-        if codes != self._codes:
-            self._codes = codes
-            _log.info("view.observed", nodes=len(view.nodes), findings=codes)
-        absent = [a.name for a in view.absent if self.desired.stays(a.ordinal)]
-        if absent and now - self._reported_at >= MISSING_EVERY_S:
-            self._reported_at = now
-            _log.info("pods.waited", pods=absent, waited_s=self._watch.waited_s(now))
-        for stuck in self._watch.stuck(view, self.desired, now):
-            _log.warning("bus.blocked", detail=stuck.detail)
-
-    def _note_trouble(self, error: TransientError) -> None:
-        if self._trouble is None or self._trouble.cause != error.cause:
-            _log.warning("pass.failed", phase=self._phase, node=error.node, cause=error.cause)
-        self._trouble = error
-
     def _is_absent(self) -> bool:
         findings = self._plan.findings if self._plan else ()
         return any(f.code in WAITING for f in findings)
@@ -336,33 +296,12 @@ class Converger:
             return StoppedError(
                 cause="stopped by a signal", remedy="run it again, it goes on where this one ended"
             )
-        name, cause, remedy = self._blame()
+        name, cause, remedy = self._narrator.blame(holder=self._holder, unanswered=self._unanswered)
         return NotConvergedError(
             node=name,
             cause=f"not whole after {self.timeout_s:g} s: {cause}",
             remedy=remedy,
         )
-
-    def _blame(self) -> tuple[str | None, str, str]:
-        """Return the pod, the cause and the remedy of what holds the run up."""
-        absent = (
-            [a for a in self._view.absent if self.desired.stays(a.ordinal)] if self._view else []
-        )
-        if absent:
-            return blame_absent(absent)
-        if self._holder:
-            return None, f"another run has the lock: {self._holder}", "wait for it, then run again"
-        if stuck := self._watch.worst():
-            return blame_stuck(stuck)
-        if self._trouble is not None and self._plan is not None and self._plan.actions:
-            return self._trouble.node, self._trouble.cause, self._trouble.remedy
-        findings = self._plan.findings if self._plan else ()
-        if findings:
-            return blame_finding(findings[0])
-        if self._trouble is not None:
-            return self._trouble.node, self._trouble.cause, self._trouble.remedy
-        names = ", ".join(self._unanswered) or "the name servers"
-        return None, f"{names} gave no answer in time", "give BOOTSTRAP_TIMEOUT more seconds"
 
     async def _let_go(self) -> None:
         """Give back holds on failover, the lock and the connections."""

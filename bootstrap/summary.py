@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
-from .core.findings import Finding, FindingCode
-from .core.topology import Absent
-from .core.watch import Stuck
 from .errors import BootstrapError, ExitCode
 
 MESSAGE_BYTES = 4096
 CAUSE_CHARS = 2600
-NAMES_CHARS = 1900
-USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
-POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
 
 
 @dataclass(slots=True)
@@ -84,59 +78,8 @@ class Summary:
         return text
 
 
-def blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
-    """Return pod, cause and remedy where wanted pods gave no view.
-
-    What keeps a pod from having a name tells more than what keeps another from answering, and a
-    name server that fails more than a name that is not there.
-    """
-    unnamed = [a for a in absent if a.phase == "dns"]
-    unasked = [a for a in unnamed if a.remedy]
-    blamed = unasked or unnamed or absent
-    first = blamed[0]
-    remedy = first.remedy or (USUAL_CAUSES if unnamed else POD_REMEDY)
-    others = [a.name for a in unnamed if a not in blamed]
-    also = f"; {_listed(others)}: no address" if others else ""
-    return first.name, f"{_listed([a.name for a in blamed])}: {first.cause}{also}", remedy
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return as many names as a message has room for beside the cause itself."""
-    shown, room = 0, NAMES_CHARS
-    for name in names:
-        room -= len(name) + 2
-        if room < 0:
-            break
-        shown += 1
-    more = f" and {len(names) - shown} more" if shown < len(names) else ""
-    return ", ".join(names[:shown]) + more
-
-
 def _shortened(cause: str) -> str:
     """Return the beginning and the end of what is too long: the thing and the reason."""
     if len(cause) <= CAUSE_CHARS:
         return cause
     return f"{cause[: CAUSE_CHARS // 2]} … {cause[-CAUSE_CHARS // 2 :]}"
-
-
-def blame_stuck(stuck: Stuck) -> tuple[str, str, str]:
-    """Return pod, cause and remedy where nodes do not reach each other."""
-    return (
-        stuck.node,
-        stuck.detail,
-        "open the bus port between the pods (NetworkPolicy, firewall, cluster-announce-bus-port)",
-    )
-
-
-_REMEDIES = {
-    FindingCode.REPLICA_LINK_DOWN: "look at the log of that pod; where there are passwords, its "
-    "masterauth (primaryauth) must be one that its primary takes",
-    FindingCode.MEMBER_UNSEEN: "let the name of its pod lead to it again, and let this program in; "
-    "or stop it",
-}
-
-
-def blame_finding(finding: Finding) -> tuple[str | None, str, str]:
-    """Return pod, cause and remedy where something does not become right by itself."""
-    usual = "run it again; if it stays, look at the log of that pod"
-    return finding.node or None, finding.detail, _REMEDIES.get(finding.code, usual)

@@ -6,7 +6,8 @@ import pytest
 
 from bootstrap.core.topology import Absent
 from bootstrap.errors import NotConvergedError, RefusedError
-from bootstrap.summary import MESSAGE_BYTES, Summary, blame_absent
+from bootstrap.summary import MESSAGE_BYTES, Summary
+from bootstrap.telling import blame_absent
 
 SERVICE = "redis-service.default.svc.cluster.local"
 NOT_YET = "no address in DNS yet"

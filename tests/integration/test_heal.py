@@ -237,6 +237,28 @@ def test_what_was_moved_to_a_lost_pod_comes_back_from_its_replica(way_server: Se
         assert lost(world, KEYS) == 0
 
 
+def test_the_source_of_half_moved_slots_is_lost(way_server: ServerBinary):
+    """What importing nodes hold goes to the elected replica, of which they do not hear."""
+    with formed(way_server, keys=KEYS, durable=True) as world:
+        source, target = primaries(world)[:2]
+        replica = shard_mate(world, source)
+        slots = sorted(rig.nodes_of(source)[node_id(source)].slots)
+        for slot in slots[:60]:
+            target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+            source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
+            for key in list(source.command("CLUSTER", "GETKEYSINSLOT", slot, 10)):
+                source.command("MIGRATE", target.address, target.port, key, 0, 5000)
+        rig.until(lambda: replica.command("DBSIZE") == source.command("DBSIZE"))
+        source.kill()
+        source.wipe()
+        source.move()
+        source.start()
+
+        make_whole(world)
+
+        assert lost(world, KEYS) == 0
+
+
 def test_a_slot_that_only_a_replica_still_shows_open(way_server: ServerBinary):
     """Valkey's replicas keep open slots too; one was down when its primary closed the slot."""
     with formed(way_server, keys=KEYS) as world:

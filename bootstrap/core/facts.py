@@ -208,6 +208,16 @@ class Facts:
         """Replicas whose primary is gone, by their own word."""
         return tuple(n for gone in sorted(self.gone) for n in self.replicas_of(gone))
 
+    def was_emptied(self, node: NodeView) -> bool:
+        """Tell whether an orphaned replica has copied the empty node at its primary's old address.
+
+        Replication dials an address and asks nobody for an id: where a pod comes back there
+        without its volume before its replica is elected, that one is emptied too.
+        """
+        others = (n for n in self.live.values() if n is not node)
+        at = {ip for n in others for ip in (n.address.ip, *n.endpoint.addresses)}
+        return node.link_up and not node.keys and node.primary_ip in at
+
     @cached_property
     def keepers(self) -> tuple[NodeView, ...]:
         """Orphaned replicas with the last copy of keys that a move had brought to their primary.

@@ -130,6 +130,25 @@ def test_an_empty_pod_in_place_of_a_lost_one(way_server: ServerBinary, role: str
         assert lost(world, KEYS) == 0
 
 
+def test_an_empty_pod_at_the_address_of_the_lost_one(way_server: ServerBinary):
+    """Redis' replica copies its emptiness before it is elected: that loss needs consent."""
+    with formed(way_server, keys=KEYS, durable=True) as world:
+        pod, replica = world.pods[0], shard_mate(world, world.pods[0])
+        pod.kill()
+        pod.wipe()
+        pod.start()
+        rig.until(lambda: replica.command("ROLE")[0] == "master" or not replica.command("DBSIZE"))
+        is_emptied = replica.command("DBSIZE") == 0
+        if is_emptied:
+            refused = attempt(world)
+            assert refused.code == 3
+            assert refused.last["write_commands"] == 0
+
+        make_whole(world, {"BOOTSTRAP_ALLOW_DATA_LOSS": str(is_emptied)})
+
+        assert (lost(world, KEYS) > 0) == is_emptied
+
+
 def test_most_primaries_lost_with_their_volumes(way_server: ServerBinary):
     """Without a quorum nobody can vote; the replicas take over and nothing is lost."""
     with formed(way_server, keys=KEYS, durable=True) as world:

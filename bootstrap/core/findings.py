@@ -222,14 +222,15 @@ def functions_missing(facts: Facts) -> list[NodeView]:
 
 
 def held(facts: Facts) -> list[NodeView]:
-    """Return replicas that an earlier run still keeps from failing over.
+    """Return the nodes that an earlier run still keeps from failing over.
 
-    A run sets `cluster-replica-no-failover` on replicas only. Where every node has it, primaries
-    included, it is the configuration of the people who run the cluster and stays.
+    A run sets `cluster-replica-no-failover` on replicas only; one of them may have been made a
+    primary since. Where every node has it, it is the configuration of the people who run the
+    cluster and stays.
     """
     if all(n.no_failover for n in facts.live.values()):
         return []
-    return [n for n in facts.live.values() if n.no_failover and n.role is Role.REPLICA]
+    return [n for n in facts.live.values() if n.no_failover]
 
 
 def shorten(slots: SlotSet, most: int = 5) -> str:

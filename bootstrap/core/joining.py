@@ -217,7 +217,9 @@ def nudge(facts: Facts) -> list[Action]:
     """Return MEETs that make outdated views exchange headers with the node they are wrong about.
 
     Slots and roles come with the MEET itself; the shard id comes with the PING that it causes,
-    which on Valkey the receiver sends, so both sides are asked.
+    which on Valkey the receiver sends, so both sides are asked. Replicas whose election is due are
+    left alone: a newer server closes its link to whoever sends it a MEET, and votes that are on
+    it are lost, after which the next election is four node time-outs away.
     """
     wanted: dict[Pair, FindingCode] = {}
     for observer, subject in facts.outdated():
@@ -227,7 +229,8 @@ def nudge(facts: Facts) -> list[Action]:
         for one, other in ((observer, subject), (subject, observer)):
             if not _is_meeting(one, other, mutual=False):
                 wanted[one.node_id, other.node_id] = FindingCode.SHARDS_DISAGREE
-    return [*_limited(wanted)]
+    heirs = {n.node_id for gone in facts.claims_of_gone for n in facts.replicas_of(gone)}
+    return [*_limited({pair: why for pair, why in wanted.items() if heirs.isdisjoint(pair)})]
 
 
 def release(facts: Facts) -> list[Action]:

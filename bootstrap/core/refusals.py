@@ -183,7 +183,20 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
     if allow_data_loss:
         return
     for node_id, slots in sorted(facts.claims_of_gone.items()):
-        if not facts.replicas_of(node_id):
+        heirs = facts.replicas_of(node_id)
+        if (
+            heirs
+            and all(holders.was_emptied(facts, n) for n in heirs)
+            and any(n.keys for n in facts.nodes)
+        ):
+            yield Refusal(
+                node=heirs[0].name,
+                cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is "
+                f"gone, and its replica {heirs[0].name} copied the empty node that came to its "
+                "address",
+                remedy=_CONSENT,
+            )
+        elif not heirs:
             yield Refusal(
                 cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is gone "
                 "with all its replicas",

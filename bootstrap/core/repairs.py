@@ -36,7 +36,9 @@ def inherit(facts: Facts) -> list[Action]:
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
         heirs = [n for n in facts.replicas_of(node_id) if node_id in n.known]
-        heir = max(heirs, key=_freshness, default=None)
+        heir = max(
+            heirs, key=lambda n: (not holders.was_emptied(facts, n), _freshness(n)), default=None
+        )
         if heir is None:
             continue
         flags = heir.known[node_id].flags

@@ -41,7 +41,8 @@ from .retrying import retry
 from .transit import Memory
 
 SLOTS_PER_COMMAND = 1000
-FAILOVER_TIMEOUT_S = 30.0
+# Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
+FAILOVER_TIMEOUT_S = 6.0
 REWRITE_TIMEOUT_S = 10.0
 
 

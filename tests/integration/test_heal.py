@@ -130,6 +130,25 @@ def test_an_empty_pod_in_place_of_a_lost_one(way_server: ServerBinary, role: str
         assert lost(world, KEYS) == 0
 
 
+def test_an_empty_pod_at_the_address_of_the_lost_one(way_server: ServerBinary):
+    """Redis' replica copies its emptiness before it is elected: that loss needs consent."""
+    with formed(way_server, keys=KEYS, durable=True) as world:
+        pod, replica = world.pods[0], shard_mate(world, world.pods[0])
+        pod.kill()
+        pod.wipe()
+        pod.start()
+        rig.until(lambda: replica.command("ROLE")[0] == "master" or not replica.command("DBSIZE"))
+        is_emptied = replica.command("DBSIZE") == 0
+        if is_emptied:
+            refused = attempt(world)
+            assert refused.code == 3
+            assert refused.last["write_commands"] == 0
+
+        make_whole(world, {"BOOTSTRAP_ALLOW_DATA_LOSS": str(is_emptied)})
+
+        assert (lost(world, KEYS) > 0) == is_emptied
+
+
 def test_most_primaries_lost_with_their_volumes(way_server: ServerBinary):
     """Without a quorum nobody can vote; the replicas take over and nothing is lost."""
     with formed(way_server, keys=KEYS, durable=True) as world:
@@ -234,6 +253,28 @@ def test_what_was_moved_to_a_lost_pod_comes_back_from_its_replica(way_server: Se
         make_whole(world)
 
         assert moved
+        assert lost(world, KEYS) == 0
+
+
+def test_the_source_of_half_moved_slots_is_lost(way_server: ServerBinary):
+    """What importing nodes hold goes to the elected replica, of which they do not hear."""
+    with formed(way_server, keys=KEYS, durable=True) as world:
+        source, target = primaries(world)[:2]
+        replica = shard_mate(world, source)
+        slots = sorted(rig.nodes_of(source)[node_id(source)].slots)
+        for slot in slots[:60]:
+            target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+            source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
+            for key in list(source.command("CLUSTER", "GETKEYSINSLOT", slot, 10)):
+                source.command("MIGRATE", target.address, target.port, key, 0, 5000)
+        rig.until(lambda: replica.command("DBSIZE") == source.command("DBSIZE"))
+        source.kill()
+        source.wipe()
+        source.move()
+        source.start()
+
+        make_whole(world)
+
         assert lost(world, KEYS) == 0
 
 

@@ -39,7 +39,7 @@ from bootstrap.core.findings import FindingCode
 from bootstrap.core.placement import assign_roles
 from bootstrap.core.planner import Policy, plan
 from bootstrap.core.slots import SlotSet, even_split
-from bootstrap.core.topology import ClusterView, DesiredTopology, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 WHOLE = view("3x1")
 ORDINAL = {node_id(i): i for i in range(500)}
@@ -288,10 +288,20 @@ def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
     assert (5, 0) not in meets(joining.nudge(facts(shaking, "3x1")))
 
 
+def test_an_heir_is_not_nudged() -> None:
+    """The MEET would cost it the votes that are on their way."""
+    seen = told(told(WHOLE, 1, 3, primary_id=node_id(2)), 2, 1, config_epoch=9)
+    seen = without(own(seen, 0, flags=frozenset({Flag.FAIL})), 0)
+    assert meets(joining.nudge(facts(seen, "3x1"))) == [(1, 2)]
+
+
 def test_holds_are_released() -> None:
-    """On replicas."""
-    actions = joining.release(facts(field(WHOLE, 4, no_failover=True), "3x1"))
-    assert actions == [HoldFailover(node=node_id(4), hold=False, reason=FindingCode.FAILOVER_HELD)]
+    """On replicas, and on those that have become primaries since."""
+    for number in (4, 1):
+        actions = joining.release(facts(field(WHOLE, number, no_failover=True), "3x1"))
+        assert actions == [
+            HoldFailover(node=node_id(number), hold=False, reason=FindingCode.FAILOVER_HELD)
+        ]
 
 
 def test_functions_are_copied_onto_new_primaries() -> None:

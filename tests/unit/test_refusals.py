@@ -24,11 +24,12 @@ from builders import (
     without,
 )
 
-from bootstrap.core.actions import Refusal
+from bootstrap.core import repairs
+from bootstrap.core.actions import Failover, Refusal
 from bootstrap.core.holders import held_somewhere
 from bootstrap.core.refusals import refuse
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 WHOLE = view("3x1")
 SHRUNK = DesiredTopology(nodes=2, replicas=0)
@@ -127,6 +128,24 @@ def test_a_live_member_that_is_no_pod() -> None:
     """Forgetting it would be harm."""
     (refusal,) = refusals(acquaint([*WHOLE.nodes, node(-1, epoch=9)]))
     assert "none of the pods" in refusal.cause
+
+
+def test_a_replica_that_copied_the_empty_node_at_its_primarys_address() -> None:
+    """It inherits nothing but slots; another one that was not emptied inherits all."""
+    newcomer = node(0, node_id=node_id(9), known={node_id(9): line(9)})
+    seen = own(view("3x2"), 0, flags=frozenset({Flag.FAIL}))
+    seen = ClusterView(nodes=(newcomer, *seen.nodes[1:]))
+    for number in (3, 6):
+        seen = field(seen, number, primary_ip="10.0.0.0")
+    assert refusals(seen, "3x2") == ()
+    seen = field(seen, 1, keys=5)
+    (refusal,) = refusals(seen, "3x2")
+    assert refusal.node == "redis-app-3"
+    assert refusals(seen, "3x2", consent=True) == ()
+    for spared in ({"keys": 5}, {"link_up": False}):
+        assert refusals(field(seen, 6, **spared), "3x2") == ()
+        heirs = repairs.inherit(facts(field(seen, 6, **spared), "3x2"))
+        assert [a.node for a in heirs if isinstance(a, Failover)] == [node_id(6)]
 
 
 def test_slots_of_a_lost_primary() -> None:

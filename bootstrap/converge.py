@@ -43,7 +43,7 @@ from .net.migration import Progress
 from .net.node import Access
 from .net.observer import Observer
 from .net.transit import Memory
-from .summary import Summary, blame_absent, blame_finding, blame_stuck
+from .summary import Summary, blame_absent, blame_finding, blame_silent, blame_stuck
 
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -361,8 +361,7 @@ class Converger:
             return blame_finding(findings[0])
         if self._trouble is not None:
             return self._trouble.node, self._trouble.cause, self._trouble.remedy
-        names = ", ".join(self._unanswered) or "the name servers"
-        return None, f"{names} gave no answer in time", "give BOOTSTRAP_TIMEOUT more seconds"
+        return blame_silent(self._unanswered)
 
     async def _let_go(self) -> None:
         """Give back holds on failover, the lock and the connections."""

@@ -17,6 +17,8 @@ CAUSE_CHARS = 2600
 NAMES_CHARS = 1900
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
+DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
+_LONGER = "give BOOTSTRAP_TIMEOUT more seconds"
 
 
 @dataclass(slots=True)
@@ -98,6 +100,17 @@ def blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
     others = [a.name for a in unnamed if a not in blamed]
     also = f"; {_listed(others)}: no address" if others else ""
     return first.name, f"{_listed([a.name for a in blamed])}: {first.cause}{also}", remedy
+
+
+def blame_silent(names: Sequence[str]) -> tuple[str | None, str, str]:
+    """Return pod, cause and remedy where no look was done in time.
+
+    Args:
+        names: Pods that were asked and did not answer; none where no pod was asked yet.
+    """
+    if not names:
+        return None, "the name servers gave no answer in time", f"{DNS_REMEDY}, or {_LONGER}"
+    return names[0], f"{_listed(names)} gave no answer in time", f"{POD_REMEDY}; or {_LONGER}"
 
 
 def _listed(names: Sequence[str]) -> str:

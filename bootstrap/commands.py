@@ -49,6 +49,7 @@ def _discovery(settings: Settings) -> Discovery:
             nodes=settings.nodes,
             endpoints=settings.endpoints,
             nameservers=settings.nameservers,
+            timeout_s=settings.timeout_s,
         )
     return ServiceDiscovery(
         nodes=settings.nodes,

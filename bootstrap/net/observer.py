@@ -184,6 +184,7 @@ class Observer:
 
     async def _look_at(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
         client = self._clients[endpoint.name]
+        endpoint = _with_first(endpoint, client.ip)
         try:
             async with self._gate:
                 return await self._view(endpoint, client, shards=shards)
@@ -200,7 +201,19 @@ class Observer:
         except NodeNotReadyError as error:
             return _absent(endpoint, "serve", error.cause)
         except TransientError as error:
+            self._turn_to_next(endpoint)
             return _absent(endpoint, "connect", error.cause)
+
+    def _turn_to_next(self, endpoint: Endpoint) -> None:
+        """Ask a pod at the next of its addresses in the next look.
+
+        For a while a name can have the address of the pod that was as well as of the one that is.
+        """
+        if len(endpoint.addresses) > 1:
+            self._clients[endpoint.name] = self._client(
+                _with_first(endpoint, endpoint.addresses[1])
+            )
+            self._commands.pop(endpoint.name, None)
 
     async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
         known = self._commands.get(endpoint.name) if client.is_connected else None
@@ -288,6 +301,12 @@ class Observer:
         finally:
             await client.close()
         return view if view.node_id == node_id else None
+
+
+def _with_first(endpoint: Endpoint, ip: str) -> Endpoint:
+    """Return the endpoint with its addresses in the same ring, beginning at this one."""
+    at = endpoint.addresses.index(ip)
+    return replace(endpoint, addresses=endpoint.addresses[at:] + endpoint.addresses[:at])
 
 
 def _absent(endpoint: Endpoint, phase: str, cause: str) -> Absent:

@@ -144,6 +144,17 @@ def test_a_stale_address_corrects_itself(world: World) -> None:
     finish(world, lambda: world.dns.publish(last.name, last.address), after_queries=8)
 
 
+def test_a_stale_address_beside_the_right_one(world: World) -> None:
+    """A pod with two records is asked at both; the lock goes to the right one."""
+    world.start()
+    for pod in world.pods:
+        world.dns.publish(pod.name, "127.0.9.9", pod.address)
+    result = rig.run(alone(world, timeout="30"))
+    assert result.code == 0, result.stderr
+    assert rig.faults(world, replicas=0) == []
+    assert rig.run(alone(world), "status").code == 0
+
+
 def test_addresses_follow_a_pod_that_moves_in_mid_run(world: World) -> None:
     """A pod that comes back elsewhere while the run waits for another one is found again."""
     first, second, third = world.pods

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -167,10 +167,13 @@ def wait_command(output: str, termination_log: str, **raw: str) -> None:
 )
 def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
     """Show the plan."""
-    from . import commands  # noqa: PLC0415 - see above
 
-    settings = _load(raw, output=output)
-    raise _Exit(asyncio.run(commands.plan(settings, output=output, exit_code=exit_code)))
+    def work(settings: Settings) -> Coroutine[None, None, int]:
+        from . import commands  # noqa: PLC0415 - see above
+
+        return commands.plan(settings, output=output, exit_code=exit_code)
+
+    _show(raw, output=output, work=work)
 
 
 @cli.command("status", help="Show what is there; exit 0 only when the cluster is whole.")
@@ -181,10 +184,13 @@ def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT
 )
 def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
     """Show the state."""
-    from . import commands  # noqa: PLC0415 - see above
 
-    settings = _load(raw, output=output)
-    raise _Exit(asyncio.run(commands.status(settings, output=output, watch=watch)))
+    def work(settings: Settings) -> Coroutine[None, None, int]:
+        from . import commands  # noqa: PLC0415 - see above
+
+        return commands.status(settings, output=output, watch=watch)
+
+    _show(raw, output=output, work=work)
 
 
 @cli.command(
@@ -248,6 +254,22 @@ def _variables() -> frozenset[str]:
     )
 
 
+def _show(
+    raw: dict[str, str], *, output: str, work: Callable[[Settings], Coroutine[None, None, int]]
+) -> NoReturn:
+    """Print what is there, or why that cannot be told."""
+    phase = "settings"
+    try:
+        settings = _load(raw, output=output)
+        phase = "observe"
+        code = asyncio.run(work(settings))
+    except Exception as error:  # noqa: BLE001 - whatever it is, stdout and the last line tell
+        from . import endings  # noqa: PLC0415 - see above
+
+        code = endings.fail(error, phase=phase, output=output)
+    raise _Exit(code)
+
+
 def _converge(
     raw: dict[str, str],
     *,
@@ -302,7 +324,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 - an exit code for everything
         from . import endings  # noqa: PLC0415 - see above
 
-        return endings.fail(error)
+        return endings.fail(error, phase="start")
     return 0
 
 
@@ -317,13 +339,15 @@ def _misused(error: click.ClickException) -> int:
     # What was given otherwise is not known, as click parsed none of it.
     given = os.environ.get
     logs.configure(log_format=given("BOOTSTRAP_LOG_FORMAT") or "auto", level="info")
+    output = given("BOOTSTRAP_OUTPUT") or "text"
     if context is None or context.info_name not in {"run", "wait"}:
-        return endings.fail(fault)
+        shows = context is not None and context.info_name in {"plan", "status"}
+        return endings.fail(fault, phase="settings", output=output if shows else "text")
     summary = Summary()
     summary.note_failure(fault, phase="settings")
     endings.finish(
         summary,
-        output=given("BOOTSTRAP_OUTPUT") or "text",
+        output=output,
         termination_log=given("BOOTSTRAP_TERMINATION_LOG") or TERMINATION_LOG,
         failure=fault,
     )

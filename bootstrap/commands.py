@@ -19,10 +19,11 @@ from .core.topology import ClusterView, DesiredTopology, Endpoint
 from .errors import ExitCode, NotConvergedError, TransientError
 from .net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from .net.lock import ConnectionLock
-from .net.node import Access, RedisNode
+from .net.node import COMMAND_TIMEOUT_S, Access, RedisNode
 from .net.observer import Observer
 from .report import as_json
 from .summary import Summary
+from .telling import blame_silent
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -49,6 +50,7 @@ def _discovery(settings: Settings) -> Discovery:
             nodes=settings.nodes,
             endpoints=settings.endpoints,
             nameservers=settings.nameservers,
+            timeout_s=settings.timeout_s,
         )
     return ServiceDiscovery(
         nodes=settings.nodes,
@@ -60,8 +62,15 @@ def _discovery(settings: Settings) -> Discovery:
     )
 
 
-def _observer(settings: Settings, access: Access) -> Observer:
-    return Observer(discovery=_discovery(settings), access=access, nodes=settings.nodes)
+def _observer(
+    settings: Settings, access: Access, *, patience_s: float = COMMAND_TIMEOUT_S
+) -> Observer:
+    return Observer(
+        discovery=_discovery(settings),
+        access=access,
+        nodes=settings.nodes,
+        patience_s=patience_s,
+    )
 
 
 async def converge(
@@ -118,7 +127,9 @@ async def look(settings: Settings) -> tuple[ClusterView, Plan]:
         NotConvergedError: The deadline did.
     """
     stop = asyncio.Event()
-    observer = _observer(settings, _access(settings))
+    # Two looks: what the pods that do answer say is to be shown before the time is over.
+    patience_s = min(COMMAND_TIMEOUT_S, settings.timeout_s / 3)
+    observer = _observer(settings, _access(settings), patience_s=patience_s)
     try:
         with stopping.setting(stop):
             seen = await _unless(stop, _look(observer, settings), timeout_s=settings.timeout_s)
@@ -128,9 +139,9 @@ async def look(settings: Settings) -> tuple[ClusterView, Plan]:
         return seen
     if stop.is_set():
         stopping.interrupt()
+    node, cause, remedy = blame_silent(sorted(observer.unanswered))
     raise NotConvergedError(
-        cause=f"not every pod was seen in {settings.timeout_s:g} s",
-        remedy="give BOOTSTRAP_TIMEOUT more seconds, or look at the pods and at CoreDNS",
+        node=node, cause=f"not seen after {settings.timeout_s:g} s: {cause}", remedy=remedy
     )
 
 

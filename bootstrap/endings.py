@@ -19,6 +19,7 @@ from .errors import BootstrapError, ExitCode
 from .summary import Summary
 from .words import TERMINATION_LOG
 
+_WHY = frozenset({"outcome", "exit_code", "node", "phase", "cause", "remedy"})
 _log = structlog.get_logger()
 
 
@@ -41,21 +42,28 @@ def finish(
         print_text(summary.text())
 
 
-def fail(error: BaseException) -> int:
-    """Tell the error of a command that is no run, in one log line, and return its exit code."""
-    if isinstance(error, BootstrapError):
-        _log.error(
-            "command.failed",
-            outcome=error.outcome,
-            exit_code=int(error.exit_code),
-            node=error.node,
-            cause=error.cause,
-            remedy=error.remedy,
-        )
-        return int(error.exit_code)
+def fail(error: BaseException, *, phase: str, output: str = "text") -> int:
+    """Tell the error of a command that is no run, in one log line, and return its exit code.
+
+    Where stdout was to carry JSON it does, so that what reads it needs no second way.
+    """
+    summary = Summary()
+    summary.note_failure(error, phase=phase)
+    summary = summary.redacted(redaction.redact)
     _print_traceback(error)
-    _log.error("command.failed", outcome="unforeseen", exit_code=1, cause=str(error))
-    return int(ExitCode.UNFORESEEN)
+    _log.error(
+        "command.failed",
+        outcome=summary.outcome,
+        exit_code=summary.exit_code,
+        node=summary.node,
+        phase=summary.phase,
+        cause=summary.cause,
+        remedy=summary.remedy,
+    )
+    if output == "json":
+        fields = summary.fields().items()
+        print_json({"whole": False} | {name: value for name, value in fields if name in _WHY})
+    return summary.exit_code
 
 
 def print_text(text: str) -> None:

@@ -23,6 +23,8 @@ MISSING_EVERY_S = 30.0
 NAMES_CHARS = 1900
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
+DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
+_LONGER = "give BOOTSTRAP_TIMEOUT more seconds"
 
 _log = structlog.get_logger()
 Blame = tuple[str | None, str, str]
@@ -102,8 +104,7 @@ class Narrator:
             return blame_finding(findings[0])
         if trouble is not None:
             return trouble.node, trouble.cause, trouble.remedy
-        names = ", ".join(unanswered) or "the name servers"
-        return None, f"{names} gave no answer in time", "give BOOTSTRAP_TIMEOUT more seconds"
+        return blame_silent(unanswered)
 
     def _absent(self) -> list[Absent]:
         """Return the wanted pods that gave no view at the last look."""
@@ -125,6 +126,17 @@ def blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
     others = [a.name for a in unnamed if a not in blamed]
     also = f"; {_listed(others)}: no address" if others else ""
     return first.name, f"{_listed([a.name for a in blamed])}: {first.cause}{also}", remedy
+
+
+def blame_silent(names: Sequence[str]) -> Blame:
+    """Return pod, cause and remedy where no look was done in time.
+
+    Args:
+        names: Pods that were asked and did not answer; none where no pod was asked yet.
+    """
+    if not names:
+        return None, "the name servers gave no answer in time", f"{DNS_REMEDY}, or {_LONGER}"
+    return names[0], f"{_listed(names)} gave no answer in time", f"{POD_REMEDY}; or {_LONGER}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,7 +84,8 @@ class ServiceDiscovery:
             service: Absolute name of the headless Service, without the last dot.
             port: Client port of every pod.
             nameservers: Address and port of each; resolv.conf's when empty.
-            timeout_s: How long all of it may take; in half of that it is known who is missing.
+            timeout_s: How long all of it may take; in half of that it is known who is missing, and
+                in a third that the name servers do not answer.
         """
         self._nodes = nodes
         self._statefulset = statefulset
@@ -92,7 +93,8 @@ class ServiceDiscovery:
         self._port = port
         self._blind_after_s = min(BLIND_AFTER_S, timeout_s / 2)
         self._resolvers = [
-            _resolver(nameservers, bits) for bits in (0, dns.flags.DO, dns.flags.CD, _BOTH)
+            _resolver(nameservers, bits, timeout_s=timeout_s)
+            for bits in (0, dns.flags.DO, dns.flags.CD, _BOTH)
         ]
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._turn = 0
@@ -122,8 +124,8 @@ class ServiceDiscovery:
     async def _existing(self, now: float) -> Sequence[int] | None:
         """Return the ordinals of pods that exist; None when this turn's answer tells nothing."""
         if self._turn % 2 == 0:
-            answers = await asyncio.gather(*(self._ask(self._service, kind) for kind in FAMILIES))
-            self._count = max(len(answer) for answer in answers)
+            answers = await both_families(lambda kind: self._ask(self._service, kind))
+            self._count = max(map(len, answers.values()))
             if self._count == self._nodes:
                 return range(self._count)
             if not self._count:
@@ -170,10 +172,9 @@ class ServiceDiscovery:
         """Return a pod's addresses by family, or why there are none."""
         name = f"{self._statefulset}-{ordinal}.{self._service}"
         try:
-            answers = await asyncio.gather(*(self._ask(name, kind) for kind in FAMILIES))
+            return await both_families(lambda kind: self._ask(name, kind))
         except DiscoveryError as error:
             return error
-        return dict(zip(FAMILIES, answers, strict=True))
 
     async def _ask(self, name: str, kind: str) -> tuple[str, ...]:
         async with self._gate:
@@ -222,10 +223,11 @@ class StaticDiscovery:
         nodes: int,
         endpoints: Sequence[tuple[str, int]],
         nameservers: Sequence[tuple[str, int]] = (),
+        timeout_s: float = 600.0,
     ) -> None:
         self._nodes = nodes
         self._endpoints = endpoints
-        self._resolver = _resolver(nameservers) if nameservers else None
+        self._resolver = _resolver(nameservers, timeout_s=timeout_s) if nameservers else None
 
     async def find(self) -> Found:
         """Resolve every host that is not an address already."""
@@ -256,14 +258,43 @@ class StaticDiscovery:
         try:
             if literal := numeric(host):
                 return {kind: (host,) * (kind == literal) for kind in FAMILIES}
-            if self._resolver is None:
+            resolver = self._resolver
+            if resolver is None:
                 return await _system_addresses(host)
-            answers = [await ask(self._resolver, host, kind) for kind in FAMILIES]
+            answers = await both_families(lambda kind: ask(resolver, host, kind))
         except DiscoveryError as error:
             return error
-        if not any(answers):
+        if not any(answers.values()):
             return DiscoveryError(cause="no address in DNS yet", remedy=_NAMED_BY_HAND)
-        return dict(zip(FAMILIES, answers, strict=True))
+        return answers
+
+
+async def both_families(
+    question: Callable[[str], Awaitable[tuple[str, ...]]],
+) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of a name by family.
+
+    IPv4 is taken where both are complete, so what it answers stands also where AAAA fails: some
+    name servers refuse types that they do not serve. The other way round families would change
+    with every answer that is late.
+
+    Raises:
+        DiscoveryError: There was no answer, and no IPv4 address.
+    """
+    answers: dict[str, tuple[str, ...]] = {}
+    failure: DiscoveryError | None = None
+    results = await asyncio.gather(*map(question, FAMILIES), return_exceptions=True)
+    for kind, result in zip(FAMILIES, results, strict=True):
+        if isinstance(result, DiscoveryError):
+            failure = failure or result
+            answers[kind] = ()
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            answers[kind] = result
+    if failure is not None and not answers["A"]:
+        raise failure
+    return answers
 
 
 async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tuple[str, ...]:
@@ -278,14 +309,14 @@ async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tup
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return ()
     except dns.exception.DNSException as error:
-        servers = ", ".join(str(server) for server in resolver.nameservers)
+        servers = ", ".join(map(str, resolver.nameservers))
         raise DiscoveryError(
             node=name,
             cause=f"name servers {servers} gave no answer for {name}: {_dns_reason(error)}",
             remedy="check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53",
         ) from error
     finally:
-        _put_back(resolver, int((time.monotonic() - began) / QUERY_TIMEOUT_S))
+        _put_back(resolver, int((time.monotonic() - began) / resolver.timeout))
     if kind == "SRV":
         return tuple(sorted(str(record.target) for record in answer))
     return tuple(sorted(record.address for record in answer))
@@ -327,7 +358,9 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _resolver(nameservers: Sequence[tuple[str, int]], bits: int = 0) -> dns.asyncresolver.Resolver:
+def _resolver(
+    nameservers: Sequence[tuple[str, int]], bits: int = 0, *, timeout_s: float
+) -> dns.asyncresolver.Resolver:
     """Return a resolver that asks these servers, or resolv.conf's, with these header bits."""
     try:
         resolver = dns.asyncresolver.Resolver(configure=not nameservers)
@@ -339,8 +372,10 @@ def _resolver(nameservers: Sequence[tuple[str, int]], bits: int = 0) -> dns.asyn
         resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in nameservers]
     resolver.use_edns(0, bits & dns.flags.DO, EDNS_BYTES)
     resolver.flags = int(dns.flags.RD) | (bits & dns.flags.CD)
-    resolver.timeout = QUERY_TIMEOUT_S
-    resolver.lifetime = (1 + len(resolver.nameservers)) * QUERY_TIMEOUT_S
+    turns = 1 + len(resolver.nameservers)
+    # Two looks, as `status` takes, and an end that names the servers fit into the deadline.
+    resolver.timeout = min(QUERY_TIMEOUT_S, timeout_s / 3 / turns)
+    resolver.lifetime = turns * resolver.timeout
     return resolver
 
 

@@ -8,6 +8,7 @@ nodes collapse into one, the bus port is lost). Its errors are mapped here, once
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 10.0
 _NOT_NOW = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
 _ECHO = ", with args"
+_DENIED = re.compile(r"run the '([^' ]+)' command")
+_DENIED_KEY = re.compile(r"access (a|one of the) keys?")
 
 
 @dataclass(slots=True)
@@ -293,7 +296,7 @@ class RedisNode:
         raise CredentialsError(
             node=self.name,
             cause=f"{self.name} refuses {words}: {reply.message}",
-            remedy=f"allow it: ACL SETUSER {user} +{acl(command)}",
+            remedy=f"allow it: ACL SETUSER {user} {lacking(reply.message, acl(command))}",
         )
 
 
@@ -316,6 +319,19 @@ def acl(command: Command) -> str:
     words = [str(word).lower() for word in command[:2]]
     containers = {"cluster", "config", "client", "function", "acl", "memory"}
     return "|".join(words) if words[0] in containers and len(words) > 1 else words[0]
+
+
+def lacking(message: str, rule: str) -> str:
+    """Return what a user lacks by what NOPERM says: a command, not always ours, or keys.
+
+    Args:
+        message: The reply; MIGRATE's may be about AUTH, SELECT or RESTORE-ASKING on the target.
+        rule: What was sent, as `acl` spells it; before 7.0 a reply names no subcommand.
+    """
+    if found := _DENIED.search(message):
+        denied = found[1].lower()
+        return f"+{rule if rule.startswith(f'{denied}|') else denied}"
+    return "'~*'" if _DENIED_KEY.search(message) else f"+{rule}"
 
 
 def text(reply: Reply) -> str:

@@ -16,7 +16,7 @@ from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, Node
 from ..core.wire import Reply
 from ..errors import BootstrapError, InvariantError, NodeNotReadyError, TransientError
 from .discovery import Discovery, Found
-from .node import Access, RedisNode, ReplyError, refused, text
+from .node import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused, text
 
 DISCOVER_EVERY_S = 3.0
 REDIAL_S = 5.0
@@ -36,12 +36,28 @@ class Observer:
     """Keeps a connection to every pod and turns replies into views.
 
     Attributes:
-        unanswered: Names of the pods that were asked and have not answered yet.
+        unanswered: Names of the pods that were asked and have not answered, also when the look
+            was cancelled.
     """
 
-    def __init__(self, *, discovery: Discovery, access: Access, nodes: int | None = None) -> None:
-        """Prepare to ask; `nodes` pods are wanted, by default all that are found."""
+    def __init__(
+        self,
+        *,
+        discovery: Discovery,
+        access: Access,
+        nodes: int | None = None,
+        patience_s: float = COMMAND_TIMEOUT_S,
+    ) -> None:
+        """Prepare to ask.
+
+        Args:
+            discovery: Where the pods come from.
+            access: How to talk to them.
+            nodes: How many are wanted; by default all that are found.
+            patience_s: How long a pod may take for one answer.
+        """
         self._nodes = nodes
+        self._patience_s = patience_s
         self._discovery = discovery
         self._access = access
         self._clients: dict[str, RedisNode] = {}
@@ -85,7 +101,7 @@ class Observer:
         if len(self._cache) > _CACHE_LINES:
             self._cache.clear()
         looks = await asyncio.gather(
-            *(self._look_at(endpoint, shards=shards) for endpoint in self._found.endpoints)
+            *(self._ask(endpoint, shards=shards) for endpoint in self._found.endpoints)
         )
         nodes = [look for look in looks if isinstance(look, NodeView)]
         absent = [look for look in looks if isinstance(look, Absent)]
@@ -160,9 +176,15 @@ class Observer:
             access=self._access,
         )
 
+    async def _ask(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
+        self.unanswered.add(endpoint.name)
+        answer = await self._look_at(endpoint, shards=shards)
+        self.unanswered.discard(endpoint.name)
+        return answer
+
     async def _look_at(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
         client = self._clients[endpoint.name]
-        self.unanswered.add(endpoint.name)
+        endpoint = _with_first(endpoint, client.ip)
         try:
             async with self._gate:
                 return await self._view(endpoint, client, shards=shards)
@@ -179,16 +201,26 @@ class Observer:
         except NodeNotReadyError as error:
             return _absent(endpoint, "serve", error.cause)
         except TransientError as error:
+            self._turn_to_next(endpoint)
             return _absent(endpoint, "connect", error.cause)
-        finally:
-            self.unanswered.discard(endpoint.name)
+
+    def _turn_to_next(self, endpoint: Endpoint) -> None:
+        """Ask a pod at the next of its addresses in the next look.
+
+        For a while a name can have the address of the pod that was as well as of the one that is.
+        """
+        if len(endpoint.addresses) > 1:
+            self._clients[endpoint.name] = self._client(
+                _with_first(endpoint, endpoint.addresses[1])
+            )
+            self._commands.pop(endpoint.name, None)
 
     async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
         known = self._commands.get(endpoint.name) if client.is_connected else None
         look = list(_LOOK if known is None else _LOOK[:4])
         if shards and known is not None and "MYSHARDID" in known:
             look.append(("CLUSTER", "SHARDS"))
-        replies = await client.pipeline(look)
+        replies = await client.pipeline(look, timeout_s=self._patience_s)
         info_reply, cluster_info, nodes_reply, config_reply = replies[:4]
         info = wire.parse_info(text(client.require(look[0], info_reply)))
         if info.get("loading") == "1" and info.get("role") == "master":
@@ -269,6 +301,12 @@ class Observer:
         finally:
             await client.close()
         return view if view.node_id == node_id else None
+
+
+def _with_first(endpoint: Endpoint, ip: str) -> Endpoint:
+    """Return the endpoint with its addresses in the same ring, beginning at this one."""
+    at = endpoint.addresses.index(ip)
+    return replace(endpoint, addresses=endpoint.addresses[at:] + endpoint.addresses[:at])
 
 
 def _absent(endpoint: Endpoint, phase: str, cause: str) -> Absent:

@@ -16,7 +16,7 @@ from ..errors import (
     StaleViewError,
     TransientError,
 )
-from .node import Access, NodeClient, RedisNode, ReplyError, acl, refused
+from .node import Access, NodeClient, RedisNode, ReplyError, acl, lacking, refused
 
 E = TypeVar("E", bound=BaseException)
 
@@ -205,7 +205,7 @@ def rejection(
         return CredentialsError(
             node=party.name,
             cause=f"{party.name} answered {command} with: {words}",
-            remedy=f"allow it: ACL SETUSER <user> +{rule}"
+            remedy=f"allow it: ACL SETUSER <user> {lacking(words, rule)}"
             if code == "NOPERM"
             else "set the password of every node in BOOTSTRAP_PASSWORD_FILE, one a line",
         )

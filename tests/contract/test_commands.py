@@ -206,6 +206,54 @@ def test_a_look_that_takes_too_long(command: str, fresh: World) -> None:
         fresh.pods[1].resume()
     assert result.code == 5, result.stderr
     assert "Traceback" not in result.stderr
+    assert "redis-app-1" in result.stdout + result.stderr
+
+
+def test_status_shows_the_others_while_a_pod_stands_still(fresh: World) -> None:
+    """Both looks fit into the deadline: what the other pods say is there, the silent one named."""
+    fresh.pods[1].pause()
+    try:
+        variables = {**alone(fresh), "BOOTSTRAP_TIMEOUT": "6"}
+        result = rig.run(variables, "status", "--output", "json")
+    finally:
+        fresh.pods[1].resume()
+    status = json.loads(result.stdout)
+    assert (result.code, len(status["nodes"])) == (5, 2)
+    assert [(pod["name"], pod["phase"]) for pod in status["absent"]] == [("redis-app-1", "connect")]
+
+
+@pytest.mark.parametrize("command", ["run", "wait"])
+def test_a_silent_pod_is_named_however_short_the_time(
+    command: str, fresh: World, tmp_path: Path
+) -> None:
+    """A deadline that comes before the first look is done: the pod and what to do with it."""
+    fresh.pods[1].pause()
+    try:
+        variables = {**alone(fresh), "BOOTSTRAP_TIMEOUT": "2"}
+        result = rig.run(variables, command, tmp_path=tmp_path)
+    finally:
+        fresh.pods[1].resume()
+    assert (result.code, json.loads(result.message)["node"]) == (5, "redis-app-1")
+    assert "look at the pod" in str(result.last["remedy"])
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+@pytest.mark.parametrize(
+    ("variable", "phase"),
+    [
+        ("BOOTSTRAP_NODES", "settings"),
+        ("BOOTSTRAP_PASSWORD", "observe"),
+    ],
+)
+def test_json_also_where_nothing_can_be_shown(
+    command: str, variable: str, phase: str, fresh: World
+) -> None:
+    """A program that reads stdout finds one document that says why, as people do on stderr."""
+    result = rig.run({**alone(fresh), variable: "wrong"}, command, "--output", "json")
+    told = json.loads(result.stdout)
+    assert (result.code, told["exit_code"], told["whole"], told["phase"]) == (2, 2, False, phase)
+    assert told["cause"] == result.last["cause"]
+    assert told["remedy"]
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

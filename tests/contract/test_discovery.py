@@ -78,13 +78,25 @@ def test_name_servers_that_heal(fault: str, world: World) -> None:
 
 
 @pytest.mark.parametrize("fault", ["SERVFAIL", "silence"])
-def test_name_servers_that_stay_down_are_named(fault: str, world: World) -> None:
-    """Past the deadline the cause names the name server; the exit code is 5."""
+@pytest.mark.parametrize("timeout", ["3", "7"])
+def test_name_servers_that_stay_down_are_named(fault: str, timeout: str, world: World) -> None:
+    """Past the deadline, also a short one, the cause names the name server; the exit code is 5."""
     world.start()
     world.dns.drop() if fault == "silence" else world.dns.fail(fault)
-    result = rig.run(alone(world, timeout="7"))
+    result = rig.run(alone(world, timeout=timeout))
     assert result.code == 5
     assert world.dns.address in str(result.last["cause"])
+    assert result.last["node"] == "redis-app-0"
+    assert "CoreDNS" in str(result.last["remedy"])
+
+
+@pytest.mark.parametrize("fault", ["SERVFAIL", "REFUSED", "NOTIMP"])
+def test_a_name_server_that_only_fails_for_the_other_family(fault: str, world: World) -> None:
+    """IPv4 addresses are enough where the question for IPv6 ones ends in an error."""
+    world.start()
+    world.dns.fail(fault, kind="AAAA")
+    result = rig.run(alone(world, timeout="20"))
+    assert result.code == 0, result.stderr
 
 
 @pytest.mark.parametrize("has_srv", [True, False])
@@ -130,6 +142,17 @@ def test_a_stale_address_corrects_itself(world: World) -> None:
     last = world.pods[2]
     world.dns.publish(last.name, "127.9.9.9")
     finish(world, lambda: world.dns.publish(last.name, last.address), after_queries=8)
+
+
+def test_a_stale_address_beside_the_right_one(world: World) -> None:
+    """A pod with two records is asked at both; the lock goes to the right one."""
+    world.start()
+    for pod in world.pods:
+        world.dns.publish(pod.name, "127.0.9.9", pod.address)
+    result = rig.run(alone(world, timeout="30"))
+    assert result.code == 0, result.stderr
+    assert rig.faults(world, replicas=0) == []
+    assert rig.run(alone(world), "status").code == 0
 
 
 def test_addresses_follow_a_pod_that_moves_in_mid_run(world: World) -> None:

@@ -182,17 +182,27 @@ def test_keys_of_all_databases_move(named: ServerBinary, *, is_open: bool) -> No
                 assert client.get(key) == str(database).encode()
 
 
-@pytest.mark.parametrize("named", ["redis-7.0"], indirect=True)
-def test_missing_permission_is_named(named: ServerBinary) -> None:
-    """A user who may not MIGRATE is told which rule is missing."""
+@pytest.mark.parametrize("named", ["redis-6.2", *BY_KEYS], indirect=True)
+@pytest.mark.parametrize(
+    ("rules", "missing"),
+    [
+        (("~*", "+@all", "-migrate"), "+migrate"),
+        (("~*", "+@all", "-select"), "+select"),
+        (("~another*", "+@all"), "~*"),
+    ],
+)
+def test_missing_permission_is_named(
+    named: ServerBinary, rules: tuple[str, ...], missing: str
+) -> None:
+    """A user who may not MIGRATE, or not do what it does at the target, is told what to allow."""
     with running(named) as rig:
         fill(rig, [0], each=1)
         for pod in rig.pods:
-            pod.command("ACL", "SETUSER", "mover", "on", ">pw", "~*", "+@all", "-migrate")
+            pod.command("ACL", "SETUSER", "mover", "on", ">pw", *rules)
         rig.access = Access(username="mover", passwords=("pw",))
         with pytest.raises(CredentialsError) as caught:
             rig.move((0, 2, SlotSet.of([0])))
-        assert "migrate" in caught.value.remedy.lower()
+        assert missing in caught.value.remedy
 
 
 @pytest.mark.parametrize("named", ["redis-7.0"], indirect=True)

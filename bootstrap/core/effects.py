@@ -65,7 +65,11 @@ def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
         case BumpEpoch(node=node_id):
             _own(nodes, node_id, config_epoch=_next_epoch(nodes))
         case CopyFunctions(source=source, target=target):
-            nodes[target] = replace(nodes[target], libraries=nodes[source].libraries)
+            nodes[target] = replace(
+                nodes[target],
+                libraries=nodes[source].libraries,
+                functions=nodes[source].functions,
+            )
         case Replicate(node=node_id, primary=primary):
             _own(nodes, node_id, role=Role.REPLICA, primary_id=primary, slots=SlotSet())
             _close(nodes, [node_id], SlotSet.all())

@@ -215,10 +215,20 @@ def _agreement(facts: Facts) -> Iterator[Finding]:
 
 
 def functions_missing(facts: Facts) -> list[NodeView]:
-    """Return new primaries (no slots yet) without the function libraries that others have."""
-    if not any(n.libraries for n in facts.owners):
+    """Return new primaries (no slots yet) without the function libraries that others have.
+
+    One that was a member before may have come back with the libraries of that time.
+    """
+    source = next((n for n in facts.owners if n.libraries), None)
+    if source is None:
         return []
-    return [n for n in facts.staying if n.role is Role.PRIMARY and not n.slots and not n.libraries]
+    empty = (n for n in facts.staying if n.role is Role.PRIMARY and not n.slots)
+    return [n for n in empty if not n.libraries or _lacks(n, source)]
+
+
+def _lacks(node: NodeView, source: NodeView) -> bool:
+    known = node.functions is not None and source.functions is not None
+    return known and not (source.functions or frozenset()) <= (node.functions or frozenset())
 
 
 def held(facts: Facts) -> list[NodeView]:

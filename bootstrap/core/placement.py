@@ -115,7 +115,7 @@ def assign_roles(facts: Facts) -> Roles:
             continue
         if facts.desired.stays(owner.endpoint.ordinal):
             primaries.append(owner.node_id)
-        elif heir := _heir(facts, owner):
+        elif heir := _heir(facts, owner, primaries):
             failovers[owner.node_id] = heir.node_id
             primaries.append(heir.node_id)
         else:
@@ -149,14 +149,15 @@ def _choose_drains(facts: Facts) -> list[NodeId]:
     return [owner.node_id for owner in sorted(facts.owners, key=cost)[:surplus]]
 
 
-def _heir(facts: Facts, owner: NodeView) -> NodeView | None:
-    """Return the staying replica in sync that takes over with the least work."""
+def _heir(facts: Facts, owner: NodeView, primaries: Sequence[NodeId] = ()) -> NodeView | None:
+    """Return the staying replica in sync that takes over, in the least crowded domain."""
     heirs = [
         n
         for n in facts.replicas_of(owner.node_id)
         if facts.desired.stays(n.endpoint.ordinal) and n.link_up
     ]
-    return min(heirs, key=lambda n: n.endpoint.ordinal, default=None)
+    crowd = Counter(_domain(facts.live[i].place) for i in primaries)
+    return min(heirs, key=lambda n: (crowd[_domain(n.place)], n.endpoint.ordinal), default=None)
 
 
 def _choose_new(facts: Facts, primaries: Sequence[NodeId]) -> list[NodeId]:
@@ -181,16 +182,26 @@ def _choose_converts(facts: Facts, primaries: Sequence[NodeId], heirs: set[NodeI
     if wanted <= 0 or any(n.is_isolated for n in facts.staying):
         return []
     counts = Counter(n.myself.primary_id for n in facts.staying if n.role is Role.REPLICA)
+    crowd = Counter(_domain(facts.live[i].place) for i in primaries)
     chosen: list[NodeId] = []
+
+    def worth(node: NodeView) -> tuple[int, int, int]:
+        return (
+            counts[node.myself.primary_id],
+            -crowd[_domain(node.place)],
+            node.endpoint.ordinal,
+        )
+
     replicas = [
         n
         for n in facts.staying
         if n.role is Role.REPLICA and n.node_id not in heirs and n.node_id not in primaries
     ]
     while replicas and len(chosen) < wanted:
-        node = max(replicas, key=lambda n: (counts[n.myself.primary_id], n.endpoint.ordinal))
+        node = max(replicas, key=worth)
         replicas.remove(node)
         counts[node.myself.primary_id] -= 1
+        crowd[_domain(node.place)] += 1
         chosen.append(node.node_id)
     return chosen
 

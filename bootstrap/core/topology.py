@@ -125,6 +125,7 @@ class NodeView:
         no_failover: `cluster-replica-no-failover`; None where CONFIG is not allowed.
         max_memory: Bytes; 0 for no limit.
         libraries: Function libraries it holds; 0 before 7.0.
+        functions: Digests of these; None where nobody lacks any, or it may not be asked.
         commands: Optional CLUSTER subcommands that the server knows.
         shards: Ids by shard, as the node groups them (from 7.2); None when it was not asked.
     """
@@ -151,6 +152,7 @@ class NodeView:
     max_memory: int = 0
     no_failover: bool | None = None
     libraries: int = 0
+    functions: frozenset[str] | None = None
     place: Place = Place()
     commands: frozenset[str] = frozenset()
     shards: frozenset[frozenset[NodeId]] | None = None

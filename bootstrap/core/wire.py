@@ -11,6 +11,7 @@ pointer comparisons.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -198,6 +199,13 @@ def parse_shards(reply: Reply) -> frozenset[frozenset[NodeId]]:
             frozenset(NodeId(parse_pairs(node).get("id", "")) for node in _items(fields["nodes"]))
         )
     return frozenset(shards)
+
+
+def parse_functions(reply: Reply) -> frozenset[str]:
+    """Return a digest of each library, from `FUNCTION LIST WITHCODE` in RESP2."""
+    libraries = map(parse_pairs, _items(reply))
+    texts = (f"{each.get('engine')}\0{each.get('library_code')}" for each in libraries)
+    return frozenset(hashlib.sha256(text.encode()).hexdigest() for text in texts)
 
 
 def _items(reply: Reply) -> Sequence[Reply]:

@@ -28,6 +28,14 @@ _POLL_GROWTH = 1.2
 _POLL_SHARE = 0.03
 _MOST_RETRIES = 10
 _MOST_POLLS_AT_SOURCE = 500
+_ENDS_SOON_S = 2.0
+# Of Valkey: the target has no part yet in who owns the slots.
+_COPYING = frozenset(
+    {
+        "connecting", "sending-auth-command", "reading-auth-response", "sending-establish-command",
+        "reading-establish-response", "waiting-to-snapshot", "snapshotting",
+    }
+)  # fmt: skip
 _DONE = frozenset({"completed", "success"})
 _NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
 _MOST_FAILURES = 3
@@ -113,7 +121,11 @@ class AtomicMover:
         async def look() -> Task | None:
             return next(iter(await redis_tasks(target.client, task_id)), None)
 
-        await self._follow(target, look, ("MIGRATION", "CANCEL", "ID", task_id), slots)
+        async def cancel() -> bool:
+            await _cancel(target, ("MIGRATION", "CANCEL", "ID", task_id))
+            return True
+
+        await self._follow(target, look, cancel, slots)
         await self._until_source_knows(task_id)
 
     async def _until_source_knows(self, task_id: str) -> None:
@@ -137,7 +149,24 @@ class AtomicMover:
             mine = (t for t in tasks if t.task_id not in before and t.slots == slots)
             return next(mine, None)
 
-        await self._follow(source, look, ("CANCELSLOTMIGRATIONS",), slots)
+        asked_at: list[float] = []
+
+        async def cancel() -> bool:
+            """Cancel all tasks of the source, unless one may hand its slots over by now.
+
+            The source would serve these again while the target takes them, and what it
+            acknowledged meanwhile would be lost. So a short task is let end in any case.
+            """
+            asked_at.append(time.monotonic())
+            if asked_at[-1] - asked_at[0] < _ENDS_SOON_S:
+                return False
+            tasks = await valkey_tasks(source.client)
+            if any(not t.has_ended and t.state not in _COPYING for t in tasks):
+                return False
+            await _cancel(source, ("CANCELSLOTMIGRATIONS",))
+            return True
+
+        await self._follow(source, look, cancel, slots)
 
     async def _settle(
         self,
@@ -171,10 +200,10 @@ class AtomicMover:
         self,
         party: Party,
         look: Callable[[], Awaitable[Task | None]],
-        cancel: tuple[str, ...],
+        cancel: Callable[[], Awaitable[bool]],
         slots: SlotSet,
     ) -> None:
-        """Wait until a task has ended; cancel it when the run is to stop."""
+        """Wait until a task has ended; cancel it, where that is safe, when the run is to stop."""
         start, cancelled = time.monotonic(), False
         while True:
             began = time.monotonic()
@@ -184,8 +213,7 @@ class AtomicMover:
             if task.has_ended:
                 break
             if (self._run.stop.is_set() or task.retries > _MOST_RETRIES) and not cancelled:
-                cancelled = True
-                await _cancel(party, cancel)
+                cancelled = await cancel()
             # A long list of past tasks is slow to read: never spend most of the time on that.
             pause = min(_LONGEST_POLL_S, max(_FIRST_POLL_S, _POLL_SHARE * (began - start)))
             await asyncio.sleep(max(pause, 2 * (time.monotonic() - began)))

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..core import wire
-from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView
+from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView, Role
 from ..core.wire import Reply
-from ..errors import BootstrapError, InvariantError, NodeNotReadyError, TransientError
+from ..errors import (
+    BootstrapError,
+    CredentialsError,
+    InvariantError,
+    NodeNotReadyError,
+    TransientError,
+)
 from .discovery import Discovery, Found
 from .node import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused, text
 
@@ -111,7 +117,7 @@ class Observer:
             outside = await self._outsiders(nodes)
             nodes += [node for node in outside if isinstance(node, NodeView)]
             absent += [node for node in outside if isinstance(node, Absent)]
-        return ClusterView(nodes=tuple(nodes), absent=tuple(absent))
+        return ClusterView(nodes=await self._with_functions(nodes), absent=tuple(absent))
 
     async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
         """Return the view with the number of keys that each node with keys has of these slots."""
@@ -253,6 +259,24 @@ class Observer:
         if isinstance(reply, ReplyError) and reply.code != "NOPERM":
             return {}
         return wire.parse_pairs(client.require(("CONFIG", "GET"), reply))
+
+    async def _with_functions(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
+        """Return the views, with digests of function libraries where a new primary has some."""
+
+        async def ask(node: NodeView) -> NodeView:
+            if node not in holders:
+                return node
+            try:
+                reply = await self.client(node).call("FUNCTION", "LIST", "WITHCODE")
+            except (ReplyError, TransientError, CredentialsError):
+                return node
+            return replace(node, functions=wire.parse_functions(reply))
+
+        holders = [n for n in nodes if n.libraries and n.role is Role.PRIMARY]
+        holders = [n for n in holders if n.name in self._clients]
+        if all(n.slots for n in holders) or not any(n.slots for n in holders):
+            return tuple(nodes)
+        return tuple(await asyncio.gather(*map(ask, nodes)))
 
     async def _outsiders(self, nodes: list[NodeView]) -> list[NodeView | Absent]:
         """Return views of live members that are none of the pods, and those that cannot serve now.

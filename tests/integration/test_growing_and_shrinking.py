@@ -80,6 +80,23 @@ def test_functions_are_on_new_primaries(way_server: ServerBinary):
         assert all(len(pod.command("FUNCTION", "LIST")) == 1 for pod in primaries(world))
 
 
+def test_functions_of_an_earlier_life_are_replaced(way_server: ServerBinary):
+    """A primary that comes back with old libraries has the cluster's before it owns slots."""
+    with formed(way_server) as world:
+        code = "#!lua name={0}\nredis.register_function('{1}', function() return {2} end)"
+        for pod in primaries(world):
+            pod.command("FUNCTION", "LOAD", code.format("lib", "f", 1))
+        old = {"lib": code.format("lib", "f", 0), "other": code.format("other", "f", 0)}
+        for text in old.values():
+            world.add_pod().command("FUNCTION", "LOAD", text)
+        make_whole(world)
+        while len(world.pods) < 10:
+            world.add_pod().command("FUNCTION", "LOAD", old["other"])
+        make_whole(world)
+
+        assert [pod.command("FCALL", "f", 0) for pod in primaries(world)] == [1] * 5
+
+
 def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerBinary):
     """Where the shards stay three, the staying replica takes over and no slot moves."""
     with formed(way_server, nodes=7, keys=KEYS) as world:

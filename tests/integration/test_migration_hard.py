@@ -163,6 +163,27 @@ def test_stop_cancels_a_task(named: ServerBinary) -> None:
 
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_stop_does_not_cancel_a_short_task(named: ServerBinary) -> None:
+    """A source that is told to cancel while it hands over takes writes that nobody keeps."""
+    slots = SlotSet.span(0, 99)
+    with running(named) as rig:
+        with rig.client(0) as client:
+            for key in keys_of(50, 200):
+                client.set(key, b"x" * 100_000)
+
+        def stop_at_the_first_task() -> None:
+            wait_until(lambda: bool(rig.pods[0].command("CLUSTER", "GETSLOTMIGRATIONS")))
+            rig.stop.set()
+
+        stopper = threading.Thread(target=stop_at_the_first_task)
+        stopper.start()
+        rig.move((0, 2, slots))
+        stopper.join()
+        assert rig.stop.is_set()
+        assert slots - rig.settle()[2] == SlotSet()
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
 @pytest.mark.parametrize("is_open", [True, False])
 def test_keys_of_all_databases_move(named: ServerBinary, *, is_open: bool) -> None:
     """Every database of a slot moves, and each key stays in its own."""

@@ -158,6 +158,16 @@ def test_functions_are_missing_on_new_primaries_only() -> None:
     assert "functions_missing" not in codes(field(new, 1, libraries=2), "2x0")
 
 
+def test_libraries_of_an_earlier_life_are_not_the_clusters() -> None:
+    """Counts are equal, digests are not; more than the cluster's is no fault."""
+    seen = own(own(view("2x0"), 1, slots=SlotSet()), 0, slots=SlotSet.all())
+    seen = field(field(seen, 0, libraries=1, functions=frozenset("a")), 1, libraries=1)
+    for held, is_missing in ((None, False), ("b", True), ("ab", False)):
+        functions = None if held is None else frozenset(held)
+        found = codes(field(seen, 1, functions=functions), "2x0")
+        assert ("functions_missing" in found) is is_missing
+
+
 def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
     """It stays as the people want it."""
     seen = WHOLE

@@ -195,6 +195,24 @@ def test_replicas_become_primaries_where_nodes_are_too_few() -> None:
     assert roles(joined(view("2x2"), node(6), node(7)), "4x1").convert == ()
 
 
+def test_heirs_and_converts_are_of_the_least_crowded_zone() -> None:
+    """A zone with most primaries takes the quorum along; the ordinal comes after that."""
+    zones = {0: "a/0", 1: "b/1", 2: "a/2", 3: "b/3", 4: "b/4", 5: "c/5"}
+    seen = acquaint(
+        [
+            node(0, "0-8191", epoch=1),
+            *(node(i, of=6, epoch=2) for i in (2, 5)),
+            *(node(i, of=0, epoch=1) for i in (1, 3, 4)),
+            node(6, "8192-16383", epoch=2),
+        ]
+    )
+    found = roles(placed(seen, zones), "3x1")
+    assert numbers(found.failovers) == [5]
+    assert numbers(found.convert) == [4]
+    found = roles(placed(seen, {**zones, 4: "a/4"}), "3x1")
+    assert numbers(found.convert) == [3]
+
+
 def test_an_heir_is_not_converted() -> None:
     """It is to be a primary already."""
     seen = acquaint(

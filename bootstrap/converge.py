@@ -95,6 +95,8 @@ class Converger:
     _held: set[NodeId] = field(default_factory=set)
     _reported_at: float = 0.0
     _codes: list[str] = field(default_factory=list)
+    _told_plan: str = ""
+    _told_causes: set[str] = field(default_factory=set)
 
     async def run(self) -> Summary:
         """Run until the cluster is whole.
@@ -155,11 +157,12 @@ class Converger:
                 if wholes > 1 and time.monotonic() - whole_since >= self._steady_s:
                     return
                 acted = not wholes and await self._act(plan)
+                is_stuck = False
             except TransientError as error:
-                self._note_trouble(error)
+                is_stuck = self._note_trouble(error)
                 acted, wholes = False, 0
             look_s = time.monotonic() - looked_at
-            slow = self._is_absent() and not acted
+            slow = is_stuck or (self._is_absent() and not acted)
             pause = min(2 * pause, LONGEST_PAUSE_S) if slow else TICK_S
             if not wholes or self._steady_s:
                 await self._pause(max(pause, min(look_s / 2, LONGEST_PAUSE_S)))
@@ -230,12 +233,11 @@ class Converger:
             return False
         self.expect = None
         self._phase = plan.stage.name.lower() if plan.stage else "apply"
-        _log.info(
-            "plan.computed",
-            stage=self._phase,
-            actions=len(plan.actions),
-            kinds=kinds(plan.actions),
-        )
+        if plan.fingerprint != self._told_plan:
+            self._told_plan = plan.fingerprint
+            self._told_causes.clear()
+            told = kinds(plan.actions)
+            _log.info("plan.computed", stage=self._phase, actions=len(plan.actions), kinds=told)
         await self._apply(self._view, plan.actions)
         return True
 
@@ -321,10 +323,14 @@ class Converger:
         for stuck in self._watch.stuck(view, self.desired, now):
             _log.warning("bus.blocked", detail=stuck.detail)
 
-    def _note_trouble(self, error: TransientError) -> None:
-        if self._trouble is None or self._trouble.cause != error.cause:
+    def _note_trouble(self, error: TransientError) -> bool:
+        """Log a cause that is new since the last plan, and return whether it was known."""
+        is_known = error.cause in self._told_causes
+        if not is_known:
+            self._told_causes.add(error.cause)
             _log.warning("pass.failed", phase=self._phase, node=error.node, cause=error.cause)
         self._trouble = error
+        return is_known
 
     def _is_absent(self) -> bool:
         findings = self._plan.findings if self._plan else ()

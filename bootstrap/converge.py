@@ -24,7 +24,6 @@ from .core.actions import (
     Plan,
     Stage,
     describe,
-    kinds,
 )
 from .core.findings import WAITING, FindingCode
 from .core.planner import Policy
@@ -153,11 +152,12 @@ class Converger:
                 if wholes > 1 and time.monotonic() - whole_since >= self._steady_s:
                     return
                 acted = not wholes and await self._act(plan)
+                is_stuck = False
             except TransientError as error:
-                self._narrator.failed(error, phase=self._phase)
+                is_stuck = self._narrator.failed(error, phase=self._phase)
                 acted, wholes = False, 0
             look_s = time.monotonic() - looked_at
-            slow = self._is_absent() and not acted
+            slow = is_stuck or (self._is_absent() and not acted)
             pause = min(2 * pause, LONGEST_PAUSE_S) if slow else TICK_S
             if not wholes or self._steady_s:
                 await self._pause(max(pause, min(look_s / 2, LONGEST_PAUSE_S)))
@@ -228,12 +228,7 @@ class Converger:
             return False
         self.expect = None
         self._phase = plan.stage.name.lower() if plan.stage else "apply"
-        _log.info(
-            "plan.computed",
-            stage=self._phase,
-            actions=len(plan.actions),
-            kinds=kinds(plan.actions),
-        )
+        self._narrator.planned(plan, stage=self._phase)
         await self._apply(self._view, plan.actions)
         return True
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from .core.actions import Plan
+from .core.actions import Plan, kinds
 from .core.findings import Finding, FindingCode
 from .core.topology import Absent, ClusterView, DesiredTopology
 from .core.watch import Stuck, Watch
@@ -44,6 +44,8 @@ class Narrator:
     _plan: Plan | None = None
     _trouble: TransientError | None = None
     _codes: list[str] = field(default_factory=list)
+    _told_plan: str = ""
+    _told_causes: set[str] = field(default_factory=set)
     _reported_at: float = 0.0
 
     def looked(self, view: ClusterView, plan: Plan) -> None:
@@ -65,11 +67,22 @@ class Narrator:
         for stuck in self._watch.stuck(view, self.desired, now):
             _log.warning("bus.blocked", detail=stuck.detail)
 
-    def failed(self, error: TransientError, *, phase: str) -> None:
-        """Log why a pass failed, unless the one before failed for the same reason."""
-        if self._trouble is None or self._trouble.cause != error.cause:
+    def planned(self, plan: Plan, *, stage: str) -> None:
+        """Log what is about to be done, unless it is tried again."""
+        if plan.fingerprint != self._told_plan:
+            self._told_plan = plan.fingerprint
+            self._told_causes.clear()
+            told = kinds(plan.actions)
+            _log.info("plan.computed", stage=stage, actions=len(plan.actions), kinds=told)
+
+    def failed(self, error: TransientError, *, phase: str) -> bool:
+        """Log why a pass failed, if that is new since the last plan; return whether it was not."""
+        is_known = error.cause in self._told_causes
+        if not is_known:
+            self._told_causes.add(error.cause)
             _log.warning("pass.failed", phase=phase, node=error.node, cause=error.cause)
         self._trouble = error
+        return is_known
 
     def moved(self, progress: Progress) -> None:
         """Log how far the moves are, every few seconds."""

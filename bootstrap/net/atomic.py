@@ -4,8 +4,9 @@ Redis (8.4 and later) is told on the target, one task at a time for a node, all 
 from one source. Valkey (9.0 and later) is told on the source. Both run in the background: a run
 that dies leaves the task behind, so what runs already is waited for first, never collided with.
 
-The servers log in to each other with their own password (primaryauth). Where that does not work,
-or where the command fails again and again, slots go key by key: MIGRATE logs in with ours.
+The servers log in to each other: Valkey with its primaryauth, Redis with a secret that travels by
+gossip and comes late to a new member. Where that does not work, or where the command fails again
+and again, slots go key by key: MIGRATE logs in with ours.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _COPYING = frozenset(
 )  # fmt: skip
 _DONE = frozenset({"completed", "success"})
 _NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
+_LATE = "invalid internal password"
 _MOST_FAILURES = 3
 _FIRST_PAUSE_S = 0.5
 _PAUSE_GROWTH = 4
@@ -61,8 +63,8 @@ class Task:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether it will not go on."""
-        return self.state in _ENDED
+        """Tell whether it will not go on; Redis tries again while a new member's secret is late."""
+        return self.state in _ENDED and not (self.state == "failed" and _LATE in self.words)
 
 
 async def redis_tasks(client: NodeClient, task_id: str | None = None) -> list[Task]:
@@ -252,7 +254,8 @@ class AtomicMover:
             return full(pair.target, f"could not take slots of {pair.source.name}: {words}")
         if any(word in words for word in _NO_LOGIN):
             memory.by_keys.add(pair.processes)
-            what = f"cannot log in at {pair.target.name} with its primaryauth"
+            other = pair.source if party is pair.target else pair.target
+            what = f"cannot log in at {other.name} with its primaryauth"
             return stale(party, f"{what}, slots go key by key: {words}")
         if count >= _MOST_FAILURES and not is_full:
             memory.by_keys.add(pair.processes)

@@ -84,6 +84,18 @@ def test_a_blocked_bus_port_is_told(server: ServerBinary) -> None:
     assert "redis-app-2" in str(warnings[0]["detail"])
 
 
+def test_what_fails_again_and_again_is_told_once(server: ServerBinary) -> None:
+    """Two pods at announced ports that nobody answers on fail by turns; the log names each once."""
+    with World(nodes=3, server=server) as world:
+        for pod, port in zip(world.pods, ("8", "9"), strict=False):
+            pod.config["cluster-announce-port"] = port
+        world.start()
+        result = rig.run(alone(world, timeout="8"))
+    assert result.code == 5
+    for event, most in (("pass.failed", 2), ("plan.computed", 2)):
+        assert 0 < len([line for line in result.logs if line["event"] == event]) <= most
+
+
 def test_pods_that_restart_while_a_run_works(server: ServerBinary) -> None:
     """A pod that crashes in mid-run and comes back is no failure of the run."""
     with World(nodes=3, server=server) as world:

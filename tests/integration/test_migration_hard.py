@@ -291,6 +291,27 @@ def test_source_that_cannot_log_in_sends_key_by_key(named: ServerBinary) -> None
         assert read(rig, held) == held
 
 
+@pytest.mark.parametrize("named", ["redis-8.6"], indirect=True)
+def test_secret_that_is_late_at_a_new_member_is_waited_for(named: ServerBinary) -> None:
+    """Redis logs in to itself with a secret of gossip; the task fails until that has arrived."""
+    slots = SlotSet.span(0, 99)
+    with running(named) as rig:
+        held = fill(rig, slots, each=5)
+        *members, new = rig.pods
+        old_id = rig.ids()[-1]
+        new.kill()
+        new.wipe()
+        new.start()
+        for pod in members:
+            pod.command("CLUSTER", "FORGET", old_id)
+            new.command("CLUSTER", "MEET", pod.address, pod.port)
+        wait_until(lambda: "slots_assigned:16384" in str(new.command("CLUSTER", "INFO")))
+        assert rig.move((0, 2, slots)).slots_moved == len(slots)
+        assert not rig.memory.by_keys
+        assert slots - rig.settle()[2] == SlotSet()
+        assert read(rig, held) == held
+
+
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
 def test_keys_of_all_databases_move_in_every_window(named: ServerBinary) -> None:
     """A window that follows one with several databases begins in the first one again."""

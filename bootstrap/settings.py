@@ -111,10 +111,9 @@ class _Faults(list[str]):
         try:
             number = float(value.strip())
         except ValueError:
-            self.append(f"{name} must be a number of seconds, not {value!r}")
-            return 1.0
+            number = 0.0
         if not 0 < number < float("inf"):
-            self.append(f"{name} must be above 0 seconds, not {value.strip()}")
+            self.append(f"{name} must be a finite number of seconds above 0, not {value!r}")
             return 1.0
         return number
 

@@ -372,10 +372,10 @@ def _resolver(
         resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in nameservers]
     resolver.use_edns(0, bits & dns.flags.DO, EDNS_BYTES)
     resolver.flags = int(dns.flags.RD) | (bits & dns.flags.CD)
-    turns = 1 + len(resolver.nameservers)
+    servers = len(resolver.nameservers)
     # Two looks, as `status` takes, and an end that names the servers fit into the deadline.
-    resolver.timeout = min(QUERY_TIMEOUT_S, timeout_s / 3 / turns)
-    resolver.lifetime = turns * resolver.timeout
+    resolver.lifetime = min((1 + servers) * QUERY_TIMEOUT_S, timeout_s / 3)
+    resolver.timeout = min(QUERY_TIMEOUT_S, resolver.lifetime / max(1, servers))
     return resolver
 
 

@@ -10,31 +10,32 @@ handshake time-outs (bitnami/charts#34822).
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import dns.asyncresolver
-import dns.exception
 import dns.flags
-import dns.name
-import dns.nameserver
-import dns.resolver
 
 from ..core.topology import Absent, Endpoint
-from ..errors import DiscoveryError, SettingsError
+from ..errors import DiscoveryError
+from .resolving import (
+    FAMILIES,
+    NAMED_BY_HAND,
+    ask,
+    both_families,
+    host_port,
+    numeric,
+    one_family,
+    resolver_for,
+    system_addresses,
+)
 
-EDNS_BYTES = 1232
-QUERY_TIMEOUT_S = 2.0
 QUERIES_AT_ONCE = 64
 BLIND_AFTER_S = 10.0
+DOUBT_FOR_S = 30.0
 PAUSES_S = (0.3, 0.7, 1.0, 2.0, 3.0, 4.0, 6.0, 6.0, 3.0)
 _BOTH = dns.flags.DO | dns.flags.CD
-FAMILIES = ("A", "AAAA")
-_NAMED_BY_HAND = "check the names in BOOTSTRAP_ENDPOINTS, and who resolves them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,10 @@ class ServiceDiscovery:
         self._service = service
         self._port = port
         self._blind_after_s = min(BLIND_AFTER_S, timeout_s / 2)
+        self._doubt_for_s = min(DOUBT_FOR_S, timeout_s / 2)
+        self._doubted_at: float | None = None
         self._resolvers = [
-            _resolver(nameservers, bits, timeout_s=timeout_s)
+            resolver_for(nameservers, bits, timeout_s=timeout_s)
             for bits in (0, dns.flags.DO, dns.flags.CD, _BOTH)
         ]
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
@@ -115,7 +118,8 @@ class ServiceDiscovery:
             return self._last
         if ordinals is not None:
             answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in ordinals))
-            self._last = self._found(dict(zip(ordinals, answers, strict=True)))
+            found = self._found(dict(zip(ordinals, answers, strict=True)))
+            self._last = self._without_doubtful(found, now)
         if self._last.absent:
             self._ask_at = now + PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
             self._turn += 1
@@ -199,6 +203,38 @@ class ServiceDiscovery:
                 absent.append(self._absent(ordinal, cause, remedy=remedy))
         return Found(endpoints=tuple(endpoints), absent=tuple(absent))
 
+    def _without_doubtful(self, found: Found, now: float) -> Found:
+        """Take pods that have the address of another one for missing, as long as caches last.
+
+        Where pods come back on new addresses, the old one of a pod can be the new one of another,
+        and a cache still has the record. Where it stays like that it is for a person.
+        """
+        first: dict[tuple[str, ...], str] = {}
+        doubtful = {
+            endpoint: name
+            for endpoint in found.endpoints
+            if (name := first.setdefault(endpoint.addresses, endpoint.name)) != endpoint.name
+        }
+        if not doubtful:
+            self._doubted_at = None
+        elif self._doubted_at is None:
+            self._doubted_at = now
+        if self._doubted_at is None or now - self._doubted_at >= self._doubt_for_s:
+            return found
+        absent = (
+            self._absent(
+                endpoint.ordinal,
+                f"its address in DNS, {endpoint.addresses[0]}, is that of {name} too",
+                remedy="wait until caches forget the older record, or look at the name servers",
+            )
+            for endpoint, name in doubtful.items()
+        )
+        return replace(
+            found,
+            endpoints=tuple(e for e in found.endpoints if e not in doubtful),
+            absent=(*found.absent, *absent),
+        )
+
     def _endpoint(self, ordinal: int, addresses: tuple[str, ...]) -> Endpoint:
         name = f"{self._statefulset}-{ordinal}"
         return Endpoint(
@@ -227,7 +263,7 @@ class StaticDiscovery:
     ) -> None:
         self._nodes = nodes
         self._endpoints = endpoints
-        self._resolver = _resolver(nameservers, timeout_s=timeout_s) if nameservers else None
+        self._resolver = resolver_for(nameservers, timeout_s=timeout_s) if nameservers else None
 
     async def find(self) -> Found:
         """Resolve every host that is not an address already."""
@@ -246,7 +282,7 @@ class StaticDiscovery:
                     Endpoint(name=name, host=host, ordinal=ordinal, addresses=addresses, port=port)
                 )
             else:
-                cause, remedy = "no address of the common family", _NAMED_BY_HAND
+                cause, remedy = "no address of the common family", NAMED_BY_HAND
                 if isinstance(answer, DiscoveryError):
                     cause, remedy = answer.cause, answer.remedy
                 absent.append(
@@ -260,139 +296,10 @@ class StaticDiscovery:
                 return {kind: (host,) * (kind == literal) for kind in FAMILIES}
             resolver = self._resolver
             if resolver is None:
-                return await _system_addresses(host)
+                return await system_addresses(host)
             answers = await both_families(lambda kind: ask(resolver, host, kind))
         except DiscoveryError as error:
             return error
         if not any(answers.values()):
-            return DiscoveryError(cause="no address in DNS yet", remedy=_NAMED_BY_HAND)
+            return DiscoveryError(cause="no address in DNS yet", remedy=NAMED_BY_HAND)
         return answers
-
-
-async def both_families(
-    question: Callable[[str], Awaitable[tuple[str, ...]]],
-) -> dict[str, tuple[str, ...]]:
-    """Return the addresses of a name by family.
-
-    IPv4 is taken where both are complete, so what it answers stands also where AAAA fails: some
-    name servers refuse types that they do not serve. The other way round families would change
-    with every answer that is late.
-
-    Raises:
-        DiscoveryError: There was no answer, and no IPv4 address.
-    """
-    answers: dict[str, tuple[str, ...]] = {}
-    failure: DiscoveryError | None = None
-    results = await asyncio.gather(*map(question, FAMILIES), return_exceptions=True)
-    for kind, result in zip(FAMILIES, results, strict=True):
-        if isinstance(result, DiscoveryError):
-            failure = failure or result
-            answers[kind] = ()
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            answers[kind] = result
-    if failure is not None and not answers["A"]:
-        raise failure
-    return answers
-
-
-async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tuple[str, ...]:
-    """Return the answers to one question; none for NXDOMAIN and for a name without this type.
-
-    Raises:
-        DiscoveryError: The name servers did not answer (SERVFAIL, REFUSED, time-out).
-    """
-    began = time.monotonic()
-    try:
-        answer = await resolver.resolve(dns.name.from_text(f"{name}."), kind, search=False)
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return ()
-    except dns.exception.DNSException as error:
-        servers = ", ".join(map(str, resolver.nameservers))
-        raise DiscoveryError(
-            node=name,
-            cause=f"name servers {servers} gave no answer for {name}: {_dns_reason(error)}",
-            remedy="check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53",
-        ) from error
-    finally:
-        _put_back(resolver, int((time.monotonic() - began) / resolver.timeout))
-    if kind == "SRV":
-        return tuple(sorted(str(record.target) for record in answer))
-    return tuple(sorted(record.address for record in answer))
-
-
-def _put_back(resolver: dns.asyncresolver.Resolver, silent: int) -> None:
-    """Ask those that gave no answer in time last, so that a dead server costs its time-out once."""
-    servers = list(resolver.nameservers)
-    if 0 < silent < len(servers):
-        resolver.nameservers = servers[silent:] + servers[:silent]
-
-
-def _dns_reason(error: dns.exception.DNSException) -> str:
-    words = str(error)
-    for code in ("SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"):
-        if code in words:
-            return code
-    return "timed out"
-
-
-def one_family(answers: Iterable[dict[str, tuple[str, ...]]]) -> str:
-    """Return the record type of the family that most pods have; IPv4 when both are complete."""
-    known = list(answers)
-    ipv4 = sum(bool(answer["A"]) for answer in known)
-    ipv6 = sum(bool(answer["AAAA"]) for answer in known)
-    return "AAAA" if ipv6 > ipv4 else "A"
-
-
-def numeric(host: str) -> str | None:
-    """Return the record type of a numeric address; None for a name."""
-    try:
-        return "AAAA" if isinstance(ipaddress.ip_address(host), ipaddress.IPv6Address) else "A"
-    except ValueError:
-        return None
-
-
-def host_port(host: str, port: int) -> str:
-    """Return `host:port`, with brackets around IPv6."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _resolver(
-    nameservers: Sequence[tuple[str, int]], bits: int = 0, *, timeout_s: float
-) -> dns.asyncresolver.Resolver:
-    """Return a resolver that asks these servers, or resolv.conf's, with these header bits."""
-    try:
-        resolver = dns.asyncresolver.Resolver(configure=not nameservers)
-    except dns.resolver.NoResolverConfiguration as error:
-        raise SettingsError(
-            cause="resolv.conf names no name server", remedy="set BOOTSTRAP_NAMESERVERS"
-        ) from error
-    if nameservers:
-        resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in nameservers]
-    resolver.use_edns(0, bits & dns.flags.DO, EDNS_BYTES)
-    resolver.flags = int(dns.flags.RD) | (bits & dns.flags.CD)
-    servers = len(resolver.nameservers)
-    # Two looks, as `status` takes, and an end that names the servers fit into the deadline.
-    resolver.lifetime = min((1 + servers) * QUERY_TIMEOUT_S, timeout_s / 3)
-    resolver.timeout = min(QUERY_TIMEOUT_S, resolver.lifetime / max(1, servers))
-    return resolver
-
-
-async def _system_addresses(host: str) -> dict[str, tuple[str, ...]]:
-    """Resolve as the system does, with /etc/hosts and search list: for VMs and compose.
-
-    Raises:
-        DiscoveryError: It has no address for the name.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise DiscoveryError(
-            cause=f"{host} does not resolve: {error.strerror or error}", remedy=_NAMED_BY_HAND
-        ) from error
-    found: dict[str, tuple[str, ...]] = {}
-    for kind, family in (("A", socket.AF_INET), ("AAAA", socket.AF_INET6)):
-        found[kind] = tuple(sorted({str(info[4][0]) for info in infos if info[0] == family}))
-    return found

@@ -69,6 +69,13 @@ def test_negative_answers_in_a_cache_pass(world: World) -> None:
     finish(world, world.start, after_queries=2)
 
 
+def test_an_old_record_with_the_address_of_another_pod_passes(world: World) -> None:
+    """Two names for one process are refused only when no cache can be the reason any more."""
+    world.start()
+    world.dns.publish("redis-app-2", world.pods[0].address)
+    finish(world, lambda: world.pods[2].publish(True), after_queries=12)
+
+
 @pytest.mark.parametrize("fault", ["SERVFAIL", "REFUSED", "silence"])
 def test_name_servers_that_heal(fault: str, world: World) -> None:
     """SERVFAIL, REFUSED and no answer are asked again, never taken for "no such pod"."""

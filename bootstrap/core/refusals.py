@@ -115,7 +115,8 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
             node=first[1],
             cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own "
             "slots",
-            remedy="keep the pods of one of them, or empty the other with CLUSTER RESET HARD",
+            remedy="see that every name leads to the right pod; if one of the clusters is not "
+            "needed, empty its pods with CLUSTER RESET HARD",
         )
 
 

@@ -150,8 +150,8 @@ class Facts:
 
     @cached_property
     def forsaken(self) -> SlotSet:
-        """Slots of members that are gone with all their replicas."""
-        return union(s for i, s in self.claims_of_gone.items() if not self.replicas_of(i))
+        """Slots of members that are gone with all copies of their data."""
+        return union(s for i, s in self.claims_of_gone.items() if not self.heirs_of(i))
 
     @cached_property
     def uncovered(self) -> SlotSet:
@@ -214,6 +214,23 @@ class Facts:
     def replicas_of(self, primary: NodeId) -> tuple[NodeView, ...]:
         """Return the live replicas of a primary, by their own word."""
         return self._replicas.get(primary, ())
+
+    def heirs_of(self, gone: NodeId) -> tuple[NodeView, ...]:
+        """Return the replicas with the data of a primary that is gone.
+
+        Replication dials an address and asks nobody for an id: where another node came to the
+        primary's address, with or without data of its own, the replica has copied that one.
+        Where no node holds keys there is nothing to tell copies by, and nothing to lose.
+        """
+        replicas = self.replicas_of(gone)
+        if not any(n.keys for n in self.live.values()):
+            return replicas
+        return tuple(n for n in replicas if not self._copied_another(n))
+
+    def _copied_another(self, orphan: NodeView) -> bool:
+        others = (n for n in self.live.values() if n is not orphan)
+        ips = {ip for n in others for ip in (n.address.ip, *n.endpoint.addresses)}
+        return orphan.link_up and orphan.primary_ip in ips
 
     @cached_property
     def _replicas(self) -> dict[NodeId, tuple[NodeView, ...]]:

@@ -22,17 +22,6 @@ def orphaned(facts: Facts) -> tuple[NodeView, ...]:
     return tuple(n for gone in sorted(facts.gone) for n in facts.replicas_of(gone))
 
 
-def was_emptied(facts: Facts, node: NodeView) -> bool:
-    """Tell whether an orphaned replica has copied the empty node at its primary's old address.
-
-    Replication dials an address and asks nobody for an id: where a pod comes back there without
-    its volume before its replica is elected, that one is emptied too.
-    """
-    others = (n for n in facts.live.values() if n is not node)
-    at = {ip for n in others for ip in (n.address.ip, *n.endpoint.addresses)}
-    return node.link_up and not node.keys and node.primary_ip in at
-
-
 def held_somewhere(facts: Facts, slots: SlotSet) -> SlotSet:
     """Return those of the slots for which a live node still holds keys that others may lack.
 

@@ -229,7 +229,7 @@ def nudge(facts: Facts) -> list[Action]:
         for one, other in ((observer, subject), (subject, observer)):
             if not _is_meeting(one, other, mutual=False):
                 wanted[one.node_id, other.node_id] = FindingCode.SHARDS_DISAGREE
-    heirs = {n.node_id for gone in facts.claims_of_gone for n in facts.replicas_of(gone)}
+    heirs = {n.node_id for gone in facts.claims_of_gone for n in facts.heirs_of(gone)}
     return [*_limited({pair: why for pair, why in wanted.items() if heirs.isdisjoint(pair)})]
 
 

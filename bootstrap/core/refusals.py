@@ -116,7 +116,8 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
             node=first[1],
             cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own "
             "slots",
-            remedy="keep the pods of one of them, or empty the other with CLUSTER RESET HARD",
+            remedy="see that every name leads to the right pod; if one of the clusters is not "
+            "needed, empty its pods with CLUSTER RESET HARD",
         )
 
 
@@ -183,25 +184,19 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
     if allow_data_loss:
         return
     for node_id, slots in sorted(facts.claims_of_gone.items()):
-        heirs = facts.replicas_of(node_id)
-        if (
-            heirs
-            and all(holders.was_emptied(facts, n) for n in heirs)
-            and any(n.keys for n in facts.nodes)
-        ):
-            yield Refusal(
-                node=heirs[0].name,
-                cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is "
-                f"gone, and its replica {heirs[0].name} copied the empty node that came to its "
-                "address",
-                remedy=_CONSENT,
-            )
-        elif not heirs:
-            yield Refusal(
-                cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is gone "
-                "with all its replicas",
-                remedy=_CONSENT,
-            )
+        if facts.heirs_of(node_id):
+            continue
+        replicas = [n.name for n in facts.replicas_of(node_id)]
+        ending = (
+            f"gone, and {replicas[0]}, its replica, copied the node that came to its address"
+            if replicas
+            else "gone with all its replicas"
+        )
+        yield Refusal(
+            node=replicas[0] if replicas else None,
+            cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is {ending}",
+            remedy=_CONSENT,
+        )
     slots = facts.uncovered
     settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
     orphans = slots - holders.held_somewhere(facts, slots)

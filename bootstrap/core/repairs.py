@@ -35,10 +35,8 @@ def inherit(facts: Facts) -> list[Action]:
     """
     actions: list[Action] = []
     for node_id in sorted(facts.claims_of_gone):
-        heirs = [n for n in facts.replicas_of(node_id) if node_id in n.known]
-        heir = max(
-            heirs, key=lambda n: (not holders.was_emptied(facts, n), _freshness(n)), default=None
-        )
+        heirs = [n for n in facts.heirs_of(node_id) if node_id in n.known]
+        heir = max(heirs, key=_freshness, default=None)
         if heir is None:
             continue
         flags = heir.known[node_id].flags
@@ -86,7 +84,7 @@ def adopt(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     whatever there was is still with it. Other slots need consent. All wait until no replica is to
     inherit any more, for it may have keys of them.
     """
-    if any(facts.replicas_of(gone) for gone in facts.claims_of_gone):
+    if any(map(facts.heirs_of, facts.claims_of_gone)):
         return []
     claims: dict[NodeId, int] = {}
     gathers: dict[tuple[NodeId, NodeId], int] = {}

@@ -179,6 +179,7 @@ class Window:
         """
         owner = self._pair.target.node_id
         await self._setslot(self._pair.target, self._target, self._slots, "STABLE")
+        await self._setslot(self._pair.source, self._source, self._unheard(), "NODE", owner)
         await self._setslot(self._pair.source, self._source, self._slots, "IMPORTING", owner)
         self._raise(self._errors)
         self._ends.is_cold = True
@@ -188,6 +189,16 @@ class Window:
         await self._setslot(self._pair.source, self._source, empty, "STABLE")
         self._run.count(slots=len(empty))
         self._raise(drain.errors + self._errors)
+
+    def _unheard(self) -> list[int]:
+        """Return the slots of which the source does not know that the target is their owner.
+
+        A node takes no news of a slot that it imports (clusterUpdateSlotsConfigWith). Where the
+        owner that it knows is gone it says CLUSTERDOWN, to MIGRATE too.
+        """
+        source, owner = self._pair.source.view, self._pair.target.node_id
+        known = source.known[owner].slots if owner in source.known else SlotSet.all()
+        return list(SlotSet.of(self._slots) - known - source.slots)
 
     def _key(self, slot: int) -> OpenedSlot:
         return slot, self._pair.source.node_id, self._pair.target.node_id

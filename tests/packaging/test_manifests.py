@@ -1,5 +1,6 @@
 """What every rendered object must hold to."""
 
+import json
 import subprocess
 from itertools import product
 
@@ -91,6 +92,20 @@ def test_cronjob_runs_what_the_job_runs(rendered: tuple[str, Rendered]) -> None:
     job = only(rendered[1], "Job")
     cronjob = only(rendered[1], "CronJob")
     assert cronjob["spec"]["jobTemplate"]["spec"] == job["spec"]
+
+
+def test_second_cluster_in_a_namespace_has_its_own_members(overlay: Render) -> None:
+    """Names and labels of its own, as the documentation shows, reach all that selects."""
+    labels = [{"pairs": {"appCluster": "eu"}, "includeSelectors": True}]
+    policies = ["../manifests/components/network-policy"]
+    objects = overlay(namePrefix="eu-", labels=labels, components=policies)
+    assert '"appCluster": "redis-cluster"' not in json.dumps(objects)
+    mine = {**SELECTOR, "appCluster": "eu"}
+    assert only(objects, "Service", "eu-redis-access")["spec"]["selector"] == mine
+    assert only(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == mine
+    assert mine.items() <= pod_of(only(objects, "StatefulSet"))["metadata"]["labels"].items()
+    for kind in ("Job", "CronJob"):
+        assert not mine.items() <= pod_of(only(objects, kind))["metadata"]["labels"].items()
 
 
 def test_failure_policy_follows_the_exit_codes() -> None:

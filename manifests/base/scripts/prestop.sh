@@ -103,7 +103,7 @@ explain() {
     "(at most $((hold - elapsed)) s more)."
   say "If the cluster is to shrink, its Job moves the slots away: set replicas: in the kustomization and run" \
     "kubectl apply -k; after kubectl scale alone nothing moves them."
-  say "If the Job has failed or is gone: kubectl create job --from=cronjob/redis-bootstrap redis-bootstrap-now"
+  say "If that Job ran before (kubectl says unchanged), has failed or is gone: kubectl create job --from=cronjob/redis-bootstrap redis-bootstrap-now"
 }
 
 clock() { date +%s; }

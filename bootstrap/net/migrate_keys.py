@@ -52,21 +52,7 @@ class KeyMover:
 
     async def gather(self, slots: SlotSet) -> None:
         """Move the source's keys of slots that the target owns."""
-        await self._tell_owner(slots)
         await self._windows(slots, is_move=False)
-
-    async def _tell_owner(self, slots: SlotSet) -> None:
-        """Tell the source who owns the slots, where it believes another node or none.
-
-        A node does not listen to headers about slots that it imports
-        (clusterUpdateSlotsConfigWith): when their owner fails over, it goes on to believe in the
-        one that is gone, and answers MIGRATE with CLUSTERDOWN. An error here is one there as well.
-        """
-        source, owner = self._pair.source, self._pair.target.node_id
-        line = source.view.known.get(owner)
-        for part in _chunks(list(slots - line.slots if line else slots), _COUNTED_AT_ONCE):
-            commands = [_setslot(slot, "NODE", owner) for slot in part]
-            await source.client.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
 
     async def _windows(self, slots: SlotSet, *, is_move: bool) -> None:
         counts = await self._count(slots)

@@ -227,28 +227,6 @@ def test_many_slots_left_open(way_server: ServerBinary):
         assert lost(world, 3000) == 0
 
 
-def test_what_a_lost_pod_had_moved_comes_back_to_its_heir(way_server: ServerBinary):
-    """Who imports a slot takes no news of it: to that one the slot is still the dead owner's."""
-    with formed(way_server, keys=KEYS) as world:
-        source, target, *_ = primaries(world)
-        heir = shard_mate(world, source)
-        slots = sorted(rig.nodes_of(source)[node_id(source)].slots)[:20]
-        for slot in slots:
-            target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
-            source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
-            for key in list(source.command("CLUSTER", "GETKEYSINSLOT", slot, 10)):
-                source.command("MIGRATE", target.address, target.port, key, 0, 5000)
-        source.kill()
-        rig.until(lambda: heir.command("ROLE")[0] == "master")
-        source.wipe()
-        source.move()
-        source.start()
-
-        make_whole(world)
-
-        assert lost(world, KEYS) == 0
-
-
 def test_what_was_moved_to_a_lost_pod_comes_back_from_its_replica(way_server: ServerBinary):
     """The pod owned nothing yet, so nobody elects its replica; that has the only copy."""
     with formed(way_server, keys=KEYS) as world:

@@ -36,8 +36,11 @@ def _desired(settings: Settings) -> DesiredTopology:
     return DesiredTopology(nodes=settings.nodes, replicas=settings.replicas)
 
 
-def _policy(settings: Settings) -> Policy:
-    return Policy(allow_data_loss=settings.allow_data_loss, rebalance=settings.rebalance)
+def _policy(settings: Settings, *, acts: bool) -> Policy:
+    """Return the policy; `acts` for those that do, or show what is to be done."""
+    return Policy(
+        allow_data_loss=settings.allow_data_loss, rebalance=settings.rebalance, separate=acts
+    )
 
 
 def _access(settings: Settings) -> Access:
@@ -104,7 +107,7 @@ async def converge(
         lock_on=lock_on,
         access=access,
         desired=_desired(settings),
-        policy=_policy(settings),
+        policy=_policy(settings, acts=may_change),
         timeout_s=settings.timeout_s,
         may_change=may_change,
         expect=expect,
@@ -119,7 +122,7 @@ async def converge(
         await converger.run()
 
 
-async def look(settings: Settings) -> tuple[ClusterView, Plan]:
+async def look(settings: Settings, policy: Policy) -> tuple[ClusterView, Plan]:
     """Look once, with shard ids, and plan.
 
     Raises:
@@ -132,7 +135,9 @@ async def look(settings: Settings) -> tuple[ClusterView, Plan]:
     observer = _observer(settings, _access(settings), patience_s=patience_s)
     try:
         with stopping.setting(stop):
-            seen = await _unless(stop, _look(observer, settings), timeout_s=settings.timeout_s)
+            seen = await _unless(
+                stop, _look(observer, settings, policy), timeout_s=settings.timeout_s
+            )
     finally:
         await observer.close()
     if seen is not None:
@@ -160,19 +165,20 @@ async def _unless(
         await asyncio.gather(task, stopped, return_exceptions=True)
 
 
-async def _look(observer: Observer, settings: Settings) -> tuple[ClusterView, Plan]:
+async def _look(observer: Observer, settings: Settings, policy: Policy) -> tuple[ClusterView, Plan]:
     desired = _desired(settings)
     await observer.look()
     view = await observer.look(shards=True)
     if slots := planner.probe_slots(view, desired):
         view = await observer.count_keys(view, slots)
-    return view, planner.plan(view, desired, _policy(settings))
+    return view, planner.plan(view, desired, policy)
 
 
 async def plan(settings: Settings, *, output: str, exit_code: bool) -> ExitCode:
     """Print what `run` would do and return the exit code."""
-    view, step = await look(settings)
-    later = list(effects.forecast(view, _desired(settings), _policy(settings)))[1:]
+    policy = _policy(settings, acts=True)
+    view, step = await look(settings, policy)
+    later = list(effects.forecast(view, _desired(settings), policy))[1:]
     if output == "json":
         endings.print_json(as_json.plan_as_json(step, later, view, has_work=not step.is_whole))
     else:
@@ -190,7 +196,7 @@ async def status(settings: Settings, *, output: str, watch: bool) -> ExitCode:
     """Print what is there and return 0 only when it is whole."""
     if watch:
         return await _watch(settings, output=output)
-    view, step = await look(settings)
+    view, step = await look(settings, _policy(settings, acts=False))
     if output == "json":
         endings.print_json(as_json.status_as_json(view, step, _desired(settings)))
     else:
@@ -212,12 +218,13 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
 
     stop = asyncio.Event()
     observer = _observer(settings, _access(settings))
+    policy = _policy(settings, acts=False)
     printed: as_json.Json = {}
     try:
         with tables.live(endings.print_text) as draw, stopping.setting(stop):
             while not stop.is_set():
                 try:
-                    seen = await _unless(stop, _look(observer, settings))
+                    seen = await _unless(stop, _look(observer, settings, policy))
                 except TransientError as error:
                     _log.warning("pass.failed", phase="observe", node=error.node, cause=error.cause)
                     seen = None

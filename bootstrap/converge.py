@@ -146,6 +146,7 @@ class Converger:
             looked_at = time.monotonic()
             try:
                 plan = await self._look(shards=self._is_waiting())
+                self._compare(plan)
                 wholes = wholes + 1 if plan.is_whole else 0
                 wholes = min(wholes, 1 + self._with_shards)
                 whole_since = whole_since if wholes else time.monotonic()
@@ -192,6 +193,14 @@ class Converger:
             raise RefusedError(node=first.node, cause=causes, remedy=first.remedy)
         return plan
 
+    def _compare(self, plan: Plan) -> None:
+        """Refuse where the first plan is not the one that was reviewed."""
+        if self.expect not in (None, plan.fingerprint) and not self._is_absent():
+            raise RefusedError(
+                cause=f"the plan is {plan.fingerprint} now, not {self.expect}",
+                remedy="look at `plan` again",
+            )
+
     def _is_confirmed(self, plan: Plan) -> bool:
         """Tell whether the look before gave the same plan.
 
@@ -211,11 +220,6 @@ class Converger:
 
     async def _act(self, plan: Plan) -> bool:
         """Apply the stage, if there is one, and it is our turn."""
-        if self.expect not in (None, plan.fingerprint) and not self._is_absent():
-            raise RefusedError(
-                cause=f"the plan is {plan.fingerprint} now, not {self.expect}",
-                remedy="look at `plan` again",
-            )
         if not self.may_change or not plan.actions or self._view is None:
             return False
         is_first = self._lock is None or self._holder is not None
@@ -223,6 +227,7 @@ class Converger:
             return False
         if is_first:
             plan = await self._look(shards=False)
+            self._compare(plan)
         is_grave = any(isinstance(a, ClaimSlots | Forget) for a in plan.actions)
         if (is_grave or self._is_calm(plan)) and not self._is_confirmed(plan):
             return False

@@ -49,6 +49,7 @@ class FindingCode(StrEnum):
     VIEW_OUTDATED = "view_outdated"
     STATE_FAIL = "state_fail"
     SHARDS_DISAGREE = "shards_disagree"
+    PLACE_SHARED = "place_shared"
 
 
 WAITING = frozenset({FindingCode.POD_ABSENT, FindingCode.MEMBER_UNSEEN})

@@ -172,7 +172,7 @@ def _other_than(facts: Facts, node: NodeView) -> NodeView | None:
     return next((n for n in facts.live.values() if n is not node), None)
 
 
-def replicate(facts: Facts, roles: Roles) -> list[Action]:
+def replicate(facts: Facts, roles: Roles) -> list[Replicate]:
     """Return the REPLICATEs that each node's own view allows already."""
     return [
         Replicate(node=node_id, primary=primary, reason=_replicate_reason(facts.live[node_id]))

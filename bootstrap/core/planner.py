@@ -11,12 +11,12 @@ the servers; a whole view gives an empty plan.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import joining, moves, repairs
 from .actions import Action, Plan, Stage
 from .facts import Facts
-from .findings import FindingCode, diagnose
+from .findings import Finding, FindingCode, diagnose
 from .placement import assign_roles
 from .refusals import refuse
 from .topology import ClusterView, DesiredTopology
@@ -29,10 +29,13 @@ class Policy:
     Attributes:
         allow_data_loss: Consent to give slots whose keys are lost to new owners.
         rebalance: Move slots until primaries differ by at most one.
+        separate: Move replicas of a whole cluster to where they share no zone or node with their
+            shard. That is not part of *whole*, so nobody waits for it.
     """
 
     allow_data_loss: bool = False
     rebalance: bool = True
+    separate: bool = False
 
 
 def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
@@ -44,12 +47,29 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     facts = Facts(view, desired)
     refusals = refuse(facts, allow_data_loss=policy.allow_data_loss)
     findings = diagnose(facts, rebalance=policy.rebalance)
+    if not findings and not refusals and policy.separate:
+        return _separate(facts)
     if refusals or not findings or facts.awaited or facts.unseen:
         return Plan(findings=findings, refusals=refusals)
     for stage, actions in _stages(facts, policy):
         if actions or stage is Stage.SETTLE:
             return Plan(stage=stage, actions=tuple(actions), findings=findings)
     return Plan(findings=findings)
+
+
+def _separate(facts: Facts) -> Plan:
+    """Return the replicas of a whole cluster that can be placed better; primaries stay."""
+    code = FindingCode.PLACE_SHARED
+    actions = [replace(a, reason=code) for a in joining.replicate(facts, assign_roles(facts))]
+    if not actions:
+        return Plan()
+    names = ", ".join(facts.live[action.node].name for action in actions)
+    detail = f"members of a shard share a zone or node, and can be apart: {names} move"
+    return Plan(
+        stage=Stage.REPLICATE,
+        actions=tuple(actions),
+        findings=(Finding(code=code, node=facts.live[actions[0].node].name, detail=detail),),
+    )
 
 
 def _stages(facts: Facts, policy: Policy) -> Iterator[tuple[Stage, Sequence[Action]]]:
@@ -102,8 +122,9 @@ def _is_settled(facts: Facts) -> bool:
 
 
 def probe_slots(view: ClusterView, desired: DesiredTopology) -> tuple[int, ...]:
-    """Return the slots of which `plan` must know who holds keys; none where it will refuse."""
+    """Return the slots of which `plan` must know who holds keys; none where it will not act."""
     facts = Facts(view, desired)
-    if not facts.in_question or refuse(facts, allow_data_loss=True):
+    is_waiting = facts.awaited or facts.unseen
+    if not facts.in_question or is_waiting or refuse(facts, allow_data_loss=True):
         return ()
     return tuple(facts.in_question)

@@ -87,7 +87,7 @@ class Observer:
     def at(self, node: NodeView, address: Address) -> RedisNode:
         """Return a connection to where a node announces itself; the caller closes it."""
         return RedisNode(
-            name=f"{node.name}, announced as {address},",
+            name=f"{node.name} (announced as {address})",
             host=node.endpoint.host,
             ip=address.ip,
             port=address.port,

@@ -162,6 +162,14 @@ def test_expect_runs_the_plan_that_was_reviewed(server: ServerBinary) -> None:
         assert rig.faults(world, replicas=0) == []
 
 
+def test_expect_of_a_plan_that_was_carried_out_already(whole: World) -> None:
+    """The world has moved, so `run --expect` refuses also where nothing is left to do."""
+    plan = json.loads(rig.run(whole.env(), "plan", "--output", "json").stdout)
+    stale = rig.run(whole.env(), "run", "--expect", "0123456789ab")
+    same = rig.run(whole.env(), "run", "--expect", plan["fingerprint"])
+    assert (stale.code, same.code) == (3, 0)
+
+
 def test_status_of_a_whole_cluster(whole: World) -> None:
     """`status` exits 0 and shows every pod; its JSON has nodes, shards, slots and findings."""
     with untouched(whole.pods):

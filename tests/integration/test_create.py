@@ -5,7 +5,14 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
 from tests import rig
-from tests.integration.scenario import NODE_TIMEOUT_MS, PROMPT, formed, make_whole, node_id
+from tests.integration.scenario import (
+    NODE_TIMEOUT_MS,
+    PROMPT,
+    attempt,
+    formed,
+    make_whole,
+    node_id,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -49,6 +56,29 @@ def test_no_shard_shares_a_zone(way_server: ServerBinary):
 
         assert all(len(zones_of_shard) == 2 for zones_of_shard in shards)
         assert {ids[i] for i, line in lines.items() if line.primary == "-"} == {"a", "b", "c"}
+
+
+def test_replicas_whose_pods_moved_are_kept_apart(way_server: ServerBinary):
+    """Pods that come back in other zones make replicas change places, never primaries."""
+    if way_server.version < (7, 2, 0):
+        pytest.skip("this server cannot tell its place")
+    with formed(way_server) as world:
+        roles = [pod.command("ROLE")[0] for pod in world.pods]
+        option = "availability-zone"
+        if way_server.engine == "redis":
+            option = "cluster-announce-human-nodename"
+        for pod in world.pods:
+            pod.command("CONFIG", "SET", option, f"zone-{pod.ordinal % 3}/")
+        status = attempt(world, {}, "status")
+
+        first, again = make_whole(world), make_whole(world)
+
+        assert status.code == 0
+        assert first.last["actions"] > 0
+        assert again.last["write_commands"] == 0
+        assert roles == [pod.command("ROLE")[0] for pod in world.pods]
+        owners = [rig.nodes_of(pod)[node_id(pod)].primary for pod in world.pods[3:]]
+        assert not {(i, node_id(world.pods[i])) for i in range(3)} & set(enumerate(owners))
 
 
 @pytest.mark.parametrize("nodes", [7, 9])

@@ -33,12 +33,14 @@ from builders import (
 )
 
 from bootstrap.core.actions import Plan, Stage, kinds
+from bootstrap.core.effects import expected
 from bootstrap.core.planner import Policy, plan, probe_slots
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = view("3x1")
+APART = Policy(separate=True)
 
 
 def planned(
@@ -198,6 +200,7 @@ def test_slots_to_ask_for() -> None:
 
 _SCRIPT = """
 from builders import POLICY, estranged, field, fresh, node_id, view, wanted
+from bootstrap.core.effects import expected
 from bootstrap.core.planner import plan
 seen = view("3x1")
 for whom in range(1, 6):
@@ -222,3 +225,30 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(prints) == 1
+
+
+def test_replicas_of_a_whole_cluster_are_placed_better_by_a_run_only() -> None:
+    """It takes one plan, primaries stay, and who only watches sees a whole cluster."""
+    seen = placed(WHOLE, {number: f"zone-{number % 3}" for number in range(6)})
+    assert planned(seen).is_whole
+    step = planned(seen, policy=APART)
+    assert (step.stage, kinds(step.actions)) == (Stage.REPLICATE, {"Replicate": 3})
+    for action in step.actions:
+        seen = expected(seen, action)
+    assert planned(seen, policy=APART).is_whole
+
+
+def test_members_that_must_share_a_place_stay() -> None:
+    """Where nothing is gained nothing moves."""
+    for zones in ("aaaaaa", "aaaaab", "ababab"):
+        seen = placed(WHOLE, {i: f"zone-{zone}" for i, zone in enumerate(zones)})
+        for action in planned(seen, policy=APART).actions:
+            seen = expected(seen, action)
+        assert planned(seen, policy=APART).is_whole
+
+
+def test_nobody_counts_keys_while_a_pod_is_missing() -> None:
+    """Nothing is done then, whatever they are."""
+    seen = field(LOST, 0, keys=1)
+    assert probe_slots(seen, wanted("3x0"))
+    assert probe_slots(absent(seen, 1), wanted("3x0")) == ()

@@ -1,8 +1,4 @@
-"""Asks every node at once what it sees, and keeps what could not be asked.
-
-One look costs one round trip a node: INFO, CLUSTER INFO, CLUSTER NODES, CONFIG GET and, while the
-connection is new, CLUSTER HELP go out in one pipeline.
-"""
+"""Asks every node at once what it sees, and keeps what could not be asked."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from dataclasses import replace
 
 from ..core import wire
 from ..core.topology import Absent, Address, ClusterView, Endpoint, NodeId, NodeView, Role
-from ..core.wire import Reply
 from ..errors import (
     BootstrapError,
     CredentialsError,
@@ -22,19 +17,13 @@ from ..errors import (
     TransientError,
 )
 from .discovery import Discovery, Found
-from .node import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused, text
+from .node import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused
+from .reading import read
 
 DISCOVER_EVERY_S = 3.0
 REDIAL_S = 5.0
 _DIAL_TIMEOUT_S = 1.5
 LOOKS_AT_ONCE = 128
-_LOOK = (
-    ("INFO",),
-    ("CLUSTER", "INFO"),
-    ("CLUSTER", "NODES"),
-    ("CONFIG", "GET", "cluster-*"),
-    ("CLUSTER", "HELP"),
-)
 _CACHE_LINES = 200_000
 
 
@@ -222,43 +211,16 @@ class Observer:
             self._commands.pop(endpoint.name, None)
 
     async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
-        known = self._commands.get(endpoint.name) if client.is_connected else None
-        look = list(_LOOK if known is None else _LOOK[:4])
-        if shards and known is not None and "MYSHARDID" in known:
-            look.append(("CLUSTER", "SHARDS"))
-        replies = await client.pipeline(look, timeout_s=self._patience_s)
-        info_reply, cluster_info, nodes_reply, config_reply = replies[:4]
-        info = wire.parse_info(text(client.require(look[0], info_reply)))
-        if info.get("loading") == "1" and info.get("role") == "master":
-            # Valkey answers CLUSTER NODES while it loads, and what it counts is not all it holds.
-            raise NodeNotReadyError(
-                node=client.name,
-                cause=f"{client.name} is not ready: LOADING its data",
-                remedy="wait until it has loaded its data, or look at its log",
-            )
-        if info.get("cluster_enabled") == "0":
-            return _outside_cluster(endpoint, info)
-        state = wire.parse_info(text(client.require(look[1], cluster_info)))
-        nodes = wire.parse_nodes(text(client.require(look[2], nodes_reply)), self._cache)
-        config = self._config(client, config_reply)
-        if known is None:
-            # Redis before 5 has no HELP; its version is refused later.
-            help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
-            known = self._commands[endpoint.name] = wire.parse_commands(help_reply)
-        grouped = (
-            wire.parse_shards(client.require(look[-1], replies[-1]))
-            if look[-1] == ("CLUSTER", "SHARDS")
-            else None
+        view = await read(
+            endpoint,
+            client,
+            commands=self._commands.get(endpoint.name) if client.is_connected else None,
+            shards=shards,
+            cache=self._cache,
+            patience_s=self._patience_s,
         )
-        view = _node_view(endpoint, client.ip, info, state, config, nodes)
-        return replace(view, commands=known, shards=grouped)
-
-    @staticmethod
-    def _config(client: RedisNode, reply: Reply | ReplyError) -> Mapping[str, str]:
-        """Return the settings; none where CONFIG was renamed away, which is no mistake."""
-        if isinstance(reply, ReplyError) and reply.code != "NOPERM":
-            return {}
-        return wire.parse_pairs(client.require(("CONFIG", "GET"), reply))
+        self._commands[endpoint.name] = view.commands
+        return view
 
     async def _with_functions(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
         """Return the views, with digests of function libraries where a new primary has some."""
@@ -340,62 +302,4 @@ def _absent(endpoint: Endpoint, phase: str, cause: str) -> Absent:
         phase=phase,
         cause=cause,
         address=endpoint.addresses[0],
-    )
-
-
-def _node_view(
-    endpoint: Endpoint,
-    ip: str,
-    info: Mapping[str, str],
-    state: Mapping[str, str],
-    config: Mapping[str, str],
-    nodes: wire.NodesReply,
-) -> NodeView:
-    engine, version = wire.parse_version(info)
-    own = nodes.known[nodes.node_id].address
-    announced = config.get("cluster-announce-ip", "")
-    no_failover = config.get("cluster-replica-no-failover")
-    offset = info.get("slave_repl_offset", info.get("master_repl_offset", "0"))
-    return NodeView(
-        endpoint=endpoint,
-        address=Address(ip=announced or ip, port=own.port, cport=own.cport),
-        announced_ip=announced,
-        node_id=nodes.node_id,
-        run_id=info.get("run_id", ""),
-        engine=engine,
-        version=version,
-        known=nodes.known,
-        handshakes=nodes.handshakes,
-        migrating=nodes.migrating,
-        importing=nodes.importing,
-        state_ok=state.get("cluster_state") == "ok",
-        current_epoch=int(state.get("cluster_current_epoch", 0)),
-        keys=wire.count_keys(info),
-        link_up=info.get("master_link_status", "up") == "up",
-        primary_ip=info.get("master_host", ""),
-        replication_offset=int(offset),
-        used_memory=int(info.get("used_memory", 0)),
-        max_memory=int(info.get("maxmemory", 0)),
-        no_failover=None if no_failover is None else no_failover == "yes",
-        libraries=int(info.get("number_of_libraries", 0)),
-        place=wire.parse_place(info, config),
-    )
-
-
-def _outside_cluster(endpoint: Endpoint, info: Mapping[str, str]) -> NodeView:
-    """Return the view of a server without cluster mode, which has no id and knows nobody."""
-    engine, version = wire.parse_version(info)
-    address = Address(ip=endpoint.addresses[0], port=endpoint.port, cport=0)
-    node_id = NodeId(info.get("run_id", endpoint.name))
-    own = wire.parse_nodes(f"{node_id} {address}@0 myself,master - 0 0 0 connected")
-    return NodeView(
-        endpoint=endpoint,
-        address=address,
-        node_id=node_id,
-        run_id=node_id,
-        engine=engine,
-        version=version,
-        known=own.known,
-        cluster_enabled=False,
-        keys=wire.count_keys(info),
     )

@@ -21,8 +21,9 @@ import signal, sys, threading
 from bootstrap.sandbox.binary import find_server
 from bootstrap.sandbox.world import World
 
-# What a shell starts in the background ignores SIGINT.
+# What a shell starts in the background ignores SIGINT, what nohup starts ignores SIGHUP.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 world = World(nodes=3, server=find_server(sys.argv[1]))
 # A thread that ends must not take the servers that it started with it.
 starter = threading.Thread(target=world.start)
@@ -91,7 +92,7 @@ def test_pods_live_while_their_owner_does(owner: Owner) -> None:
 def test_pods_die_with_their_owner(owner: Owner, number: signal.Signals) -> None:
     """However the owner dies, running and paused servers end at once."""
     owner.process.send_signal(number)
-    owner.process.wait()
+    owner.process.wait(10)
     assert owner.are_pods_gone(within_s=10)
 
 
@@ -115,7 +116,7 @@ def test_left_over_block_is_taken_over_clean(owner: Owner, server: ServerBinary)
     leftover = owner.directory / "leftover"
     leftover.touch()
     owner.process.kill()
-    owner.process.wait()
+    owner.process.wait(10)
     assert owner.are_pods_gone(within_s=10)
     with World(nodes=3, server=server) as world:
         world.start()

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1024
 SCRIPT = """
-import json, resource, sys, time
+import json, sys, time
+from bench.measured import peak_kib
 from dataclasses import replace
 from builders import endpoint, node, node_id, POLICY
 from bootstrap.core import wire
@@ -59,7 +60,7 @@ planning = time.process_time() - started
 print(json.dumps({
     "read_s": round(reading, 2), "plan_s": round(planning, 2), "actions": len(step.actions),
     "stage": step.stage, "findings": [f.code for f in step.findings],
-    "rss_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "rss_kb": peak_kib(),
 }))
 """
 

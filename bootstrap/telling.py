@@ -17,13 +17,13 @@ from .core.topology import Absent, ClusterView, DesiredTopology
 from .core.watch import Stuck, Watch
 from .errors import TransientError
 from .net.migration import Progress
+from .net.resolving import DNS_REMEDY
 
 REPORT_EVERY_S = 2.0
 MISSING_EVERY_S = 30.0
 NAMES_CHARS = 1900
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
-DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
 _LONGER = "give BOOTSTRAP_TIMEOUT more seconds"
 
 _log = structlog.get_logger()
@@ -125,7 +125,7 @@ class Narrator:
         return [a for a in seen if self.desired.stays(a.ordinal)]
 
 
-def blame_absent(absent: Sequence[Absent]) -> tuple[str, str, str]:
+def blame_absent(absent: Sequence[Absent]) -> Blame:
     """Return pod, cause and remedy where wanted pods gave no view.
 
     What keeps a pod from having a name tells more than what keeps another from answering, and a
@@ -164,7 +164,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def blame_stuck(stuck: Stuck) -> tuple[str, str, str]:
+def blame_stuck(stuck: Stuck) -> Blame:
     """Return pod, cause and remedy where nodes do not reach each other."""
     return (
         stuck.node,
@@ -181,7 +181,7 @@ _REMEDIES = {
 }
 
 
-def blame_finding(finding: Finding) -> tuple[str | None, str, str]:
+def blame_finding(finding: Finding) -> Blame:
     """Return pod, cause and remedy where something does not become right by itself."""
     usual = "run it again; if it stays, look at the log of that pod"
     return finding.node or None, finding.detail, _REMEDIES.get(finding.code, usual)

@@ -23,6 +23,7 @@ from ..errors import DiscoveryError, SettingsError
 EDNS_BYTES = 1232
 QUERY_TIMEOUT_S = 2.0
 FAMILIES = ("A", "AAAA")
+DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
 NAMED_BY_HAND = "check the names in BOOTSTRAP_ENDPOINTS, and who resolves them"
 
 
@@ -70,7 +71,7 @@ async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tup
         raise DiscoveryError(
             node=name,
             cause=f"name servers {servers} gave no answer for {name}: {_dns_reason(error)}",
-            remedy="check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53",
+            remedy=DNS_REMEDY,
         ) from error
     finally:
         _put_back(resolver, int((time.monotonic() - began) / resolver.timeout))

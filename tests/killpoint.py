@@ -1,19 +1,25 @@
-"""The program, killed -9 by itself right after write command number KILL_AFTER_WRITES.
+"""The program, killed -9 by itself right after the write command that KILL_AFTER names.
 
-Pipelines that write are sent one command at a time, so that every prefix of them can be the end.
+KILL_AFTER is the number of the command, or a word of it.
+
+Pipelines that write are sent one command at a time, so that every prefix of them can be the end;
+only RESET stays with the command that empties the files: both are in one packet, which the end of
+the program does not part.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import count
 
 from bootstrap import cli
 from bootstrap.core.wire import Reply
 from bootstrap.net.node import Command, RedisNode, ReplyError
 
 send = RedisNode.pipeline
-points = iter(range(1, int(os.environ["KILL_AFTER_WRITES"])))
+last = os.environ["KILL_AFTER"]
+numbers = count(1)
 
 
 async def pipeline(
@@ -21,10 +27,11 @@ async def pipeline(
 ) -> list[Reply | ReplyError]:
     if not writes:
         return await send(self, commands, writes=False, timeout_s=timeout_s)
+    is_packet = tuple(commands[0][:2]) == ("CLUSTER", "RESET")
     replies: list[Reply | ReplyError] = []
-    for command in commands:
-        replies += await send(self, [command], writes=True, timeout_s=timeout_s)
-        if next(points, None) is None:
+    for part in [commands] if is_packet else [[command] for command in commands]:
+        replies += await send(self, part, writes=True, timeout_s=timeout_s)
+        if any(str(next(numbers)) == last or last in command for command in part):
             os.kill(os.getpid(), signal.SIGKILL)
     return replies
 

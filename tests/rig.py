@@ -89,13 +89,13 @@ def run(
     return Result(code=process.returncode, stdout=stdout, stderr=stderr, message=message)
 
 
-def run_killed(world: World, after: int, *args: str) -> bool:
-    """Run the program and kill it -9 right after its write command number `after`.
+def run_killed(world: World, after: int | str, *args: str) -> bool:
+    """Run the program and kill it -9 right after its write command `after`: a number or a word.
 
-    Returns False when it ended by itself before it had sent so many.
+    Returns False when it ended by itself before it had sent that.
     """
     result = run(
-        {**world.env(), "KILL_AFTER_WRITES": str(after)},
+        {**world.env(), "KILL_AFTER": str(after)},
         *args,
         program=(str(ROOT / "tests" / "killpoint.py"),),
     )

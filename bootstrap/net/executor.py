@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import groupby
 from typing import assert_never
 
@@ -32,8 +31,8 @@ from ..core.actions import (
 )
 from ..core.slots import SlotSet
 from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
-from ..core.wire import parse_info
 from ..errors import RefusedError, StaleViewError
+from .leaving import reset
 from .migration import Migrator, Party, Progress
 from .node import Access, Command, ReplyError, refused, text
 from .observer import Observer
@@ -43,7 +42,6 @@ from .transit import Memory
 SLOTS_PER_COMMAND = 1000
 # Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
 FAILOVER_TIMEOUT_S = 6.0
-REWRITE_TIMEOUT_S = 10.0
 
 
 class Executor:
@@ -111,7 +109,7 @@ class Executor:
         elif isinstance(first, Failover):
             await self._fail_over(node, first)
         elif isinstance(first, Reset):
-            await self._reset(node)
+            await reset(self._observer.client(node), node)
         else:
             await self._send(node, actions)
 
@@ -228,50 +226,6 @@ class Executor:
 
         await retry(check, for_s=FAILOVER_TIMEOUT_S)
 
-    async def _reset(self, node: NodeView) -> None:
-        """Make a member that leaves new and empty, if it still owns nothing at this moment."""
-        client = self._observer.client(node)
-        role = await client.call("ROLE")
-        is_replica = isinstance(role, list) and role[0] == b"slave"
-        keys = await client.call("DBSIZE")
-        still = text(await client.call("CLUSTER", "MYID")) == node.node_id
-        lines = text(await client.call("CLUSTER", "NODES")).splitlines()
-        own = next((line for line in lines if "myself" in line), "")
-        if not still or len(own.split(" ")) > _FIELDS or (keys and not is_replica):
-            raise StaleViewError(
-                node=node.name,
-                cause=f"{node.name} owns slots or keys again and cannot leave yet",
-                remedy="it is looked at again",
-            )
-        await client.write("CLUSTER", "RESET", "HARD")
-        await self._empty_disk(node)
-
-    async def _empty_disk(self, node: NodeView) -> None:
-        """Make the volume as empty as the memory.
-
-        RESET empties a replica without telling its AOF or RDB file. A server that loads keys of
-        slots that it does not know to be owned takes the slots (verifyClusterConfigWithData), so
-        a pod that came back with these files would own old copies of other nodes' slots.
-        """
-        client = self._observer.client(node)
-        info = parse_info(text(await client.call("INFO", "persistence")))
-        if info.get("aof_enabled") == "1":
-            await client.write("BGREWRITEAOF")
-
-            async def check() -> None:
-                info = parse_info(text(await client.call("INFO", "persistence")))
-                busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-                if any(info.get(name, "0") != "0" for name in busy):
-                    raise StaleViewError(
-                        node=node.name,
-                        cause=f"{node.name} still rewrites its AOF",
-                        remedy="it is looked at again",
-                    )
-
-            await retry(check, for_s=REWRITE_TIMEOUT_S)
-        with suppress(ReplyError):  # a save is running already, or the volume is read-only
-            await client.write("SAVE")
-
     async def _migrate(self, batch: Sequence[Action]) -> None:
         parties = {
             node_id: Party(client=self._observer.client(node), view=node)
@@ -294,9 +248,6 @@ class Executor:
         finally:
             self.progress.slots_moved += migrator.progress.slots_moved
             self.progress.keys_moved += migrator.progress.keys_moved
-
-
-_FIELDS = 8
 
 
 def _place_of(action: Action) -> NodeId:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
+from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
 from tests import rig
 from tests.integration.scenario import (
@@ -113,6 +114,29 @@ def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerB
 
         assert result.last["slots_moved"] == 0
         assert lost(world, KEYS) == 0
+
+
+@pytest.mark.parametrize("persistence", ["aof", "rdb"])
+def test_a_pod_of_a_killed_shrink_comes_back(way_server: ServerBinary, persistence: str):
+    """The run ends right after RESET, the pod too; its volume brings no old keys back later."""
+    with formed(way_server, nodes=8, keys=KEYS, durable=persistence == "aof") as world:
+        for pod in world.pods:
+            pod.command("SAVE")
+        assert rig.run_killed(world, "RESET", "--nodes", "6")
+        rig.until(lambda: all(not is_writing(pod) for pod in world.pods))
+        shrink(world, 6)
+
+        while len(world.pods) < 8:
+            world.add_pod()
+        make_whole(world)
+
+        assert lost(world, KEYS) == 0
+
+
+def is_writing(pod: Pod) -> bool:
+    """Tell whether a pod's AOF is rewritten, or will be."""
+    info = rig.info_of(pod, "INFO", "persistence")
+    return "1" in {info["aof_rewrite_in_progress"], info["aof_rewrite_scheduled"]}
 
 
 def test_shrinking_into_too_little_memory_is_refused(way_server: ServerBinary):

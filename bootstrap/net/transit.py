@@ -27,7 +27,15 @@ _LOOK_AGAIN = frozenset(
         "NOTREADY", "READONLY", "TRYAGAIN", "UNBLOCKED",
     }
 )  # fmt: skip
-_LOOK_AGAIN_WORDS = ("only with masters", "nknown node", "atomic slot migration")
+# Roles and members come by gossip: one node may not have heard yet what another one said.
+_LOOK_AGAIN_WORDS = (
+    "only with masters",
+    "node is not a master",
+    "nknown node",
+    "know about node",
+    "still hold keys",
+    "atomic slot migration",
+)
 _CHANGED = "the cluster changed meanwhile; it is looked at again"
 Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 FROM_TARGET = "Target instance replied with error: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Mapping
@@ -10,11 +11,14 @@ import pytest
 from migration_rig import Traffic, fill, keys_of, read, running, wait_until
 
 from bootstrap.core.slots import SlotSet
-from bootstrap.errors import CredentialsError, RefusedError, StaleViewError
+from bootstrap.core.topology import NodeView
+from bootstrap.errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
 from bootstrap.net.migration import Progress
-from bootstrap.net.node import Access
+from bootstrap.net.node import Access, RedisNode, ReplyError
+from bootstrap.net.transit import Party, rejection
 from bootstrap.sandbox.binary import ServerBinary, find_server
-from tests.rig import info_of
+from bootstrap.sandbox.pod import Pod
+from tests.rig import info_of, nodes_of
 
 pytestmark = pytest.mark.redis
 
@@ -91,6 +95,37 @@ def test_killed_target_makes_the_loop_look_again(named: ServerBinary) -> None:
         rig.move((0, 2, rest))
         assert slots - rig.settle()[2] == SlotSet()
         assert read(rig, held) == held
+
+
+@pytest.mark.parametrize("named", [*BY_KEYS, *ATOMIC], indirect=True)
+def test_news_that_is_late_makes_the_loop_look_again(named: ServerBinary) -> None:
+    """A role, a member or a key that one node has not heard of yet is no reason to refuse."""
+    with running(named) as rig:
+        ids = rig.ids()
+        rig.put(0, keys_of(5, 1)[0], "value")
+        rig.pods[2].command("CLUSTER", "REPLICATE", ids[0])
+        wait_until(lambda: "slave" in nodes_of(rig.pods[1])[ids[2]].flags)
+        late = [
+            (rig.pods[1], 5, "IMPORTING", ids[2]),
+            (rig.pods[1], 5, "IMPORTING", "0" * 40),
+            (rig.pods[1], 5, "NODE", "0" * 40),
+            (rig.pods[0], 5, "NODE", ids[1]),
+            (rig.pods[2], 5, "IMPORTING", ids[0]),
+        ]
+        views = rig.look().nodes
+        for pod, *words in late:
+            error = asyncio.run(answer(views[pod.ordinal], pod, "CLUSTER", "SETSLOT", *words))
+            assert isinstance(error, StaleViewError), (words, error)
+
+
+async def answer(view: NodeView, pod: Pod, *command: str | int) -> BootstrapError | None:
+    """Return what a move makes of a pod's error reply."""
+    access = Access()
+    client = RedisNode(name=pod.name, host=pod.fqdn, ip=pod.address, port=pod.port, access=access)
+    reply = (await client.pipeline([command]))[0]
+    await client.close()
+    party = Party(client=client, view=view)
+    return rejection(party, "CLUSTER SETSLOT", reply) if isinstance(reply, ReplyError) else None
 
 
 @pytest.mark.parametrize("named", BY_KEYS, indirect=True)

@@ -16,15 +16,23 @@ from redis.exceptions import RedisError
 HOST, PREFIX = sys.argv[1], sys.argv[2]
 PAUSE_S = 0.002
 BATCH = 500
+RETRIES = 20
 
 
 def write(client: RedisCluster, key: str, value: int) -> None:
-    """Write one key; redis-py 8.1 stumbles over an ASK to a member it has not read about yet."""
-    try:
-        client.set(key, value)
-    except AttributeError:
-        client.nodes_manager.initialize()
-        client.set(key, value)
+    """Write one key; redis-py 8.1 stumbles over an ASK to a member it has not read about yet.
+
+    Nor has every node that it reads from: for a second it is asked again.
+    """
+    for _ in range(RETRIES):
+        try:
+            client.set(key, value)
+        except AttributeError:
+            time.sleep(1 / RETRIES)
+            client.nodes_manager.initialize()
+        else:
+            return
+    client.set(key, value)
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..core.topology import NodeView
-from ..core.wire import parse_info
+from ..core.topology import NodeView, Role
+from ..core.wire import parse_info, parse_nodes
 from ..errors import StaleViewError
 from .node import Command, RedisNode, ReplyError, refused, text
 from .retrying import retry
@@ -22,7 +22,6 @@ FILES_TIMEOUT_S = 10.0
 
 _RESET: Command = ("CLUSTER", "RESET", "HARD")
 _WRITING = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")
-_FIELDS_WITHOUT_SLOTS = 8
 
 
 async def reset(client: RedisNode, node: NodeView) -> None:
@@ -31,6 +30,7 @@ async def reset(client: RedisNode, node: NodeView) -> None:
     Raises:
         StaleViewError: It is another node now, owns something, or still writes its files.
         RefusedError: It is reset, but would not rewrite its AOF.
+        CredentialsError: We may not do that.
     """
     await _wait_for_files(client)
     info = parse_info(text(await client.call("INFO", "persistence")))
@@ -41,26 +41,25 @@ async def reset(client: RedisNode, node: NodeView) -> None:
     if isinstance(done, ReplyError) and done.code == "ERR":
         raise _cannot_leave(node)
     client.require(_RESET, done)
-    if not has_aof:
-        return
     try:
         client.require(empty, emptied)
     except ReplyError as error:
-        raise refused(client.name, "BGREWRITEAOF", error) from error
-    await _wait_for_files(client)
-    with suppress(ReplyError):  # a volume that is read-only
-        await client.write("SAVE")
+        if has_aof:
+            raise refused(client.name, "BGREWRITEAOF", error) from error
+        return  # SAVE on a volume that is read-only
+    if has_aof:
+        await _wait_for_files(client)
+        with suppress(ReplyError):  # the same
+            await client.write("SAVE")
 
 
 async def _check_owns_nothing(client: RedisNode, node: NodeView) -> None:
-    role = await client.call("ROLE")
-    is_replica = isinstance(role, list) and role[0] == b"slave"
     keys = await client.call("DBSIZE")
-    still = text(await client.call("CLUSTER", "MYID")) == node.node_id
-    lines = text(await client.call("CLUSTER", "NODES")).splitlines()
-    own = next((line for line in lines if "myself" in line), "")
-    owns_slots = len(own.split(" ")) > _FIELDS_WITHOUT_SLOTS
-    if not still or owns_slots or (keys and not is_replica):
+    reply = parse_nodes(text(await client.call("CLUSTER", "NODES")))
+    own = reply.known[reply.node_id]
+    owns_slots = own.slots or reply.migrating or reply.importing
+    owns_keys = keys and own.role is Role.PRIMARY
+    if own.node_id != node.node_id or owns_slots or owns_keys:
         raise _cannot_leave(node)
 
 

@@ -27,25 +27,25 @@ _HEAD = """# Benchmarks
 Written by `make bench`. Both tools ran in turns on the same machine in the same run, on fresh
 servers on loopback addresses with their default settings (node time-out 15 s,
 `repl-diskless-sync-delay` 5 s), one replica per primary. The clock starts when the command starts
-and stops when the cluster is *whole* on every node's own view, by a check that shares no code with
-the program (`faults` in `tests/rig.py`). Figures are medians of the runs that the tables name.
+and stops when the cluster is *healthy* on every node's own view, by a check that shares no code
+with the program (`faults` in `tests/rig.py`). Figures are medians of the runs that the tables name.
 """
-_WHOLE = """## Fresh servers to a whole cluster
+_WHOLE = """## Fresh servers to a healthy cluster
 
-"Ends" is when the command returned. `redis-cli` and `valkey-cli` end before the cluster is whole:
+"Ends" is when the command returned. `redis-cli` and `valkey-cli` end before the cluster is healthy:
 they wait neither for `cluster_state:ok` nor for every node to know every replica. The servers set
 a floor: a primary says `ok` 5 s after it first owned slots, and a replica's first copy starts up
 to 5 s after it asks."""
 _COST = """## What a run that creates a cluster costs
 
 Counted by the program itself, from its last log line. A pipeline is one round trip."""
-_AGAIN = """## A second run on a whole cluster
+_AGAIN = """## A second run on a healthy cluster
 
 It sends no write command. "Without the interpreter" has the time of `python -c pass` taken off."""
 _VIEWS = """## Beyond what runs here: made-up views
 
 One look at made-up replies and one plan: reading (parsing every node's `CLUSTER NODES`), then
-diagnosing and planning. The cluster is either whole or all nodes are new. No network is in these
+diagnosing and planning. The cluster is either healthy or all nodes are new. No network is in these
 figures."""
 _HEALING = """## All pods on new addresses
 
@@ -90,8 +90,8 @@ def _startup() -> list[str]:
     cases = {
         "`python -c pass`": ("-c", "pass"),
         "`python -m bootstrap --help`": ("-m", "bootstrap", "--help"),
-        "imports of a run": ("-c", "import bootstrap.cli, bootstrap.commands"),
-        "imports of `status` for people": ("-c", "import bootstrap.commands, rich.table"),
+        "imports of a run": ("-c", "import bootstrap.cli, bootstrap.commands.run"),
+        "imports of `status` for people": ("-c", "import bootstrap.commands.run, rich.table"),
     }
     bare = 0.0
     lines = ["| | seconds | without the interpreter |", "|---|--:|--:|"]

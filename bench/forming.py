@@ -1,4 +1,4 @@
-"""Fresh servers to a whole cluster, a second run, and what both cost."""
+"""Fresh servers to a healthy cluster, a second run, and what both cost."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -54,9 +54,9 @@ def _one_turn(series: Series) -> None:
 
 
 def _figures(series: Series) -> str:
-    words = [f"ours {series.ours[-1].whole_s:.1f} s"]
+    words = [f"ours {series.ours[-1].healthy_s:.1f} s"]
     if series.theirs:
-        words.append(f"{series.server.tool} {series.theirs[-1].whole_s:.1f} s")
+        words.append(f"{series.server.tool} {series.theirs[-1].healthy_s:.1f} s")
     return ", ".join(words)
 
 
@@ -65,17 +65,17 @@ def _median(outcomes: Sequence[Outcome], choose: Callable[[Outcome], float]) -> 
 
 
 def whole_table(measured: Sequence[Series]) -> Lines:
-    """Return the seconds until whole, and until the command ended."""
+    """Return the seconds until healthy, and until the command ended."""
     lines = [
         (
-            "| servers | nodes | runs | CLI ends, s | CLI whole, s | ours ends, s | ours whole, s "
-            "| CLI / ours |"
+            "| servers | nodes | runs | CLI ends, s | CLI healthy, s | ours ends, s "
+            "| ours healthy, s | CLI / ours |"
         ),
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for each in measured:
-        our_s = _median(each.ours, lambda o: o.whole_s)
-        their_s = _median(each.theirs, lambda o: o.whole_s)
+        our_s = _median(each.ours, lambda o: o.healthy_s)
+        their_s = _median(each.theirs, lambda o: o.healthy_s)
         figures = [
             _median(each.theirs, lambda o: o.ended_s),
             their_s,
@@ -102,7 +102,7 @@ def cost_table(measured: Sequence[Series]) -> Lines:
 
 
 def again_table(measured: Sequence[Series]) -> Lines:
-    """Return what a run costs that finds everything whole."""
+    """Return what a run costs that finds everything healthy."""
     bare_s = statistics.median(ended_in("-c", "pass") for _ in range(_AGAIN))
     lines = [
         (

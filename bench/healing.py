@@ -1,4 +1,4 @@
-"""All pods come back on new addresses with their volumes: how long until whole again."""
+"""All pods come back on new addresses with their volumes: how long until healthy again."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ from bootstrap.sandbox.world import World
 def table(
     servers: Sequence[Server], *, nodes: int, runs: int, say: Callable[[str], None]
 ) -> list[str]:
-    """Return the seconds from the start of the run until whole, and whether roles stayed."""
+    """Return the seconds from the start of the run until healthy, and whether roles stayed."""
     lines = [
-        "| servers | nodes | runs | ends, s | whole, s | roles kept |",
+        "| servers | nodes | runs | ends, s | healthy, s | roles kept |",
         "|---|--:|--:|--:|--:|---|",
     ]
     for server in servers:
@@ -22,11 +22,11 @@ def table(
             outcome, same = _heal(server, nodes)
             outcomes.append(outcome)
             kept = kept and same
-            say(f"{server.title}, {nodes} nodes on new addresses: {outcome.whole_s:.1f} s")
+            say(f"{server.title}, {nodes} nodes on new addresses: {outcome.healthy_s:.1f} s")
         ended = statistics.median(o.ended_s for o in outcomes)
-        whole = statistics.median(o.whole_s for o in outcomes)
+        healthy = statistics.median(o.healthy_s for o in outcomes)
         lines.append(
-            f"| {server.title} | {nodes} | {runs} | {ended:.1f} | {whole:.1f} "
+            f"| {server.title} | {nodes} | {runs} | {ended:.1f} | {healthy:.1f} "
             f"| {'yes' if kept else 'no'} |"
         )
     return lines

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.healthy import watched
 from bench.servers import Server
-from bench.whole import watched
 from bootstrap.sandbox.world import World
 from tests import rig
 
@@ -24,23 +24,23 @@ class Outcome:
     """One timed command.
 
     Attributes:
-        whole_s: From the start of the command until the cluster was whole, where watched.
+        healthy_s: From the start of the command until the cluster was healthy, where watched.
         ended_s: From its start to its end.
         last: Fields of the program's last log line; empty for other tools.
         peak_mb: Its peak memory.
     """
 
-    whole_s: float
+    healthy_s: float
     ended_s: float
     last: dict[str, float]
     peak_mb: float = 0.0
 
 
 def ours(world: World) -> Outcome:
-    """Run the program until the cluster is whole.
+    """Run the program until the cluster is healthy.
 
     Raises:
-        RuntimeError: It did not become whole.
+        RuntimeError: It did not become healthy.
     """
     with watched(world) as observation:
         began = time.monotonic()
@@ -49,10 +49,10 @@ def ours(world: World) -> Outcome:
             print("the program ended, and the check still says:", late[:3], file=sys.stderr)
         whole_at = observation.wait(PATIENCE_S)
     if whole_at is None:
-        message = "the program ended with 0, and the cluster is not whole"
+        message = "the program ended with 0, and the cluster is not healthy"
         raise RuntimeError(message)
-    # It may have been whole before the program started.
-    return replace(outcome, whole_s=max(0.0, whole_at - began))
+    # It may have been healthy before the program started.
+    return replace(outcome, healthy_s=max(0.0, whole_at - began))
 
 
 def unwatched(world: World) -> Outcome:
@@ -70,7 +70,7 @@ def unwatched(world: World) -> Outcome:
         if result.code != 0:
             raise RuntimeError(result.stderr)
         return Outcome(
-            whole_s=float("nan"),
+            healthy_s=float("nan"),
             ended_s=ended - began,
             last={k: v for k, v in result.last.items() if isinstance(v, (int, float))},
             peak_mb=int(peak.read_text()) / 1024,
@@ -81,7 +81,7 @@ def theirs(world: World, server: Server) -> Outcome:
     """Let the servers' own tool create the cluster.
 
     Raises:
-        RuntimeError: It did not become whole.
+        RuntimeError: It did not become healthy.
     """
     addresses = [f"{pod.address}:{pod.port}" for pod in world.pods]
     command = [str(server.cli), "--cluster", "create", *addresses, "--cluster-replicas", "1"]
@@ -97,9 +97,9 @@ def theirs(world: World, server: Server) -> Outcome:
         ended = time.monotonic()
         whole_at = observation.wait(PATIENCE_S)
     if whole_at is None:
-        message = f"{server.tool} left the cluster not whole"
+        message = f"{server.tool} left the cluster not healthy"
         raise RuntimeError(message)
-    return Outcome(whole_s=whole_at - began, ended_s=ended - began, last={})
+    return Outcome(healthy_s=whole_at - began, ended_s=ended - began, last={})
 
 
 def ended_in(*args: str) -> float:

@@ -22,9 +22,9 @@ from bootstrap.core.actions import MoveSlots
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_counts, even_split
 from bootstrap.core.topology import ClusterView, Endpoint, NodeId, NodeView
+from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration import Migrator, Party
-from bootstrap.net.node import Access
+from bootstrap.net.migration.migrator import Migrator, PrimaryNode
 from bootstrap.net.observer import Observer
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.world import Pod, World
@@ -145,10 +145,10 @@ class Ours:
         observer = Observer(discovery=self._found, access=access)
         try:
             began = time.monotonic()
-            view = await observer.look()
+            view = await observer.observe()
             migrator = Migrator(
                 parties={
-                    node.node_id: Party(client=observer.client(node), view=node)
+                    node.node_id: PrimaryNode(client=observer.client(node), view=node)
                     for node in view.nodes
                 },
                 access=access,
@@ -163,18 +163,18 @@ class Ours:
 
     def settle(self) -> None:
         """Wait until every node says ok and all agree on who owns what."""
-        while not _is_settled(asyncio.run(self._look())):
+        while not _views_agree(asyncio.run(self._look())):
             time.sleep(_POLL_S)
 
     async def _look(self) -> ClusterView:
         observer = Observer(discovery=self._found, access=Access())
         try:
-            return await observer.look()
+            return await observer.observe()
         finally:
             await observer.close()
 
 
-def _is_settled(view: ClusterView) -> bool:
+def _views_agree(view: ClusterView) -> bool:
     owned = [{i: known.slots for i, known in node.known.items()} for node in view.nodes]
     complete = sum(len(slots) for slots in owned[0].values()) == SLOT_COUNT
     return (

@@ -1,7 +1,7 @@
 """What one look costs at sizes that do not run here: made-up replies through the real observer.
 
 Every reply is made when it is asked for, as it would come out of a socket, and that time is taken
-off. `python -m bench.views NODES whole|fresh` prints the figures of one size as JSON.
+off. `python -m bench.views NODES healthy|fresh` prints the figures of one size as JSON.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from bootstrap.core import planner
 from bootstrap.core.slots import even_split
 from bootstrap.core.topology import DesiredTopology, Endpoint
 from bootstrap.net import observer as observing
+from bootstrap.net.connection import Access, RedisNode
 from bootstrap.net.discovery import Found
-from bootstrap.net.node import Access, RedisNode
 from bootstrap.net.observer import Observer
 
-STATES = ("whole", "fresh")
+STATES = ("healthy", "fresh")
 _REPLICAS = 1
 _INFO = b"redis_version:8.6.0\r\nrun_id:%b\r\ncluster_enabled:1\r\nmaster_link_status:up\r\n"
 _HELP = [b"ADDSLOTSRANGE <start slot> <end slot>", b"MYSHARDID"]
@@ -37,7 +37,7 @@ class Cloud:
         split = even_split(primaries)
         self.ids = [f"{number:040x}" for number in range(nodes)]
         self._ip = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in range(nodes)]
-        self._is_whole = state == "whole"
+        self._is_healthy = state == "healthy"
         self._lines = []
         for number, node_id in enumerate(self.ids):
             address = f"{self._ip[number]}:6379@16379"
@@ -53,7 +53,7 @@ class Cloud:
         began = time.monotonic()
         info = _INFO % self.ids[number].encode()
         state = b"cluster_state:%b\r\ncluster_current_epoch:%d\r\n"
-        if self._is_whole:
+        if self._is_healthy:
             lines = [
                 f"{head}{'myself,' if index == number else ''}{role % (1700000000000 + number)}"
                 for index, (head, role) in enumerate(self._lines)
@@ -61,7 +61,7 @@ class Cloud:
         else:
             lines = [f"{self.ids[number]} :6379@16379 myself,master - 0 0 0 connected"]
         text = "\n".join(lines).encode()
-        values = (b"ok", self.nodes // 2) if self._is_whole else (b"fail", 0)
+        values = (b"ok", self.nodes // 2) if self._is_healthy else (b"fail", 0)
         config = [b"cluster-node-timeout", b"15000", b"cluster-replica-no-failover", b"no"]
         answers = [info, state % values, text, config, _HELP][: len(commands)]
         Cloud.making_s += time.monotonic() - began
@@ -104,12 +104,12 @@ async def figures(nodes: int, state: str) -> dict[str, float]:
     observer = Observer(discovery=_Found(cloud), access=Access())
     before = peak_kib()
     began = time.monotonic()
-    view = await observer.look()
+    view = await observer.observe()
     read_s = time.monotonic() - began - Cloud.making_s
     began = time.monotonic()
     plan = planner.plan(view, desired, planner.Policy())
     plan_s = time.monotonic() - began
-    if plan.is_whole is not (state == "whole"):
+    if plan.is_healthy is not (state == "healthy"):
         raise RuntimeError(plan.findings[:3])
     return {
         "lines": sum(len(node.known) for node in view.nodes),

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from . import __version__, stopping, streams
+from . import __version__
 from .errors import SettingsError
-from .words import FORMATS, LEVELS, OUTPUTS, TERMINATION_LOG
+from .options import FORMATS, LEVELS, OUTPUTS, TERMINATION_LOG
+from .process import signals, stdio
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -130,15 +131,15 @@ class _DefaultToRun(click.Group):
     cls=_DefaultToRun,
     context_settings={"show_default": True, "auto_envvar_prefix": None, "max_content_width": 100},
     help="Make one Redis or Valkey Cluster out of the pods of a StatefulSet, prove it, and exit.",
-    epilog="Exit codes: 0 whole, 1 unforeseen, 2 settings or credentials wrong, 3 refused, "
-    "4 our bug, 5 not whole in time, 10 plan has work, 143 stopped.",
+    epilog="Exit codes: 0 healthy, 1 unforeseen, 2 settings or credentials wrong, 3 refused, "
+    "4 our bug, 5 not healthy in time, 10 plan has work, 143 stopped.",
 )
 @click.version_option(__version__, package_name="redis-cluster-bootstrap")
 def cli() -> None:
     """Hold the commands together."""
 
 
-@cli.command("run", help="Observe, plan, apply, verify, until the cluster is whole (default).")
+@cli.command("run", help="Observe, plan, apply, verify, until the cluster is healthy (default).")
 @_run_options
 @_option(
     "--expect",
@@ -148,11 +149,11 @@ def cli() -> None:
     help="Refuse unless the plan is the one with this fingerprint.",
 )
 def run_command(output: str, termination_log: str, expect: str | None, **raw: str) -> None:
-    """Make the cluster whole."""
+    """Make the cluster healthy."""
     _converge(raw, output=output, termination_log=termination_log, expect=expect)
 
 
-@cli.command("wait", help="Block until the cluster is whole; change nothing.")
+@cli.command("wait", help="Block until the cluster is healthy; change nothing.")
 @_run_options
 def wait_command(output: str, termination_log: str, **raw: str) -> None:
     """Wait for the cluster."""
@@ -169,26 +170,26 @@ def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT
     """Show the plan."""
 
     def work(settings: Settings) -> Coroutine[None, None, int]:
-        from . import commands  # noqa: PLC0415 - see above
+        from .commands import run  # noqa: PLC0415 - see above
 
-        return commands.plan(settings, output=output, exit_code=exit_code)
+        return run.plan(settings, output=output, exit_code=exit_code)
 
     _show(raw, output=output, work=work)
 
 
-@cli.command("status", help="Show what is there; exit 0 only when the cluster is whole.")
+@cli.command("status", help="Show what is there; exit 0 only when the cluster is healthy.")
 @_settings_options
 @_output_option
 @_option(
-    "--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it anew, about every second."
+    "--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it again, about every second."
 )
 def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
     """Show the state."""
 
     def work(settings: Settings) -> Coroutine[None, None, int]:
-        from . import commands  # noqa: PLC0415 - see above
+        from .commands import run  # noqa: PLC0415 - see above
 
-        return commands.status(settings, output=output, watch=watch)
+        return run.status(settings, output=output, watch=watch)
 
     _show(raw, output=output, work=work)
 
@@ -206,7 +207,7 @@ def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT00
     metavar="PATH",
     help="A redis-server or valkey-server; the bundled one by default.",
 )
-@click.option("--exit", "exits", is_flag=True, help="Stop them when the cluster is whole.")
+@click.option("--exit", "exits", is_flag=True, help="Stop them when the cluster is healthy.")
 def sandbox_command(
     nodes: int,
     replicas: int,
@@ -216,10 +217,11 @@ def sandbox_command(
     log_level: str,
 ) -> None:
     """Show the whole thing on one machine."""
-    from . import demo, logs  # noqa: PLC0415 - see above
+    from .commands import sandbox  # noqa: PLC0415 - see above
+    from .process import logs  # noqa: PLC0415 - see above
 
     logs.configure(log_format=log_format, level=log_level)
-    raise _Exit(demo.show(nodes=nodes, replicas=replicas, server=server, exits=exits))
+    raise _Exit(sandbox.show(nodes=nodes, replicas=replicas, server=server, exits=exits))
 
 
 class _Exit(Exception):  # noqa: N818 - not an error
@@ -233,7 +235,8 @@ class _Exit(Exception):  # noqa: N818 - not an error
 def _load(raw: dict[str, str], *, output: str) -> Settings:
     import structlog  # noqa: PLC0415 - see above
 
-    from . import logs, redaction, settings  # noqa: PLC0415 - see above
+    from . import settings  # noqa: PLC0415 - see above
+    from .process import logs, redaction  # noqa: PLC0415 - see above
 
     known = {field.name for field in fields(settings.RawSettings)}
     texts = {name: value for name, value in raw.items() if name in known}
@@ -264,9 +267,9 @@ def _show(
         phase = "observe"
         code = asyncio.run(work(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, stdout and the last line tell
-        from . import endings  # noqa: PLC0415 - see above
+        from .process import exit_report  # noqa: PLC0415 - see above
 
-        code = endings.fail(error, phase=phase, output=output)
+        code = exit_report.fail(error, phase=phase, output=output)
     raise _Exit(code)
 
 
@@ -279,8 +282,9 @@ def _converge(
     expect: str | None = None,
 ) -> NoReturn:
     """Run the loop and leave its summary on stdout, in the termination log and as last line."""
-    from . import commands, endings  # noqa: PLC0415 - see above
-    from .summary import Summary  # noqa: PLC0415 - see above
+    from .commands import run  # noqa: PLC0415 - see above
+    from .process import exit_report  # noqa: PLC0415 - see above
+    from .process.summary import Summary  # noqa: PLC0415 - see above
 
     summary = Summary()
     started = time.monotonic()
@@ -288,7 +292,7 @@ def _converge(
     try:
         settings = _load(raw, output=output)
         asyncio.run(
-            commands.converge(
+            run.converge(
                 settings,
                 summary,
                 may_change=may_change,
@@ -300,18 +304,18 @@ def _converge(
         failure = error
         summary.note_failure(error, phase="settings")
     summary.duration_s = summary.duration_s or round(time.monotonic() - started, 3)
-    endings.finish(summary, output=output, termination_log=termination_log, failure=failure)
+    exit_report.finish_run(summary, output=output, termination_log=termination_log, failure=failure)
     raise _Exit(summary.exit_code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    stopping.listen()
-    streams.harden()
+    signals.listen()
+    stdio.make_lenient()
     try:
         return _run(argv)
     finally:
-        stopping.ignore()
+        signals.ignore()
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -322,16 +326,16 @@ def _run(argv: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return _misused(error)
     except Exception as error:  # noqa: BLE001 - an exit code for everything
-        from . import endings  # noqa: PLC0415 - see above
+        from .process import exit_report  # noqa: PLC0415 - see above
 
-        return endings.fail(error, phase="start")
+        return exit_report.fail(error, phase="start")
     return 0
 
 
 def _misused(error: click.ClickException) -> int:
     """Tell what click found wrong as any other fault in the settings."""
-    from . import endings, logs  # noqa: PLC0415 - see above
-    from .summary import Summary  # noqa: PLC0415 - see above
+    from .process import exit_report, logs  # noqa: PLC0415 - see above
+    from .process.summary import Summary  # noqa: PLC0415 - see above
 
     context: click.Context | None = getattr(error, "ctx", None)
     program = context.command_path if context else "redis-cluster-bootstrap"
@@ -342,10 +346,10 @@ def _misused(error: click.ClickException) -> int:
     output = given("BOOTSTRAP_OUTPUT") or "text"
     if context is None or context.info_name not in {"run", "wait"}:
         shows = context is not None and context.info_name in {"plan", "status"}
-        return endings.fail(fault, phase="settings", output=output if shows else "text")
+        return exit_report.fail(fault, phase="settings", output=output if shows else "text")
     summary = Summary()
     summary.note_failure(fault, phase="settings")
-    endings.finish(
+    exit_report.finish_run(
         summary,
         output=output,
         termination_log=given("BOOTSTRAP_TERMINATION_LOG") or TERMINATION_LOG,

@@ -1,4 +1,4 @@
-"""Every way a run can end other than whole, and the exit code that tells a Job what to do next.
+"""Every way a run can end other than healthy, and the exit code that tells a Job what to do next.
 
 The Job's podFailurePolicy is written from `ExitCode`: 2, 3 and 4 fail it at once, 1 and 5 count
 as a try.
@@ -13,12 +13,12 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """Process exit codes; part of the public contract."""
 
-    WHOLE = 0
+    HEALTHY = 0
     UNFORESEEN = 1
     SETTINGS = 2
     REFUSED = 3
     INVARIANT = 4
-    NOT_WHOLE = 5
+    NOT_HEALTHY = 5
     PLAN_HAS_WORK = 10
     STOPPED = 143
 
@@ -80,8 +80,8 @@ class InvariantError(BootstrapError):
 class TransientError(BootstrapError):
     """Not now; the same may work later."""
 
-    exit_code = ExitCode.NOT_WHOLE
-    outcome = "not_whole"
+    exit_code = ExitCode.NOT_HEALTHY
+    outcome = "not_healthy"
 
 
 class NodeUnreachableError(TransientError):
@@ -101,7 +101,7 @@ class StaleViewError(TransientError):
 
 
 class NotConvergedError(TransientError):
-    """The deadline came before the cluster was whole."""
+    """The deadline came before the cluster was healthy."""
 
 
 class StoppedError(BootstrapError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SettingsError
-from .words import FORMATS, LEVELS, OUTPUTS
+from .options import FORMATS, LEVELS, OUTPUTS
 
 FEWEST_PRIMARIES = 3
 MOST_PRIMARIES = 16384
@@ -190,7 +190,7 @@ def load(raw: RawSettings) -> Settings:
     faults.word("BOOTSTRAP_LOG_FORMAT", raw.log_format, FORMATS)
     faults.word("BOOTSTRAP_OUTPUT", raw.output, OUTPUTS)
     if faults:
-        raise SettingsError(cause="; ".join(faults), remedy="mend the settings and run again")
+        raise SettingsError(cause="; ".join(faults), remedy="fix the settings and run again")
     return settings
 
 
@@ -297,7 +297,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
-    """Tell whether it is an address or can be asked for in DNS, also after IDNA."""
+    """Return whether it is an address or can be asked for in DNS, also after IDNA."""
     if _is_address(host):
         return True
     try:
@@ -308,7 +308,7 @@ def _is_host(host: str) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Tell whether it has no bytes that Python could not decode and keeps as surrogates."""
+    """Return whether it has no bytes that Python could not decode and keeps as surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -18,12 +18,12 @@ _LAST = ("--output", "--termination-log", "--log-format", "--log-level")
 _FIRST = ("run", "plan", "status", "wait", "sandbox")
 
 EXIT_CODES = {
-    ExitCode.WHOLE: ("whole", "is complete"),
+    ExitCode.HEALTHY: ("healthy", "is complete"),
     ExitCode.UNFORESEEN: ("something unforeseen, with a traceback", "tries again"),
     ExitCode.SETTINGS: ("settings or credentials are wrong", "fails at once"),
     ExitCode.REFUSED: ("refused: a person must decide", "fails at once"),
     ExitCode.INVARIANT: ("a reply that cannot be: a bug of this program", "fails at once"),
-    ExitCode.NOT_WHOLE: ("not whole in time, or a pod is unreachable", "tries again"),
+    ExitCode.NOT_HEALTHY: ("not healthy in time, or a pod is unreachable", "tries again"),
     ExitCode.PLAN_HAS_WORK: ("`plan --exit-code` and there is work to do", "never sees it"),
     ExitCode.STOPPED: ("stopped by SIGTERM or SIGINT", "tries again; not counted if drained"),
 }
@@ -88,7 +88,7 @@ def exit_codes() -> Iterator[str]:
 
 
 def generated(text: str) -> str:
-    """Return the README with its generated blocks anew."""
+    """Return the README with its generated blocks again."""
     for name, lines in (
         ("commands", commands()),
         ("settings", settings()),

@@ -108,7 +108,7 @@ def acquaint(nodes: Iterable[NodeView], gone: Iterable[KnownNode] = ()) -> Clust
 
 
 def view(shape: str, **fields: object) -> ClusterView:
-    """Return a whole cluster: `3x1` is 3 shards with 1 replica each, pod i in shard i mod 3."""
+    """Return a healthy cluster: `3x1` is 3 shards with 1 replica each, pod i in shard i mod 3."""
     shards, replicas = map(int, shape.split("x"))
     primaries = [
         node(i, str(part), epoch=i + 1, **fields) for i, part in enumerate(even_split(shards))

@@ -15,7 +15,7 @@ from itertools import count
 
 from bootstrap import cli
 from bootstrap.core.wire import Reply
-from bootstrap.net.node import Command, RedisNode, ReplyError
+from bootstrap.net.connection import Command, RedisNode, ReplyError
 
 send = RedisNode.pipeline
 last = os.environ["KILL_AFTER"]

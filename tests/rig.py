@@ -1,6 +1,6 @@
 """The world seen from outside: starts the program as people do, and judges by its own eyes.
 
-Nothing here imports what decides (`bootstrap.core`) or does (`bootstrap.net`): the check of *whole*
+Nothing here imports what decides (`bootstrap.core`) or does (`bootstrap.net`): the health check
 reads the servers' own words with its own few lines, so that a fault in the program cannot hide
 itself.
 """
@@ -145,7 +145,7 @@ def info_of(pod: Pod, *section: str) -> dict[str, str]:
 
 
 def faults(world: World, *, replicas: int = 1, pods: Sequence[Pod] | None = None) -> list[str]:
-    """Return everything by which the cluster is not whole, judged on every pod's own view."""
+    """Return everything by which the cluster is not healthy, judged on every pod's own view."""
     pods = world.pods if pods is None else pods
     views = {pod.name: nodes_of(pod) for pod in pods}
     ids = {pod.name: str(pod.command("CLUSTER", "MYID")) for pod in pods}

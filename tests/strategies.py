@@ -1,6 +1,6 @@
-"""What Hypothesis draws: slot sets, whole clusters, and clusters with things gone wrong.
+"""What Hypothesis draws: slot sets, healthy clusters, and clusters with things gone wrong.
 
-A damaged cluster is a whole one on which a few faults were put; so a failing example reads as the
+A damaged cluster is a healthy one on which a few faults were put; so a failing example reads as the
 list of faults that made it.
 """
 
@@ -56,7 +56,7 @@ def places(draw: Draw, numbers: range) -> dict[int, str]:
 
 @st.composite
 def whole_scenes(draw: Draw, most_shards: int = 5) -> Scene:
-    """Draw a whole cluster, in places, perhaps with data."""
+    """Draw a healthy cluster, in places, perhaps with data."""
     shape = draw(shapes(most_shards))
     shards, replicas = map(int, shape.split("x"))
     count = shards * (1 + replicas)

@@ -31,7 +31,7 @@ class Stage(IntEnum):
     DRAIN = 5
     REBALANCE = 6
     FORGET = 7
-    SETTLE = 8
+    REFRESH_VIEWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ class Plan:
     Attributes:
         stage: None when there is nothing to do but, perhaps, wait.
         actions: In the order to apply.
-        findings: All that keeps the cluster from being whole.
+        findings: All that keeps the cluster from being healthy.
         refusals: Not empty means that nothing may be done.
     """
 
@@ -204,8 +204,8 @@ class Plan:
     refusals: tuple[Refusal, ...] = field(default=())
 
     @property
-    def is_whole(self) -> bool:
-        """Tell whether the view satisfied every condition."""
+    def is_healthy(self) -> bool:
+        """Return whether the view satisfied every condition."""
         return not self.findings and not self.refusals
 
     @property

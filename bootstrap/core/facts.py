@@ -14,16 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .slots import SlotSet, union
-from .topology import (
-    Absent,
-    ClusterView,
-    DesiredTopology,
-    Flag,
-    KnownNode,
-    NodeId,
-    NodeView,
-    Role,
-)
+from .topology import Absent, ClusterView, DesiredTopology, Flag, KnownNode, NodeId, NodeView, Role
 
 FAILING = frozenset({Flag.FAIL, Flag.PFAIL})
 LOST = FAILING | {Flag.HANDSHAKE, Flag.NOADDR}
@@ -124,7 +115,7 @@ class Facts:
         return frozenset(known - self.live.keys() - self.unseen)
 
     @cached_property
-    def awaited(self) -> tuple[Absent, ...]:
+    def blocking_pods(self) -> tuple[Absent, ...]:
         """Pods without a view of which we cannot go on: wanted ones, and those that answered."""
         return tuple(
             absent
@@ -138,7 +129,7 @@ class Facts:
         return union(node.slots for node in self.live.values())
 
     @cached_property
-    def claims_of_gone(self) -> dict[NodeId, SlotSet]:
+    def slots_of_gone(self) -> dict[NodeId, SlotSet]:
         """Slots that some view gives to an id without a process and that no live node owns."""
         claims: dict[NodeId, SlotSet] = {}
         for node in self.live.values():
@@ -149,17 +140,17 @@ class Facts:
         return claims
 
     @cached_property
-    def forsaken(self) -> SlotSet:
+    def lost_slots(self) -> SlotSet:
         """Slots of members that are gone with all copies of their data."""
-        return union(s for i, s in self.claims_of_gone.items() if not self.heirs_of(i))
+        return union(s for i, s in self.slots_of_gone.items() if not self.heirs_of(i))
 
     @cached_property
     def uncovered(self) -> SlotSet:
         """Slots that no live node owns and no view gives to anybody."""
-        return SlotSet.all() - self.owned - union(self.claims_of_gone.values())
+        return SlotSet.all() - self.owned - union(self.slots_of_gone.values())
 
     @cached_property
-    def remembered(self) -> dict[NodeId, SlotSet]:
+    def owner_by_peers(self) -> dict[NodeId, SlotSet]:
         """Uncovered slots by the live primary that some other node still calls their owner."""
         left = self.uncovered
         claims: dict[NodeId, SlotSet] = {}
@@ -189,7 +180,7 @@ class Facts:
     @cached_property
     def in_question(self) -> SlotSet:
         """Slots for which the planner must know who holds keys."""
-        doubtful = self.uncovered | self.forsaken | self.open_slots | self.contested
+        doubtful = self.uncovered | self.lost_slots | self.open_slots | self.contested
         if not doubtful or not any(node.keys for node in self.live.values()):
             return SlotSet()
         return doubtful
@@ -200,7 +191,7 @@ class Facts:
         return tuple(n for n in self.live.values() if n.role is Role.PRIMARY and n.slots)
 
     def see_each_other(self, nodes: Sequence[NodeView]) -> bool:
-        """Tell whether the bus works between all of the nodes, in the view of each."""
+        """Return whether the bus works between all of the nodes, in the view of each."""
         lines = [n.known.get(other.node_id) for n in nodes for other in nodes if other is not n]
         return all(line and line.link_up and not line.flags & FAILING for line in lines)
 
@@ -242,14 +233,14 @@ class Facts:
         return replicas
 
     def is_at(self, line: KnownNode, node: NodeView) -> bool:
-        """Tell whether a line has the node's present address."""
+        """Return whether a line has the node's present address."""
         address = line.address
         return address.port == node.address.port and (
             address.ip == node.address.ip
             or (not node.announced_ip and address.ip in node.endpoint.addresses)
         )
 
-    def strangers(self) -> Iterator[tuple[NodeView, NodeView]]:
+    def unacquainted_pairs(self) -> Iterator[tuple[NodeView, NodeView]]:
         """Yield (a, b) where staying or leaving a does not know b."""
         ids = self.truth.keys()
         for node in self.live.values():
@@ -259,7 +250,7 @@ class Facts:
                 if node_id not in node.known:
                     yield node, other
 
-    def misplaced(self) -> Iterator[tuple[NodeView, NodeView]]:
+    def stale_addresses(self) -> Iterator[tuple[NodeView, NodeView]]:
         """Yield (a, b) where a knows b at an address that is not b's; (b, b) for its own line.
 
         A node that is alone may not know its own address yet; the first MEET tells it.
@@ -283,7 +274,7 @@ class Facts:
     def _moved(self) -> frozenset[NodeId]:
         return frozenset(i for i, n in self.live.items() if not self.is_at(n.myself, n))
 
-    def outdated(self) -> Iterator[tuple[NodeView, NodeView]]:
+    def outdated_views(self) -> Iterator[tuple[NodeView, NodeView]]:
         """Yield (a, b) where a's line on b differs from b's own in role, primary, slots, epoch."""
         for node in self._differing:
             for node_id, own in self.truth.items():
@@ -299,7 +290,7 @@ class Facts:
             shards.setdefault(line.primary_id or node_id, set()).add(node_id)
         return frozenset(frozenset(shard) for shard in shards.values())
 
-    def misgrouped(self) -> Iterator[tuple[NodeView, NodeView]]:
+    def shard_mismatches(self) -> Iterator[tuple[NodeView, NodeView]]:
         """Yield (a, b) where a groups b with other nodes by shard id than b's replication does."""
         for node in self.staying:
             if node.shards is None or node.shards == self.true_shards:
@@ -319,7 +310,7 @@ class Facts:
 
 
 def same_facts(line: KnownNode, own: KnownNode) -> bool:
-    """Tell whether two lines agree on what only a node's own header carries."""
+    """Return whether two lines agree on what only a node's own header carries."""
     return (
         line.role is own.role
         and line.primary_id == own.primary_id

@@ -1,7 +1,7 @@
-"""What keeps a cluster from being whole, as coded values.
+"""What keeps a cluster from being healthy, as coded values.
 
 Rules: `diagnose` tells everything that is not as it must be on any node's own view, and nothing
-else: an empty answer is the definition of *whole*. Pairs of nodes are told once per code with the
+else: an empty answer is the definition of *healthy*. Pairs of nodes are told once per code with the
 first few names, so that a thousand nodes do not make a million findings.
 
 Invariant: equal views give equal findings, whatever the order of nodes.
@@ -70,7 +70,7 @@ class Finding:
 
 
 def diagnose(facts: Facts, *, rebalance: bool = True) -> tuple[Finding, ...]:
-    """Return all that keeps the cluster from being whole; empty when it is whole.
+    """Return all that keeps the cluster from being healthy; empty when it is healthy.
 
     Slots must be even to within one only where that is wanted (`rebalance`).
     """
@@ -98,7 +98,7 @@ def _pairs(
 
 
 def _absent(facts: Facts) -> Iterator[Finding]:
-    for absent in facts.awaited:
+    for absent in facts.blocking_pods:
         yield Finding(
             code=FindingCode.POD_ABSENT,
             node=absent.name,
@@ -116,12 +116,12 @@ def _absent(facts: Facts) -> Iterator[Finding]:
 
 
 def _membership(facts: Facts) -> Iterator[Finding]:
-    yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", facts.strangers())
-    yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", facts.misplaced())
+    yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", facts.unacquainted_pairs())
+    yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", facts.stale_addresses())
     shaking = [n for n in facts.live.values() if n.handshakes]
     if shaking:
         first = min(map(str, shaking[0].handshakes))
-        detail = f"{len(shaking)} nodes shake hands, {shaking[0].name} with {first}"
+        detail = f"{len(shaking)} nodes shake groups, {shaking[0].name} with {first}"
         yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=shaking[0].name, detail=detail)
     yield from _pairs(
         FindingCode.NODE_FAILING, "says fail of", ((a, b) for a, b, _ in facts.flagged())
@@ -144,10 +144,10 @@ def _slots(facts: Facts) -> Iterator[Finding]:
         (FindingCode.SLOT_OPEN, facts.open_slots, "in transit"),
     ):
         if slots:
-            yield Finding(code=code, detail=f"{len(slots)} slots {verb}: {shorten(slots)}")
-    for node_id, slots in sorted(facts.claims_of_gone.items()):
+            yield Finding(code=code, detail=f"{len(slots)} slots {verb}: {abbreviate(slots)}")
+    for node_id, slots in sorted(facts.slots_of_gone.items()):
         detail = (
-            f"{len(slots)} slots of {short_id(node_id)}, which has no process: {shorten(slots)}"
+            f"{len(slots)} slots of {short_id(node_id)}, which has no process: {abbreviate(slots)}"
         )
         yield Finding(code=FindingCode.SLOTS_OF_GONE, detail=detail)
     epochs = Counter(owner.myself.config_epoch for owner in facts.owners)
@@ -198,7 +198,7 @@ def _evenness(facts: Facts) -> Iterator[Finding]:
 
 
 def _agreement(facts: Facts) -> Iterator[Finding]:
-    yield from _pairs(FindingCode.VIEW_OUTDATED, "has an old view of", facts.outdated())
+    yield from _pairs(FindingCode.VIEW_OUTDATED, "has an old view of", facts.outdated_views())
     failing = [n.name for n in facts.live.values() if not n.state_ok]
     if failing:
         few = ", ".join(failing[:_NAMED])
@@ -209,10 +209,12 @@ def _agreement(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code=FindingCode.FUNCTIONS_MISSING, node=libraries_lacking[0].name, detail=detail
         )
-    for node in held(facts):
+    for node in failover_holds(facts):
         detail = f"{node.name} may not fail over (cluster-replica-no-failover)"
         yield Finding(code=FindingCode.FAILOVER_HELD, node=node.name, detail=detail)
-    yield from _pairs(FindingCode.SHARDS_DISAGREE, "does not know the shard of", facts.misgrouped())
+    yield from _pairs(
+        FindingCode.SHARDS_DISAGREE, "does not know the shard of", facts.shard_mismatches()
+    )
 
 
 def functions_missing(facts: Facts) -> list[NodeView]:
@@ -232,7 +234,7 @@ def _lacks(node: NodeView, source: NodeView) -> bool:
     return known and not (source.functions or frozenset()) <= (node.functions or frozenset())
 
 
-def held(facts: Facts) -> list[NodeView]:
+def failover_holds(facts: Facts) -> list[NodeView]:
     """Return the nodes that an earlier run still keeps from failing over.
 
     A run sets `cluster-replica-no-failover` on replicas only; one of them may have been made a
@@ -244,7 +246,7 @@ def held(facts: Facts) -> list[NodeView]:
     return [n for n in facts.live.values() if n.no_failover]
 
 
-def shorten(slots: SlotSet, most: int = 5) -> str:
+def abbreviate(slots: SlotSet, most: int = 5) -> str:
     """Return the first ranges, with a mark where some were left out."""
     ranges = str(slots).split(",")
     return ",".join(ranges[:most]) + (",…" if len(ranges) > most else "")

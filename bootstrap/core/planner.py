@@ -4,8 +4,8 @@ Rules: one stage at a time, in the order of `_stages`; a stage that depends on w
 changes waits for a look that shows it. Nothing is planned while a wanted pod is absent, or a member
 alive that we do not see: it may own slots or hold the only copy of keys.
 
-Invariant: from any view, carrying out plans ends in a whole cluster, a refusal, or waiting for
-the servers; a whole view gives an empty plan.
+Invariant: from any view, carrying out plans ends in a healthy cluster, a refusal, or waiting for
+the servers; a healthy view gives an empty plan.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from . import joining, moves, repairs
+from . import forming, open_slots, slot_moves
 from .actions import Action, Plan, Stage
 from .facts import Facts
 from .findings import Finding, FindingCode, diagnose
-from .placement import assign_roles
 from .refusals import refuse
+from .roles import assign_roles
 from .topology import ClusterView, DesiredTopology
 
 
@@ -29,8 +29,8 @@ class Policy:
     Attributes:
         allow_data_loss: Consent to give slots whose keys are lost to new owners.
         rebalance: Move slots until primaries differ by at most one.
-        separate: Move replicas of a whole cluster to where they share no zone or node with their
-            shard. That is not part of *whole*, so nobody waits for it.
+        separate: Move replicas of a healthy cluster to where they share no zone or node with their
+            shard. That is not part of *healthy*, so nobody waits for it.
     """
 
     allow_data_loss: bool = False
@@ -42,25 +42,25 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     """Return the next stage, or the reasons for doing nothing.
 
     An empty plan with findings means that the servers need time, for gossip, elections or
-    replication; an empty plan without findings means that the cluster is whole.
+    replication; an empty plan without findings means that the cluster is healthy.
     """
     facts = Facts(view, desired)
     refusals = refuse(facts, allow_data_loss=policy.allow_data_loss)
     findings = diagnose(facts, rebalance=policy.rebalance)
     if not findings and not refusals and policy.separate:
         return _separate(facts)
-    if refusals or not findings or facts.awaited or facts.unseen:
+    if refusals or not findings or facts.blocking_pods or facts.unseen:
         return Plan(findings=findings, refusals=refusals)
     for stage, actions in _stages(facts, policy):
-        if actions or stage is Stage.SETTLE:
+        if actions or stage is Stage.REFRESH_VIEWS:
             return Plan(stage=stage, actions=tuple(actions), findings=findings)
     return Plan(findings=findings)
 
 
 def _separate(facts: Facts) -> Plan:
-    """Return the replicas of a whole cluster that can be placed better; primaries stay."""
+    """Return the replicas of a healthy cluster that can be placed better; primaries stay."""
     code = FindingCode.PLACE_SHARED
-    actions = [replace(a, reason=code) for a in joining.replicate(facts, assign_roles(facts))]
+    actions = [replace(a, reason=code) for a in forming.replicate(facts, assign_roles(facts))]
     if not actions:
         return Plan()
     names = ", ".join(facts.live[action.node].name for action in actions)
@@ -73,36 +73,39 @@ def _separate(facts: Facts) -> Plan:
 
 
 def _stages(facts: Facts, policy: Policy) -> Iterator[tuple[Stage, Sequence[Action]]]:
-    """Yield stages in their order; a SETTLE ends the list also when it has no action."""
-    if joining.is_forming(facts) and not facts.uncovered and any(facts.strangers()):
-        yield Stage.REPLICATE, joining.replicate(facts, assign_roles(facts))
-    yield Stage.INTRODUCE, joining.introduce(facts)
-    joined = not any(facts.strangers()) and not any(facts.misplaced())
+    """Yield stages in their order; a REFRESH_VIEWS ends the list also when it has no action."""
+    if forming.is_forming(facts) and not facts.uncovered and any(facts.unacquainted_pairs()):
+        yield Stage.REPLICATE, forming.replicate(facts, assign_roles(facts))
+    yield Stage.INTRODUCE, forming.introduce(facts)
+    joined = not any(facts.unacquainted_pairs()) and not any(facts.stale_addresses())
     if joined:
-        yield Stage.REPAIR, repairs.inherit(facts)
-        yield Stage.REPAIR, repairs.rescue(facts)
-        yield Stage.REPAIR, repairs.settle_contests(facts)
-        yield Stage.REPAIR, repairs.close_open_slots(facts)
-        yield Stage.REPAIR, repairs.adopt(facts, allow_data_loss=policy.allow_data_loss)
-        yield Stage.REPAIR, repairs.separate_epochs(facts)
-    if facts.uncovered or facts.claims_of_gone or facts.contested:
-        yield Stage.SETTLE, joining.nudge(facts)
+        yield Stage.REPAIR, open_slots.promote_replicas_of_gone(facts)
+        yield Stage.REPAIR, open_slots.promote_last_copies(facts)
+        yield Stage.REPAIR, open_slots.resolve_contested_slots(facts)
+        yield Stage.REPAIR, open_slots.close_open_slots(facts)
+        yield (
+            Stage.REPAIR,
+            open_slots.claim_uncovered_slots(facts, allow_data_loss=policy.allow_data_loss),
+        )
+        yield Stage.REPAIR, open_slots.separate_colliding_epochs(facts)
+    if facts.uncovered or facts.slots_of_gone or facts.contested:
+        yield Stage.REFRESH_VIEWS, forming.refresh_views(facts)
     roles = assign_roles(facts)
-    yield Stage.REPLICATE, joining.replicate(facts, roles)
+    yield Stage.REPLICATE, forming.replicate(facts, roles)
     if joined:
-        yield Stage.FORGET, moves.forget_gone(facts)
-    if not _is_settled(facts):
-        yield Stage.SETTLE, joining.nudge(facts)
-    yield Stage.REPAIR, joining.release(facts)
-    yield Stage.REPLICATE, moves.promote(facts, roles)
-    yield Stage.REPLICATE, moves.retire(facts, [*roles.convert], FindingCode.PRIMARY_COUNT)
-    yield Stage.ASSIGN, joining.copy_functions(facts)
-    slot_moves = moves.move_slots(facts, roles, rebalance=policy.rebalance)
-    yield (Stage.DRAIN if roles.drain else Stage.REBALANCE), slot_moves
-    yield Stage.FORGET, moves.leave(facts)
+        yield Stage.FORGET, slot_moves.forget_gone(facts)
+    if not _views_agree(facts):
+        yield Stage.REFRESH_VIEWS, forming.refresh_views(facts)
+    yield Stage.REPAIR, forming.release_failover_holds(facts)
+    yield Stage.REPLICATE, slot_moves.promote(facts, roles)
+    yield Stage.REPLICATE, slot_moves.retire(facts, [*roles.convert], FindingCode.PRIMARY_COUNT)
+    yield Stage.ASSIGN, forming.copy_functions(facts)
+    moves = slot_moves.move_slots(facts, roles, rebalance=policy.rebalance)
+    yield (Stage.DRAIN if roles.drain else Stage.REBALANCE), moves
+    yield Stage.FORGET, slot_moves.leave(facts)
 
 
-_UNSETTLED = frozenset(
+_DISAGREEMENT = frozenset(
     {
         FindingCode.NODE_UNKNOWN,
         FindingCode.ADDRESS_STALE,
@@ -116,15 +119,15 @@ _UNSETTLED = frozenset(
 )
 
 
-def _is_settled(facts: Facts) -> bool:
-    """Tell whether all views agree and serve, so that slots and members may move."""
-    return not any(f.code in _UNSETTLED for f in diagnose(facts, rebalance=False))
+def _views_agree(facts: Facts) -> bool:
+    """Return whether all views agree and serve, so that slots and members may move."""
+    return not any(f.code in _DISAGREEMENT for f in diagnose(facts, rebalance=False))
 
 
 def probe_slots(view: ClusterView, desired: DesiredTopology) -> tuple[int, ...]:
     """Return the slots of which `plan` must know who holds keys; none where it will not act."""
     facts = Facts(view, desired)
-    is_waiting = facts.awaited or facts.unseen
+    is_waiting = facts.blocking_pods or facts.unseen
     if not facts.in_question or is_waiting or refuse(facts, allow_data_loss=True):
         return ()
     return tuple(facts.in_question)

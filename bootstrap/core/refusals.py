@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import holders
+from . import key_holders
 from .actions import Refusal
 from .facts import Facts
-from .findings import shorten
-from .placement import assign_roles
+from .findings import abbreviate
+from .roles import assign_roles
 from .slots import SlotSet, union
 from .topology import NodeId, NodeView, Role, short_id
 
@@ -28,11 +28,11 @@ def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
     mixed = [*_two_clusters(facts), *_outsiders(facts)]
     if mixed:
         return tuple(mixed)
-    if facts.awaited or facts.unseen:
+    if facts.blocking_pods or facts.unseen:
         return ()
     return (
         *_contests(facts),
-        *_lost_slots(facts, allow_data_loss=allow_data_loss),
+        *_slots_without_data(facts, allow_data_loss=allow_data_loss),
         *_memory(facts),
     )
 
@@ -163,27 +163,27 @@ def _contests(facts: Facts) -> Iterator[Refusal]:
     """
     masks: dict[tuple[str, ...], int] = {}
     for slot in facts.contested:
-        candidates = holders.candidates(facts, slot)
+        candidates = key_holders.candidates(facts, slot)
         ids = {n.node_id for n in candidates}
         handed = any(n.migrating.get(slot) in ids for n in candidates)
-        if len(candidates) > 1 and holders.keys_in(facts, candidates[0], slot) and not handed:
+        if len(candidates) > 1 and key_holders.keys_in(facts, candidates[0], slot) and not handed:
             names = tuple(n.name for n in candidates)
             masks[names] = masks.get(names, 0) | 1 << slot
     for names, mask in masks.items():
         yield Refusal(
             node=names[0],
-            cause=f"{' and '.join(names)} own slots {shorten(SlotSet(mask))} with one config "
+            cause=f"{' and '.join(names)} own slots {abbreviate(SlotSet(mask))} with one config "
             "epoch, and each holds keys of them",
             remedy="see which of them is right, and take the slots from the other one with "
             "CLUSTER DELSLOTS",
         )
 
 
-def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
+def _slots_without_data(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
     """Refuse to give away slots whose data nobody here has, unless there is consent."""
     if allow_data_loss:
         return
-    for node_id, slots in sorted(facts.claims_of_gone.items()):
+    for node_id, slots in sorted(facts.slots_of_gone.items()):
         if facts.heirs_of(node_id):
             continue
         replicas = [n.name for n in facts.replicas_of(node_id)]
@@ -194,20 +194,21 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
         )
         yield Refusal(
             node=replicas[0] if replicas else None,
-            cause=f"slots {shorten(slots)} belong to member {short_id(node_id)}, which is {ending}",
+            cause=f"slots {abbreviate(slots)} belong to member {short_id(node_id)}, "
+            f"which is {ending}",
             remedy=_CONSENT,
         )
     slots = facts.uncovered
     settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
-    orphans = slots - holders.held_somewhere(facts, slots)
-    orphans -= settled_by_import | union(facts.remembered.values())
+    orphans = slots - key_holders.slots_with_keys(facts, slots)
+    orphans -= settled_by_import | union(facts.owner_by_peers.values())
     for node in facts.live.values():
         copies = orphans & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
         if copies:
             orphans -= copies
             yield Refusal(
                 node=node.name,
-                cause=f"nobody owns slots {shorten(copies)}, and only {node.name} holds keys of "
+                cause=f"nobody owns slots {abbreviate(copies)}, and only {node.name} holds keys of "
                 "them, which its primary lacks",
                 remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
                 "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
@@ -215,7 +216,7 @@ def _lost_slots(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
     empty = not facts.gone and not any(n.keys for n in facts.live.values())
     if orphans and not empty:
         yield Refusal(
-            cause=f"nobody owns slots {shorten(orphans)} and no node holds keys of them",
+            cause=f"nobody owns slots {abbreviate(orphans)} and no node holds keys of them",
             remedy=_CONSENT,
         )
 

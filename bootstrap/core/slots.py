@@ -85,11 +85,11 @@ class SlotSet:
         return self.mask.bit_count()
 
     def __bool__(self) -> bool:
-        """Tell whether there is any slot."""
+        """Return whether there is any slot."""
         return self.mask != 0
 
     def __contains__(self, slot: int) -> bool:
-        """Tell whether the slot is in the set."""
+        """Return whether the slot is in the set."""
         return bool(self.mask >> slot & 1)
 
     def __iter__(self) -> Iterator[int]:

@@ -103,7 +103,7 @@ class KnownNode:
 
     @property
     def is_handshake(self) -> bool:
-        """Tell whether this is a temporary entry of a MEET under way, with a made-up id."""
+        """Return whether this is a temporary entry of a MEET under way, with a made-up id."""
         return Flag.HANDSHAKE in self.flags
 
 
@@ -179,7 +179,7 @@ class NodeView:
 
     @property
     def is_isolated(self) -> bool:
-        """Tell whether it knows only itself."""
+        """Return whether it knows only itself."""
         return len(self.known) == 1
 
     @property
@@ -244,5 +244,5 @@ class DesiredTopology:
         return self.nodes // (self.replicas + 1)
 
     def stays(self, ordinal: int) -> bool:
-        """Tell whether the pod of this ordinal is wanted; negative ones are no pods of ours."""
+        """Return whether the pod of this ordinal is wanted; negative ones are no pods of ours."""
         return 0 <= ordinal < self.nodes

@@ -19,7 +19,7 @@ import dns.flags
 
 from ..core.topology import Absent, Endpoint
 from ..errors import DiscoveryError
-from .resolving import (
+from .dns_queries import (
     FAMILIES,
     NAMED_BY_HAND,
     ask,

@@ -32,12 +32,12 @@ from ..core.actions import (
 from ..core.slots import SlotSet
 from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
 from ..errors import RefusedError, StaleViewError
-from .leaving import reset
-from .migration import Migrator, Party, Progress
-from .node import Access, Command, ReplyError, refused, text
+from .connection import Access, Command, ReplyError, refused, text
+from .migration.migrator import Migrator, PrimaryNode, Progress
+from .migration.session import MigrationHistory
 from .observer import Observer
-from .retrying import retry
-from .transit import Memory
+from .polling import retry
+from .reset import reset
 
 SLOTS_PER_COMMAND = 1000
 # Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
@@ -55,7 +55,7 @@ class Executor:
         access: Access,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None],
-        memory: Memory,
+        memory: MigrationHistory,
     ) -> None:
         self._observer = observer
         self._nodes = view.by_id()
@@ -126,7 +126,7 @@ class Executor:
                     raise StaleViewError(
                         node=node.name,
                         cause=f"{node.name} answered {client_words} with: {reply.message}",
-                        remedy="it is looked at again",
+                        remedy="retried automatically on the next pass",
                     )
                 client.require(command, reply)
 
@@ -169,7 +169,7 @@ class Executor:
             raise StaleViewError(
                 node=node.name,
                 cause=f"{node.name} at {node.address} is another node now",
-                remedy="it is looked at again",
+                remedy="retried automatically on the next pass",
             )
         if (client.ip, client.port) == (node.address.ip, node.address.port):
             return
@@ -212,7 +212,7 @@ class Executor:
             raise StaleViewError(
                 node=node.name,
                 cause=f"{node.name} answered CLUSTER FAILOVER with: {error.message}",
-                remedy="it is looked at again",
+                remedy="retried automatically on the next pass",
             ) from error
 
         async def check() -> None:
@@ -221,14 +221,14 @@ class Executor:
                 raise StaleViewError(
                     node=node.name,
                     cause=f"{node.name} did not become primary",
-                    remedy="it is looked at again",
+                    remedy="retried automatically on the next pass",
                 )
 
         await retry(check, for_s=FAILOVER_TIMEOUT_S)
 
     async def _migrate(self, batch: Sequence[Action]) -> None:
         parties = {
-            node_id: Party(client=self._observer.client(node), view=node)
+            node_id: PrimaryNode(client=self._observer.client(node), view=node)
             for node_id, node in self._nodes.items()
             if node.role is Role.PRIMARY
         }
@@ -283,7 +283,7 @@ def _meet(target: NodeView) -> Command:
 
 
 def _is_done_already(action: Action, reply: ReplyError) -> bool:
-    """Tell whether an error says that the wanted state is there.
+    """Return whether an error says that the wanted state is there.
 
     An emptied primary may have become a replica by itself (redis/redis#9223), a forgotten id may
     be unknown already because FORGET spreads by gossip since 7.2.

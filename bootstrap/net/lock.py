@@ -8,7 +8,7 @@ done: every step can be repeated and refuses what another run has changed.
 
 from __future__ import annotations
 
-from .node import RedisNode, ReplyError, refused, text
+from .connection import RedisNode, ReplyError, refused, text
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20

@@ -16,9 +16,9 @@ from ..errors import (
     NodeNotReadyError,
     TransientError,
 )
+from .connection import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused
 from .discovery import Discovery, Found
-from .node import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused
-from .reading import read
+from .node_view import read
 
 DISCOVER_EVERY_S = 3.0
 REDIAL_S = 5.0
@@ -83,14 +83,14 @@ class Observer:
             access=self._access,
         )
 
-    async def look(self, *, shards: bool = False) -> ClusterView:
+    async def observe(self, *, shards: bool = False) -> ClusterView:
         """Return what every pod says now.
 
         Args:
             shards: Ask for `CLUSTER SHARDS` too, where shard ids exist (7.2).
 
         Raises:
-            SettingsError: Credentials or settings are wrong for a pod; no retry mends that.
+            SettingsError: Credentials or settings are wrong for a pod; no retry fixes that.
         """
         await self._discover()
         if len(self._cache) > _CACHE_LINES:

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from ..core.actions import Action, Plan, describe
 from ..core.facts import Facts
-from ..core.findings import shorten
+from ..core.findings import abbreviate
 from ..core.topology import ClusterView, DesiredTopology, NodeView, Place, Role
-from .as_json import cost, shards_of
+from .json_output import cost, shards_of
 
 _NARROWEST = 100
 _SHOWN = 12
@@ -39,7 +39,7 @@ def rendered(drawn: RenderableType) -> str:
 
 @contextmanager
 def live(write: Callable[[str], None]) -> Iterator[Callable[[RenderableType], None]]:
-    """Yield what draws anew for `status --watch`; without a terminal it writes what has changed."""
+    """Yield what redraws `status --watch`; without a terminal it writes what has changed."""
     screen = console()
     if screen.is_terminal:
         with Live(console=screen, auto_refresh=False) as display:
@@ -90,7 +90,7 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
         str(node.address),
         node.role.value,
         str(len(node.slots)) if is_primary else "",
-        shorten(node.slots, most=3) if is_primary else "",
+        abbreviate(node.slots, most=3) if is_primary else "",
         str(node.keys),
         state,
         *place,
@@ -98,10 +98,10 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
 
 
 def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
-    if plan.is_whole:
+    if plan.is_healthy:
         count = len(facts.staying)
         return [
-            Text(f"whole: {count} nodes, {facts.desired.primaries} shards, 16384 slots", "green")
+            Text(f"healthy: {count} nodes, {facts.desired.primaries} shards, 16384 slots", "green")
         ]
     lines: list[RenderableType] = [
         Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
@@ -119,8 +119,8 @@ def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> Render
     """Return this stage, then the later ones as a forecast."""
     names = {str(node.node_id): node.name for node in view.nodes}
     parts: list[RenderableType] = []
-    if plan.is_whole:
-        parts.append(Text("nothing to do: the cluster is whole", "green"))
+    if plan.is_healthy:
+        parts.append(Text("nothing to do: the cluster is healthy", "green"))
     parts += [
         Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
     ]

@@ -145,7 +145,7 @@ class ZoneServer:
             return list(self._queries)
 
     def forget_queries(self) -> None:
-        """Start the list of questions anew."""
+        """Start the list of questions again."""
         with self._lock:
             self._queries.clear()
 

@@ -76,7 +76,7 @@ class Case:
 
 
 CASES: list[Case] = []
-_OUTCOMES = {2: "settings", 3: "refused", 5: "not_whole"}
+_OUTCOMES = {2: "settings", 3: "refused", 5: "not_healthy"}
 
 Builder = Callable[[Stage], Given]
 
@@ -394,8 +394,8 @@ def _(stage: Stage) -> Given:
     return Given(variables=values, names=(stray.address,), pods=tuple(world.pods), restless=True)
 
 
-def _whole(stage: Stage) -> World:
-    """Return four pods of which the first three are a whole cluster; the last is not started."""
+def _healthy(stage: Stage) -> World:
+    """Return four pods of which the first three are a healthy cluster; the last is not started."""
     world = stage.world(nodes=4, start=False)
     for pod in world.pods[:3]:
         pod.start()
@@ -404,9 +404,9 @@ def _whole(stage: Stage) -> World:
     return world
 
 
-@case("a copied volume beside a whole cluster", 3)
+@case("a copied volume beside a healthy cluster", 3)
 def _(stage: Stage) -> Given:
-    world = _whole(stage)
+    world = _healthy(stage)
     old, new = world.pods[2:]
     shutil.copy(old.directory / "nodes.conf", new.directory / "nodes.conf")
     new.start()
@@ -419,11 +419,11 @@ def _(stage: Stage) -> Given:
 
 
 @case(
-    "a pod of another cluster beside a whole one",
+    "a pod of another cluster beside a healthy one",
     3,
 )
 def _(stage: Stage) -> Given:
-    world = _whole(stage)
+    world = _healthy(stage)
     others = stage.world(nodes=2)
     foreign = others.pods[0]
     _introduce(*others.pods)
@@ -443,9 +443,9 @@ class _Web(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
 
-@case("a web server in place of one pod of a whole cluster", 2)
+@case("a web server in place of one pod of a healthy cluster", 2)
 def _(stage: Stage) -> Given:
-    world = _whole(stage)
+    world = _healthy(stage)
     pod = world.pods[3]
     web = _Web((pod.address, pod.port), http.server.BaseHTTPRequestHandler)
     web.daemon_threads = True

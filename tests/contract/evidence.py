@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
 
-# Before 7.0 subcommands are counted together, so that states alone tell whether they wrote.
+# Before 7.0 subcommands are counted together, so that states alone return whether they wrote.
 _CONTAINERS = frozenset({"client", "cluster", "config"})
 READS = frozenset(
     {

@@ -167,7 +167,7 @@ def test_one_pod_with_another_pods_certificate(
 def test_a_renamed_command_is_told_at_once(
     command: str, acl_server: ServerBinary, tmp_path: Path
 ) -> None:
-    """No retry mends it; and the server's answer, which repeats what was sent, is not shown."""
+    """No retry fixes it; and the server's answer, which repeats what was sent, is not shown."""
     config = {"rename-command": f'{command} ""'}
     with World(nodes=3, server=acl_server, config=config) as world:
         world.start()

@@ -27,7 +27,7 @@ def is_loading(world: World, ordinal: int) -> bool:
 
 
 def test_a_pod_that_loads_its_data_is_waited_for(server: ServerBinary) -> None:
-    """LOADING: named with exit code 5 at the deadline, else the run ends whole after it."""
+    """LOADING: named with exit code 5 at the deadline, else the run ends healthy after it."""
     with World(nodes=3, server=server, config={"rdbcompression": "no"}) as world:
         world.start()
         assert rig.run(alone(world)).code == 0

@@ -12,7 +12,7 @@ from evidence import untouched
 
 from bootstrap.sandbox.binary import ServerBinary
 
-# No retry mends the other codes; a connection that is cut may hide the reason once or twice.
+# No retry fixes the other codes; a connection that is cut may hide the reason once or twice.
 MOST_PASSES = 10
 
 

@@ -1,4 +1,4 @@
-"""What the commands print, change and return, on a whole cluster and on fresh pods."""
+"""What the commands print, change and return, on a healthy cluster and on fresh pods."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ LIMIT_BYTES = 4096
 
 
 @pytest.fixture(scope="module")
-def whole(server: ServerBinary) -> Iterator[World]:
+def healthy(server: ServerBinary) -> Iterator[World]:
     """Six pods that are a cluster; no test may change them."""
     with World(nodes=6, server=server, config={"repl-diskless-sync-delay": "0"}) as world:
         world.start()
@@ -50,8 +50,8 @@ def alone(world: World) -> dict[str, str]:
     return {**world.env(), "BOOTSTRAP_REPLICAS": "0"}
 
 
-def test_run_makes_the_cluster_whole(every_server: ServerBinary, tmp_path: Path) -> None:
-    """Exit code 0 is whole on every pod's own view; a second run sends no write command."""
+def test_run_makes_the_cluster_healthy(every_server: ServerBinary, tmp_path: Path) -> None:
+    """Exit code 0 is healthy on every pod's own view; a second run sends no write command."""
     config = {"repl-diskless-sync-delay": "0"}
     with World(nodes=6, server=every_server, config=config) as world:
         world.start()
@@ -59,7 +59,7 @@ def test_run_makes_the_cluster_whole(every_server: ServerBinary, tmp_path: Path)
         assert result.code == 0, result.stderr
         assert rig.faults(world) == []
         assert result.last.keys() >= SUMMARY
-        assert json.loads(result.message)["outcome"] == "whole"
+        assert json.loads(result.message)["outcome"] == "healthy"
         before = [commands_of(pod) for pod in world.pods]
         with untouched(world.pods):
             again = rig.run(world.env())
@@ -68,12 +68,12 @@ def test_run_makes_the_cluster_whole(every_server: ServerBinary, tmp_path: Path)
     assert [written(one, other) for one, other in zip(before, after, strict=True)] == [set()] * 6
 
 
-def test_stdout_has_the_result_and_stderr_the_logs(whole: World) -> None:
+def test_stdout_has_the_result_and_stderr_the_logs(healthy: World) -> None:
     """One sentence, or one JSON document, on stdout; nothing but log lines on stderr."""
-    text = rig.run(whole.env())
+    text = rig.run(healthy.env())
     assert text.stdout.count("\n") == 1
     assert "{" not in text.stdout
-    document = rig.run(whole.env(), "run", "--output", "json")
+    document = rig.run(healthy.env(), "run", "--output", "json")
     assert json.loads(document.stdout).keys() >= SUMMARY
     for result in (text, document):
         assert len(result.logs) == len(result.stderr.splitlines())
@@ -81,22 +81,22 @@ def test_stdout_has_the_result_and_stderr_the_logs(whole: World) -> None:
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])
-def test_the_last_line_is_said_at_every_level(level: str, whole: World) -> None:
+def test_the_last_line_is_said_at_every_level(level: str, healthy: World) -> None:
     """A level leaves out what is below it, but not how the run ended."""
-    result = rig.run({**whole.env(), "BOOTSTRAP_LOG_LEVEL": level})
+    result = rig.run({**healthy.env(), "BOOTSTRAP_LOG_LEVEL": level})
     assert [(line["event"], line["level"]) for line in result.logs] == [("run.completed", "info")]
 
 
 @pytest.mark.parametrize(("command", "code"), [("run", 0), ("plan", 0), ("status", 0)])
 @pytest.mark.parametrize("redirection", ["| true", ">/dev/full", ">&-", "2>/dev/full", ">&- 2>&-"])
 def test_streams_that_cannot_be_used_change_nothing(
-    command: str, code: int, redirection: str, whole: World
+    command: str, code: int, redirection: str, healthy: World
 ) -> None:
     """The exit code stays, the last line of stderr too."""
     words = f"set -o pipefail; {sys.executable} -m bootstrap {command} {redirection}"
     done = subprocess.run(
         ["bash", "-c", words],
-        env=rig.environment(whole.env()),
+        env=rig.environment(healthy.env()),
         cwd=rig.ROOT,
         capture_output=True,
         text=True,
@@ -118,13 +118,13 @@ def test_an_unforeseen_error_of_the_loop_has_its_phase(fresh: World, tmp_path: P
     assert json.loads(result.message)["phase"] == "observe"
 
 
-def test_plan_on_a_whole_cluster_has_no_work(whole: World) -> None:
+def test_plan_on_a_healthy_cluster_has_no_work(healthy: World) -> None:
     """`plan` says so in text and JSON, and exits 0 also with --exit-code."""
-    with untouched(whole.pods):
-        assert rig.run(whole.env(), "plan").code == 0
-        result = rig.run(whole.env(), "plan", "--output", "json", "--exit-code")
+    with untouched(healthy.pods):
+        assert rig.run(healthy.env(), "plan").code == 0
+        result = rig.run(healthy.env(), "plan", "--output", "json", "--exit-code")
     plan = json.loads(result.stdout)
-    assert (result.code, plan["whole"], plan["has_work"], plan["actions"]) == (0, True, False, [])
+    assert (result.code, plan["healthy"], plan["has_work"], plan["actions"]) == (0, True, False, [])
 
 
 def test_plan_changes_nothing(fresh: World) -> None:
@@ -153,7 +153,7 @@ def test_expect_refuses_another_plan(fresh: World) -> None:
 
 
 def test_expect_runs_the_plan_that_was_reviewed(server: ServerBinary) -> None:
-    """`run --expect` with the fingerprint of `plan` goes on to the whole cluster."""
+    """`run --expect` with the fingerprint of `plan` goes on to the healthy cluster."""
     with World(nodes=3, server=server) as world:
         world.start()
         plan = json.loads(rig.run(alone(world), "plan", "--output", "json").stdout)
@@ -162,35 +162,35 @@ def test_expect_runs_the_plan_that_was_reviewed(server: ServerBinary) -> None:
         assert rig.faults(world, replicas=0) == []
 
 
-def test_expect_of_a_plan_that_was_carried_out_already(whole: World) -> None:
+def test_expect_of_a_plan_that_was_carried_out_already(healthy: World) -> None:
     """The world has moved, so `run --expect` refuses also where nothing is left to do."""
-    plan = json.loads(rig.run(whole.env(), "plan", "--output", "json").stdout)
-    stale = rig.run(whole.env(), "run", "--expect", "0123456789ab")
-    same = rig.run(whole.env(), "run", "--expect", plan["fingerprint"])
+    plan = json.loads(rig.run(healthy.env(), "plan", "--output", "json").stdout)
+    stale = rig.run(healthy.env(), "run", "--expect", "0123456789ab")
+    same = rig.run(healthy.env(), "run", "--expect", plan["fingerprint"])
     assert (stale.code, same.code) == (3, 0)
 
 
-def test_status_of_a_whole_cluster(whole: World) -> None:
+def test_status_of_a_healthy_cluster(healthy: World) -> None:
     """`status` exits 0 and shows every pod; its JSON has nodes, shards, slots and findings."""
-    with untouched(whole.pods):
-        text = rig.run(whole.env(), "status")
-        result = rig.run(whole.env(), "status", "--output", "json")
+    with untouched(healthy.pods):
+        text = rig.run(healthy.env(), "status")
+        result = rig.run(healthy.env(), "status", "--output", "json")
     status = json.loads(result.stdout)
     assert (text.code, result.code) == (0, 0)
-    assert all(pod.name in text.stdout and pod.address in text.stdout for pod in whole.pods)
-    assert (status["whole"], status["findings"], status["absent"]) == (True, [], [])
+    assert all(pod.name in text.stdout and pod.address in text.stdout for pod in healthy.pods)
+    assert (status["healthy"], status["findings"], status["absent"]) == (True, [], [])
     assert (status["slots"]["owned"], status["slots"]["total"]) == (16384, 16384)
     assert [len(shard["replicas"]) for shard in status["shards"]] == [1, 1, 1]
-    assert {node["name"] for node in status["nodes"]} == {pod.name for pod in whole.pods}
+    assert {node["name"] for node in status["nodes"]} == {pod.name for pod in healthy.pods}
     assert sorted(node["role"] for node in status["nodes"]) == ["primary"] * 3 + ["replica"] * 3
 
 
 def test_status_of_fresh_pods(fresh: World) -> None:
-    """`status` exits 5 where nothing is whole yet, and says what is not."""
+    """`status` exits 5 where nothing is healthy yet, and says what is not."""
     with untouched(fresh.pods):
         result = rig.run(alone(fresh), "status", "--output", "json")
     status = json.loads(result.stdout)
-    assert (result.code, status["whole"]) == (5, False)
+    assert (result.code, status["healthy"]) == (5, False)
     assert {"code", "node", "detail"} <= status["findings"][0].keys()
 
 
@@ -259,7 +259,7 @@ def test_json_also_where_nothing_can_be_shown(
     """A program that reads stdout finds one document that says why, as people do on stderr."""
     result = rig.run({**alone(fresh), variable: "wrong"}, command, "--output", "json")
     told = json.loads(result.stdout)
-    assert (result.code, told["exit_code"], told["whole"], told["phase"]) == (2, 2, False, phase)
+    assert (result.code, told["exit_code"], told["healthy"], told["phase"]) == (2, 2, False, phase)
     assert told["cause"] == result.last["cause"]
     assert told["remedy"]
 
@@ -291,10 +291,10 @@ def _read_until(stream: IO[str], word: str) -> str:
     return read
 
 
-def test_wait_on_a_whole_cluster(whole: World) -> None:
+def test_wait_on_a_healthy_cluster(healthy: World) -> None:
     """`wait` exits 0 and writes nothing."""
-    with untouched(whole.pods):
-        result = rig.run(whole.env(), "wait")
+    with untouched(healthy.pods):
+        result = rig.run(healthy.env(), "wait")
     assert (result.code, result.last["write_commands"]) == (0, 0)
 
 
@@ -306,7 +306,7 @@ def test_wait_gives_up_at_its_deadline(fresh: World) -> None:
 
 
 def test_wait_blocks_until_a_run_is_done(server: ServerBinary) -> None:
-    """`wait` ends by itself, with 0, once another process has made the cluster whole."""
+    """`wait` ends by itself, with 0, once another process has made the cluster healthy."""
     with World(nodes=3, server=server) as world:
         world.start()
         with rig.started(alone(world), "wait") as waiting:
@@ -323,15 +323,15 @@ def test_termination_message_of_a_long_story(fresh: World, tmp_path: Path) -> No
     variables = {**alone(fresh), "BOOTSTRAP_NODES": "900", "BOOTSTRAP_TIMEOUT": "2"}
     result = rig.run(variables, tmp_path=tmp_path)
     message = json.loads(result.message)
-    assert (result.code, message["exit_code"], message["outcome"]) == (5, 5, "not_whole")
+    assert (result.code, message["exit_code"], message["outcome"]) == (5, 5, "not_healthy")
     assert message.keys() >= SUMMARY | {"node", "phase", "cause", "remedy"}
     assert len(result.message.encode()) <= LIMIT_BYTES
 
 
-def test_unwritable_termination_log_is_no_failure(whole: World, tmp_path: Path) -> None:
+def test_unwritable_termination_log_is_no_failure(healthy: World, tmp_path: Path) -> None:
     """The exit code stays; one warning names the path."""
     path = str(tmp_path / "nowhere" / "termination-log")
-    result = rig.run({**whole.env(), "BOOTSTRAP_TERMINATION_LOG": path})
+    result = rig.run({**healthy.env(), "BOOTSTRAP_TERMINATION_LOG": path})
     assert result.code == 0
     warnings = [line for line in result.logs if line["level"] == "warning"]
     assert [line["path"] for line in warnings] == [path]

@@ -35,7 +35,7 @@ def asked(world: World) -> set[str]:
 def finish(
     world: World, change: Callable[[], None], *, after_queries: int = 4, **more: str
 ) -> None:
-    """Start a run, change the world once it has asked a little, and see it end whole."""
+    """Start a run, change the world once it has asked a little, and see it end healthy."""
     with rig.started(alone(world, **more)) as running:
         rig.until(lambda: len(world.dns.queries) >= after_queries)
         assert running.poll() is None

@@ -39,7 +39,7 @@ def hold(world: World, resources: ExitStack) -> socket.socket:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_runs_at_once_make_one_whole_cluster(server: ServerBinary, count: int) -> None:
+def test_runs_at_once_make_one_healthy_cluster(server: ServerBinary, count: int) -> None:
     """All exit 0, and the cluster is one."""
     config = {"repl-diskless-sync-delay": "0"}
     with World(nodes=6, server=server, config=config) as world, ExitStack() as runs:

@@ -37,7 +37,7 @@ def read_until(running: subprocess.Popen[str], event: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("event", ["run.started", "view.observed", "plan.computed"])
 def test_stopped_while_it_works(number: signal.Signals, event: str, world: World) -> None:
-    """The last line says stopped; another run ends whole."""
+    """The last line says stopped; another run ends healthy."""
     with rig.started(alone(world)) as running:
         read_until(running, event)
         running.send_signal(number)
@@ -120,7 +120,7 @@ def test_stopped_where_no_loop_runs(
 
 @pytest.mark.parametrize("step", range(9))
 def test_stopped_at_any_moment(step: int, world: World) -> None:
-    """From the interpreter's start to the end of the run the next one goes on and ends whole.
+    """From the interpreter's start to the end of the run the next one goes on and ends healthy.
 
     Before the program has set its handlers, SIGTERM ends it as it does any process.
     """

@@ -100,7 +100,7 @@ def test_outcomes_are_those_of_the_code() -> None:
     classes = [BootstrapError]
     for each in classes:
         classes += each.__subclasses__()
-    outcomes = {each.outcome for each in classes[1:]} | {"whole", "unforeseen"}
+    outcomes = {each.outcome for each in classes[1:]} | {"healthy", "unforeseen"}
     assert set(re.findall(r"`(\w+)`", line)) - {"outcome"} == outcomes
 
 

@@ -115,5 +115,5 @@ def test_commands_for_named_servers_run(server: ServerBinary) -> None:
         printed = shell(block("runs"), HOSTS=hosts).stdout
     start = printed.index("\n{") + 1
     status, _ = json.JSONDecoder().raw_decode(printed[start:])
-    assert status["whole"]
+    assert status["healthy"]
     assert "next: introduce" in printed[:start]

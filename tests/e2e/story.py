@@ -57,7 +57,7 @@ class Member:
 
     @property
     def is_primary(self) -> bool:
-        """Tell whether it owns slots or may."""
+        """Return whether it owns slots or may."""
         return "master" in self.flags
 
 
@@ -167,7 +167,7 @@ class Story:
         """Wait until nothing is missing, and return the seconds that it took."""
         begun = time.monotonic()
         while missing := self.missing():
-            assert time.monotonic() - begun < seconds, f"not whole in {seconds} s: {missing}"
+            assert time.monotonic() - begun < seconds, f"not healthy in {seconds} s: {missing}"
             time.sleep(0.5)
         return time.monotonic() - begun
 
@@ -208,7 +208,7 @@ class Story:
             return dict(zip(names, pool.map(view, names), strict=True))
 
     def missing(self) -> str:
-        """Say what is missing on any pod's own view; nothing when the cluster is whole."""
+        """Say what is missing on any pod's own view; nothing when the cluster is healthy."""
         views = self.views()
         expected = {f"redis-app-{n}" for n in range(self.replicas)}
         if set(views) != expected:
@@ -298,7 +298,7 @@ class Story:
 
 
 def is_primary_of_its_view(story: Story, pod: str, view: list[Member]) -> bool:
-    """Tell whether the pod itself is a primary."""
+    """Return whether the pod itself is a primary."""
     my_id = story.cli(pod, "cluster", "myid").strip()
     return any(m.node_id == my_id and m.is_primary for m in view)
 

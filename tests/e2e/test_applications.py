@@ -1,4 +1,4 @@
-"""Applications that must not start before the cluster is whole."""
+"""Applications that must not start before the cluster is healthy."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from story import Object, Story, image
 
 
 def application(story: Story, name: str) -> Object:
-    """Return a Deployment that waits for six whole members first."""
+    """Return a Deployment that waits for six healthy members first."""
     pod = story.pod(name, ["/app/bin/python", "-c", "import time; time.sleep(3600)"])["spec"]
     wait = {
         **pod["containers"][0],

@@ -21,16 +21,16 @@ def script(*command: str) -> str:
 
 
 def test_valkey_heals_by_the_clock(new_story: Callable[..., Story]) -> None:
-    """`valkey`, `reconcile` and `network-policy`: a full outage mends without a person."""
+    """`valkey`, `reconcile` and `network-policy`: a full outage fixes without a person."""
     story = new_story("valkey", fields=components("valkey", "reconcile", "network-policy"))
     minute = patch("CronJob", "redis-bootstrap", replace("/spec/schedule", "* * * * *"))
     story.apply(patches=[minute])
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     assert "server_name:valkey" in story.cli("redis-app-0", "info", "server")
     story.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
     seconds = story.wait_for_whole(seconds=180)
-    print(f"\nwhole again by itself after {seconds:.1f} s")
+    print(f"\nhealthy again by itself after {seconds:.1f} s")
 
 
 @pytest.mark.parametrize("server", ["redis", "valkey"])
@@ -41,13 +41,13 @@ def test_passwords_and_tls(new_story: Callable[..., Story], server: str) -> None
     story.k("apply", "-f", "-", stdin=script("auth-secret"))
     story.k("apply", "-f", "-", stdin=script("tls-secret", story.namespace))
     story.apply()
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     plain = story.k("exec", "redis-app-0", "--", "redis-cli", "-t", "2", "ping", check=False)
     assert "PONG" not in plain
     story.fill(300)
     story.apply(replicas=8)
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     assert story.keys() == 300
 
@@ -84,7 +84,7 @@ def test_volumes_of_another_class(new_story: Callable[..., Story]) -> None:
         assert {c["spec"]["storageClassName"] for c in claims} == {"dg-nfs-storage"}
         assert {tuple(c["spec"]["accessModes"]) for c in claims} == {("ReadWriteMany",)}
         if like["provisioner"] != "rancher.io/local-path":  # that one has no volumes for many
-            assert story.wait_for_job()["outcome"] == "whole"
+            assert story.wait_for_job()["outcome"] == "healthy"
     finally:
         kubectl("delete", "storageclass", "dg-nfs-storage", "--wait=false")
 
@@ -97,7 +97,7 @@ def test_production_overlay(new_story: Callable[..., Story]) -> None:
     story = new_story("production", fields={"images": [exporter]}, patches=[])
     story.k("apply", "-f", "-", stdin=script("auth-secret"))
     story.apply(base="../manifests/overlays/production", small=[])
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     story.fill(100)
     pod = f"/api/v1/namespaces/{story.namespace}/pods/redis-app-0:9121/proxy/metrics"
@@ -110,7 +110,7 @@ def test_clients_outside_of_the_pod_network(new_story: Callable[..., Story]) -> 
     """`external-nodeport`: members announce their node's address and a port of their own."""
     story = new_story("external", fields=components("external-nodeport"))
     story.apply()
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     hosts = {p["metadata"]["name"]: p["status"]["hostIP"] for p in story.pods()}
     announced = {m.address.partition("@")[0] for m in story.views()["redis-app-0"]}

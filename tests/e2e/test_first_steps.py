@@ -16,18 +16,18 @@ def cluster(long_story: Callable[..., Story]) -> Story:
     one = long_story("first-steps")
     one.apply()
     one.wait_for_job()
-    print(f"\nfrom apply to whole: {time.monotonic() - begun:.1f} s")
+    print(f"\nfrom apply to healthy: {time.monotonic() - begun:.1f} s")
     return one
 
 
-def test_apply_makes_a_whole_cluster(cluster: Story) -> None:
+def test_apply_makes_a_healthy_cluster(cluster: Story) -> None:
     assert cluster.missing() == ""
 
 
 def test_job_says_at_the_end_what_it_did(cluster: Story) -> None:
     """The same words end the log and stand in the pod's termination message."""
     words = cluster.last_words()
-    assert (words["outcome"], words["exit_code"]) == ("whole", 0)
+    assert (words["outcome"], words["exit_code"]) == ("healthy", 0)
     log = cluster.k("logs", f"job/{cluster.job()}").splitlines()
     completed = next(line for line in log[-2:] if line.startswith("{"))  # the other is for people
     assert words.items() <= json.loads(completed).items()
@@ -66,7 +66,7 @@ def test_primary_and_replica_are_in_different_zones(cluster: Story) -> None:
 
 def test_run_by_hand_finds_nothing_to_do(cluster: Story) -> None:
     words = cluster.wait_for_job(cluster.run_again())
-    assert (words["outcome"], words["write_commands"]) == ("whole", 0)
+    assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
     assert words["duration_s"] < 5
 
 

@@ -32,7 +32,7 @@ def test_pods_deleted_while_the_job_runs(new_story: Callable[..., Story]) -> Non
     for pod in ("redis-app-1", "redis-app-4"):
         story.k("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
     story.k("delete", "pod", "redis-app-1", "redis-app-4", "--wait=false")
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     print(f"\n{time.monotonic() - begun:.1f} s")
     story.wait_for_whole()
 
@@ -42,7 +42,7 @@ def test_two_runs_at_once(new_story: Callable[..., Story]) -> None:
     story.apply()
     other = story.run_again("other")
     outcomes = {story.wait_for_job()["outcome"], story.wait_for_job(other)["outcome"]}
-    assert outcomes == {"whole"}
+    assert outcomes == {"healthy"}
     assert story.missing() == ""
 
 
@@ -72,7 +72,7 @@ def test_evicted_run_is_no_failure(new_story: Callable[..., Story]) -> None:
     for n in range(6):
         ungated = json.dumps([{"op": "remove", "path": "/spec/schedulingGates"}])
         story.k("patch", "pod", f"redis-app-{n}", "--type=json", "-p", ungated)
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert len(story.pods(JOBS)) >= 1
     story.wait_for_whole()
 
@@ -94,7 +94,7 @@ def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
         pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in story.pods(JOBS)
     ]
     assert [(end["reason"], end["exitCode"]) for end in ends] == [("OOMKilled", 137)] * 2
-    assert story.wait_for_job(story.run_again())["outcome"] == "whole"
+    assert story.wait_for_job(story.run_again())["outcome"] == "healthy"
     story.wait_for_whole()
 
 

@@ -37,7 +37,7 @@ def test_grow_from_six_to_eight(cluster: Story) -> None:
     begun = time.monotonic()
     with cluster.writer("growing") as noticed:
         cluster.apply(*PRUNE, replicas=8)
-        assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+        assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
     nothing_noticed(noticed, begun)
     assert cluster.missing() == ""
     assert cluster.keys() == KEYS + noticed["acknowledged"]
@@ -48,14 +48,14 @@ def test_shrink_from_eight_to_six(cluster: Story) -> None:
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("shrinking") as noticed:
         cluster.apply(*PRUNE, replicas=6)
-        assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+        assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
         cluster.wait_for_whole()
     nothing_noticed(noticed, begun)
     assert cluster.keys() == before + noticed["acknowledged"]
 
 
 def test_other_servers_one_by_one(cluster: Story) -> None:
-    """Each primary hands over before it is restarted."""
+    """Each primary groups over before it is restarted."""
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("updating") as noticed:
         said = cluster.apply(*PRUNE, fields=servers("8.6"))
@@ -82,7 +82,7 @@ def test_all_pods_killed(cluster: Story) -> None:
     begun, before = time.monotonic(), cluster.keys()
     cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
     cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=120s")
-    assert cluster.wait_for_job(cluster.run_again("after-outage"))["outcome"] == "whole"
+    assert cluster.wait_for_job(cluster.run_again("after-outage"))["outcome"] == "healthy"
     print(f"\n{time.monotonic() - begun:.1f} s")
     assert cluster.missing() == ""
     assert cluster.keys() == before
@@ -95,7 +95,7 @@ def test_pod_loses_its_volume(cluster: Story) -> None:
         cluster.k("delete", "pvc", "redis-data-redis-app-1", "--wait=false")
         cluster.k("delete", "pod", "redis-app-1")
         cluster.k("wait", "pod/redis-app-1", "--for=condition=Ready", "--timeout=120s")
-        assert cluster.wait_for_job(cluster.run_again("after-loss"))["outcome"] == "whole"
+        assert cluster.wait_for_job(cluster.run_again("after-loss"))["outcome"] == "healthy"
     nothing_noticed(noticed, begun)
     assert cluster.missing() == ""
     assert cluster.keys() == before + noticed["acknowledged"]
@@ -105,7 +105,7 @@ def test_grow_again_after_shrinking(cluster: Story) -> None:
     """The volumes of the pods that left are still there, with what they last knew."""
     before = cluster.keys()
     cluster.apply(*PRUNE, replicas=8)
-    assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+    assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
     assert cluster.missing() == ""
     assert cluster.keys() == before
 
@@ -126,6 +126,6 @@ def test_scale_without_a_run(cluster: Story) -> None:
     assert cluster.keys() == before
 
     cluster.apply(*PRUNE, replicas=6)
-    assert cluster.wait_for_job(seconds=300)["outcome"] == "whole"
+    assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
     cluster.wait_for_whole()
     assert cluster.keys() == before

@@ -58,7 +58,7 @@ def machine(action: str, node: str) -> None:
 
 @pytest.mark.skipif("E2E_NODE_DOWN" not in os.environ, reason="E2E_NODE_DOWN names no command")
 def test_node_dies_and_comes_back(cluster: Story, node: str) -> None:
-    """The others go on without it; when it is back, one run makes all whole."""
+    """The others go on without it; when it is back, one run makes all healthy."""
     here = {p["metadata"]["name"] for p in cluster.pods() if p["spec"]["nodeName"] == node}
     survivor = next(f"redis-app-{n}" for n in range(6) if f"redis-app-{n}" not in here)
     begun = time.monotonic()
@@ -75,7 +75,7 @@ def test_node_dies_and_comes_back(cluster: Story, node: str) -> None:
     kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=120s")
     cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
     back = time.monotonic()
-    assert cluster.wait_for_job(cluster.run_again("after-node"))["outcome"] == "whole"
+    assert cluster.wait_for_job(cluster.run_again("after-node"))["outcome"] == "healthy"
     print(f"whole {time.monotonic() - back:.1f} s after it was back")
     assert cluster.missing() == ""
     assert cluster.keys() >= KEYS

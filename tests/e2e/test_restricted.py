@@ -28,7 +28,7 @@ def test_any_user_will_do(new_story: Callable[..., Story]) -> None:
             for kind, name in (("StatefulSet", "redis-app"), ("Job", "redis-bootstrap"))
         ]
     )
-    assert story.wait_for_job()["outcome"] == "whole"
+    assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     assert story.k("exec", "redis-app-0", "--", "id", "-u").strip() == str(USER)
     written = story.k("exec", "redis-app-0", "--", "sh", "-c", "echo x >/etc/x", check=False)

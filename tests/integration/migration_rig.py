@@ -20,11 +20,11 @@ from bootstrap.core.actions import GatherKeys, MoveSlots
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_split
 from bootstrap.core.topology import ClusterView, Endpoint, NodeId
+from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration import Migrator, Party, Progress
-from bootstrap.net.node import Access
+from bootstrap.net.migration.migrator import Migrator, PrimaryNode, Progress
+from bootstrap.net.migration.session import MigrationHistory
 from bootstrap.net.observer import Observer
-from bootstrap.net.transit import Memory
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import Pod, World
 
@@ -42,7 +42,7 @@ class Rig:
     world: World
     access: Access = field(default_factory=Access)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    memory: Memory = field(default_factory=Memory)
+    memory: MigrationHistory = field(default_factory=MigrationHistory)
 
     async def find(self) -> Found:
         """Play discovery."""
@@ -73,7 +73,7 @@ class Rig:
     async def _look(self) -> ClusterView:
         observer = Observer(discovery=self, access=self.access)
         try:
-            return await observer.look()
+            return await observer.observe()
         finally:
             await observer.close()
 
@@ -93,10 +93,12 @@ class Rig:
         self.stop = asyncio.Event()
         observer = Observer(discovery=self, access=self.access)
         try:
-            view = await observer.look()
+            view = await observer.observe()
             ids = {node.endpoint.ordinal: node.node_id for node in view.nodes}
             migrator = Migrator(
-                parties={n.node_id: Party(client=observer.client(n), view=n) for n in view.nodes},
+                parties={
+                    n.node_id: PrimaryNode(client=observer.client(n), view=n) for n in view.nodes
+                },
                 access=self.access,
                 connect=lambda party: observer.connect(party.view),
                 stop=self.stop,
@@ -217,7 +219,7 @@ class Traffic:
                     if int(self._client.get(key)) != number:
                         self.errors.append("a stale read")
                 except AttributeError:
-                    # redis-py: redirected to a node that it has not read about; it reads anew.
+                    # redis-py: redirected to a node that it has not read about; it reads again.
                     self._client.nodes_manager.initialize()
                 except (redis.RedisError, OSError) as error:
                     self.errors.append(f"{type(error).__name__}: {error}")

@@ -31,20 +31,20 @@ def formed(
     durable: bool = False,
     node_timeout_ms: int = NODE_TIMEOUT_MS,
 ) -> Iterator[World]:
-    """Return a world whose pods are one whole cluster, made by the program."""
+    """Return a world whose pods are one healthy cluster, made by the program."""
     config = DURABLE if durable else PROMPT
     with World(nodes=nodes, server=server, node_timeout_ms=node_timeout_ms, config=config) as world:
         world.start()
-        make_whole(world, replicas=replicas)
+        make_healthy(world, replicas=replicas)
         if keys:
             fill(world, keys)
         yield world
 
 
-def make_whole(
+def make_healthy(
     world: World, variables: Mapping[str, str] | None = None, *, replicas: int = 1
 ) -> rig.Result:
-    """Run the program, and judge by the rig's own eyes that the cluster is whole."""
+    """Run the program, and judge by the rig's own eyes that the cluster is healthy."""
     result = attempt(world, variables, replicas=replicas)
     assert result.code == 0, result.stderr
     assert rig.faults(world, replicas=replicas) == []

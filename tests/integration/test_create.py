@@ -10,17 +10,17 @@ from tests.integration.scenario import (
     PROMPT,
     attempt,
     formed,
-    make_whole,
+    make_healthy,
     node_id,
 )
 
 pytestmark = pytest.mark.redis
 
 
-def test_fresh_pods_become_whole_and_a_second_run_writes_nothing(every_server: ServerBinary):
+def test_fresh_pods_become_healthy_and_a_second_run_writes_nothing(every_server: ServerBinary):
     """Six pods become a cluster on every server; doing it again sends no write command."""
     with formed(every_server) as world:
-        again = make_whole(world)
+        again = make_healthy(world)
 
         assert again.last["write_commands"] == 0
         assert again.last["actions"] == 0
@@ -49,7 +49,7 @@ def test_no_shard_shares_a_zone(way_server: ServerBinary):
         places=places,
     ) as world:
         world.start()
-        make_whole(world)
+        make_healthy(world)
         ids = {node_id(pod): zones[pod.ordinal] for pod in world.pods}
         lines = rig.nodes_of(world.pods[0])
         shards = [{ids[i], ids[k.primary]} for i, k in lines.items() if k.primary != "-"]
@@ -71,7 +71,7 @@ def test_replicas_whose_pods_moved_are_kept_apart(way_server: ServerBinary):
             pod.command("CONFIG", "SET", option, f"zone-{pod.ordinal % 3}/")
         status = attempt(world, {}, "status")
 
-        first, again = make_whole(world), make_whole(world)
+        first, again = make_healthy(world), make_healthy(world)
 
         assert status.code == 0
         assert first.last["actions"] > 0
@@ -99,12 +99,12 @@ def test_what_a_toolbox_left_half_made_is_finished(way_server: ServerBinary):
             pod.command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
             pod.command("CLUSTER", "MEET", world.pods[0].address, world.pods[0].port)
 
-        make_whole(world)
+        make_healthy(world)
 
         assert all(rig.nodes_of(p)[node_id(p)].primary == "-" for p in world.pods[3:6])
 
 
 def test_thirty_nodes(way_server: ServerBinary):
-    """Thirty pods become whole with every view in agreement."""
+    """Thirty pods become healthy with every view in agreement."""
     with formed(way_server, nodes=30, node_timeout_ms=15000) as world:
-        assert make_whole(world).last["write_commands"] == 0
+        assert make_healthy(world).last["write_commands"] == 0

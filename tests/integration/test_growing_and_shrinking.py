@@ -15,7 +15,7 @@ from tests.integration.scenario import (
     fill,
     formed,
     lost,
-    make_whole,
+    make_healthy,
     node_id,
     primaries,
     replicas,
@@ -39,7 +39,7 @@ def grow(world: World, nodes: int) -> None:
     """Start more pods and make them members."""
     while len(world.pods) < nodes:
         world.add_pod()
-    make_whole(world)
+    make_healthy(world)
 
 
 def test_a_life_under_traffic(every_server: ServerBinary):
@@ -65,7 +65,7 @@ def test_replicas_per_primary_up_and_down(way_server: ServerBinary):
         while len(world.pods) < 9:
             world.add_pod()
         for count in (2, 0, 2):
-            make_whole(world, replicas=count)
+            make_healthy(world, replicas=count)
 
             assert lost(world, KEYS) == 0
 
@@ -90,10 +90,10 @@ def test_functions_of_an_earlier_life_are_replaced(way_server: ServerBinary):
         old = {"lib": code.format("lib", "f", 0), "other": code.format("other", "f", 0)}
         for text in old.values():
             world.add_pod().command("FUNCTION", "LOAD", text)
-        make_whole(world)
+        make_healthy(world)
         while len(world.pods) < 10:
             world.add_pod().command("FUNCTION", "LOAD", old["other"])
-        make_whole(world)
+        make_healthy(world)
 
         assert [pod.command("FCALL", "f", 0) for pod in primaries(world)] == [1] * 5
 
@@ -107,7 +107,7 @@ def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerB
         if role[0] == "slave":
             leaver.command("CLUSTER", "FAILOVER")
             rig.until(lambda: leaver.command("ROLE")[0] == "master")
-            make_whole(world)
+            make_healthy(world)
         assert heir.is_running
 
         result = shrink(world, 6)
@@ -128,13 +128,13 @@ def test_a_pod_of_a_killed_shrink_comes_back(way_server: ServerBinary, persisten
 
         while len(world.pods) < 8:
             world.add_pod()
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, KEYS) == 0
 
 
 def is_writing(pod: Pod) -> bool:
-    """Tell whether a pod's AOF is rewritten, or will be."""
+    """Return whether a pod's AOF is rewritten, or will be."""
     info = rig.info_of(pod, "INFO", "persistence")
     return "1" in {info["aof_rewrite_in_progress"], info["aof_rewrite_scheduled"]}
 
@@ -169,5 +169,5 @@ def test_growing_into_a_full_pod_is_refused(full_server: ServerBinary):
         taken = rig.nodes_of(full)[node_id(full)].slots
         assert result.last["slots_moved"] == len(taken)
         full.command("CONFIG", "SET", "maxmemory", 0)
-        make_whole(world, replicas=0)
+        make_healthy(world, replicas=0)
         assert lost(world, KEYS, prefix="k" * 2000) == 0

@@ -1,4 +1,4 @@
-"""Every damage that the program is to mend, by name; and those it must refuse."""
+"""Every damage that the program is to fix, by name; and those it must refuse."""
 
 import itertools
 import shutil
@@ -18,7 +18,7 @@ from tests.integration.scenario import (
     fill,
     formed,
     lost,
-    make_whole,
+    make_healthy,
     node_id,
     owner_of,
     primaries,
@@ -35,7 +35,7 @@ def roles(world: World) -> list[str]:
 
 
 def sees_failure(world: World) -> bool:
-    """Tell whether every pod flags another as failing."""
+    """Return whether every pod flags another as failing."""
     lines = [line for pod in world.pods for line in [rig.nodes_of(pod).values()]]
     return all(any("fail" in " ".join(line.flags) for line in view) for view in lines)
 
@@ -46,7 +46,7 @@ def shard_mate(world: World, pod: Pod) -> Pod:
 
 
 def is_accepted(pod: Pod, *command: str | int) -> bool:
-    """Tell whether the pod answers a command without an error, and not with 0."""
+    """Return whether the pod answers a command without an error, and not with 0."""
     try:
         return pod.command(*command) != 0
     except ReplyError:
@@ -54,7 +54,7 @@ def is_accepted(pod: Pod, *command: str | int) -> bool:
 
 
 def shows_open(pod: Pod) -> bool:
-    """Tell whether the pod shows a slot in transit."""
+    """Return whether the pod shows a slot in transit."""
     return "[" in str(pod.command("CLUSTER", "NODES"))
 
 
@@ -71,7 +71,7 @@ def test_all_pods_on_new_addresses(way_server: ServerBinary, *, late: bool):
         if late:
             rig.until(lambda: sees_failure(world))
 
-        make_whole(world)
+        make_healthy(world)
 
         assert roles(world) == before
         assert lost(world, KEYS) == 0
@@ -89,7 +89,7 @@ def test_some_pods_on_new_addresses(way_server: ServerBinary):
             pod.move()
             pod.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, KEYS) == 0
 
@@ -107,7 +107,7 @@ def test_two_pods_that_swapped_addresses(way_server: ServerBinary):
         one.start()
         other.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, KEYS) == 0
 
@@ -123,7 +123,7 @@ def test_an_empty_pod_in_place_of_a_lost_one(way_server: ServerBinary, role: str
         pod.move()
         pod.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert pod.command("ROLE")[0] == "slave"
         assert all(old not in rig.nodes_of(p) for p in world.pods)
@@ -144,7 +144,7 @@ def test_an_empty_pod_at_the_address_of_the_lost_one(way_server: ServerBinary):
             assert refused.code == 3
             assert refused.last["write_commands"] == 0
 
-        make_whole(world, {"BOOTSTRAP_ALLOW_DATA_LOSS": str(is_emptied)})
+        make_healthy(world, {"BOOTSTRAP_ALLOW_DATA_LOSS": str(is_emptied)})
 
         assert (lost(world, KEYS) > 0) == is_emptied
 
@@ -158,7 +158,7 @@ def test_most_primaries_lost_with_their_volumes(way_server: ServerBinary):
             pod.move()
             pod.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, KEYS) == 0
 
@@ -176,7 +176,7 @@ def test_a_primary_lost_with_its_only_copy_needs_consent(way_server: ServerBinar
         assert refused.code == 3
         assert refused.last["write_commands"] == 0
 
-        make_whole(world, {"BOOTSTRAP_ALLOW_DATA_LOSS": "true"}, replicas=0)
+        make_healthy(world, {"BOOTSTRAP_ALLOW_DATA_LOSS": "true"}, replicas=0)
         assert 0 < lost(world, KEYS) < KEYS
 
 
@@ -208,7 +208,7 @@ def test_half_migrated_slot(way_server: ServerBinary, steps: str):
         if "t" in steps:
             target.command("CLUSTER", "SETSLOT", 609, "NODE", target_id)
 
-        make_whole(world)
+        make_healthy(world)
 
         assert client(world).get("aga") == "xyz"
 
@@ -222,7 +222,7 @@ def test_many_slots_left_open(way_server: ServerBinary):
             source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
             target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
 
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, 3000) == 0
 
@@ -250,7 +250,7 @@ def test_what_was_moved_to_a_lost_pod_comes_back_from_its_replica(way_server: Se
         joiner.move()
         joiner.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert moved
         assert lost(world, KEYS) == 0
@@ -273,7 +273,7 @@ def test_the_source_of_half_moved_slots_is_lost(way_server: ServerBinary):
         source.move()
         source.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, KEYS) == 0
 
@@ -292,7 +292,7 @@ def test_a_slot_that_only_a_replica_still_shows_open(way_server: ServerBinary):
             rig.until(lambda pod=pod: is_accepted(pod, "CLUSTER", "SETSLOT", slot, "STABLE"))
         replica.start()
 
-        make_whole(world)
+        make_healthy(world)
 
         assert not any(shows_open(pod) for pod in world.pods)
         assert lost(world, KEYS) == 0
@@ -306,7 +306,7 @@ def test_slots_nobody_owns_go_back_to_who_holds_their_keys(way_server: ServerBin
             pod.command("CLUSTER", "DELSLOTS", *range(100, 160))
         assert 100 not in rig.nodes_of(owner)[node_id(owner)].slots
 
-        make_whole(world)
+        make_healthy(world)
 
         assert lost(world, KEYS) == 0
 
@@ -322,7 +322,7 @@ def test_slots_owned_twice(way_server: ServerBinary):
         rival.command("CLUSTER", "DELSLOTS", 12182)
         rival.command("CLUSTER", "ADDSLOTS", 12182)
 
-        make_whole(world)
+        make_healthy(world)
 
         assert client(world).get("foo") == "xyz"
 
@@ -334,7 +334,7 @@ def test_an_old_primary_behind_a_cut_bus_does_not_win(way_server: ServerBinary):
     config = {**PROMPT, "enable-debug-command": "yes"}
     with World(nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=config) as world:
         world.start()
-        make_whole(world)
+        make_healthy(world)
         fill(world, KEYS)
         old, heir = world.pods[0], shard_mate(world, world.pods[0])
         old.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
@@ -347,7 +347,7 @@ def test_an_old_primary_behind_a_cut_bus_does_not_win(way_server: ServerBinary):
 
         result = attempt(world, {"BOOTSTRAP_TIMEOUT": "8"})
         old.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
-        make_whole(world)
+        make_healthy(world)
 
         assert result.code == 5
         assert [heir.command("EXISTS", key) for key in held] == [1] + [0] * (len(held) - 1)
@@ -359,15 +359,15 @@ def test_a_member_that_another_forgot(way_server: ServerBinary):
     with formed(way_server) as world:
         world.pods[0].command("CLUSTER", "FORGET", node_id(world.pods[5]))
 
-        make_whole(world)
+        make_healthy(world)
 
 
 def test_a_handshake_that_never_ends(way_server: ServerBinary):
-    """A MEET to where nobody answers does not keep the cluster from being whole for long."""
+    """A MEET to where nobody answers does not keep the cluster from being healthy for long."""
     with formed(way_server) as world:
         world.pods[0].command("CLUSTER", "MEET", "127.255.255.1", 6379)
 
-        make_whole(world)
+        make_healthy(world)
 
 
 def test_uneven_replicas_are_levelled(way_server: ServerBinary):
@@ -378,7 +378,7 @@ def test_uneven_replicas_are_levelled(way_server: ServerBinary):
         wanderer.command("CLUSTER", "REPLICATE", target)
         rig.until(lambda: rig.nodes_of(wanderer)[node_id(wanderer)].primary == target)
 
-        make_whole(world)
+        make_healthy(world)
 
 
 def test_roles_after_a_failover_are_left(way_server: ServerBinary):
@@ -387,9 +387,9 @@ def test_roles_after_a_failover_are_left(way_server: ServerBinary):
         heir = replicas(world)[0]
         heir.command("CLUSTER", "FAILOVER")
         rig.until(lambda: heir.command("ROLE")[0] == "master")
-        make_whole(world)
+        make_healthy(world)
 
-        assert make_whole(world).last["write_commands"] == 0
+        assert make_healthy(world).last["write_commands"] == 0
         assert heir.command("ROLE")[0] == "master"
 
 
@@ -436,7 +436,7 @@ def test_colliding_epochs_are_separated(way_server: ServerBinary):
             pod.command("CLUSTER", "SET-CONFIG-EPOCH", 7)
             pod.command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
 
-        make_whole(world)
+        make_healthy(world)
 
 
 def test_a_slot_given_by_hand_on_two_of_three_primaries(way_server: ServerBinary):
@@ -448,6 +448,6 @@ def test_a_slot_given_by_hand_on_two_of_three_primaries(way_server: ServerBinary
         for pod in (giver, heir):
             pod.command("CLUSTER", "SETSLOT", slot, "NODE", node_id(heir))
 
-        make_whole(world, replicas=0)
+        make_healthy(world, replicas=0)
 
         assert lost(world, KEYS) == 0

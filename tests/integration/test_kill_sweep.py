@@ -1,4 +1,4 @@
-"""The run is killed -9 right after its k-th write command; the next one makes the cluster whole.
+"""The run is killed -9 right after its k-th write command; the next one makes the cluster healthy.
 
 Every k is a world of its own. By default k takes Fibonacci numbers until a run ends unharmed, on
 the servers where a case differs most; SWEEP=full takes every k (each of the first hundred where
@@ -20,7 +20,7 @@ from tests.integration.scenario import (
     PROMPT,
     formed,
     lost,
-    make_whole,
+    make_healthy,
     primaries,
 )
 
@@ -107,7 +107,7 @@ CASES = [(scene, way) for scene in SCENES for way in (WAYS if FULL else USUAL[sc
     ("scene", "way_server"), CASES, ids=[f"{s}-{w}" for s, w in CASES], indirect=["way_server"]
 )
 def test_the_next_run_goes_on(scene: str, way_server: ServerBinary):
-    """Whatever command was the last one, the next run ends whole and no key is lost."""
+    """Whatever command was the last one, the next run ends healthy and no key is lost."""
     kills = 0
     for after in points():
         with SCENES[scene](way_server) as world:
@@ -116,7 +116,7 @@ def test_the_next_run_goes_on(scene: str, way_server: ServerBinary):
                 finish_shrinking(world)
             else:
                 killed = rig.run_killed(world, after)
-                make_whole(world)
+                make_healthy(world)
             assert scene == "fresh" or lost(world, KEYS) == 0
         if not killed:
             break

@@ -11,7 +11,7 @@ from tests.integration.scenario import (
     attempt,
     formed,
     lost,
-    make_whole,
+    make_healthy,
 )
 
 pytestmark = pytest.mark.redis
@@ -114,4 +114,4 @@ def test_the_pod_with_the_lock_comes_back_elsewhere(server: ServerBinary):
             world.pods[0].start()
             _, stderr = running.communicate(timeout=90)
         assert running.returncode == 0, stderr
-        make_whole(world, replicas=0)
+        make_healthy(world, replicas=0)

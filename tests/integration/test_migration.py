@@ -10,7 +10,7 @@ from migration_rig import Rig, Traffic, fill, keys_of, read, running
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.errors import RefusedError
-from bootstrap.net.migration import Progress
+from bootstrap.net.migration.migrator import Progress
 from bootstrap.sandbox.binary import find_server
 
 pytestmark = pytest.mark.redis

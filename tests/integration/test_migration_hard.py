@@ -13,9 +13,9 @@ from migration_rig import Traffic, fill, keys_of, read, running, wait_until
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import NodeView
 from bootstrap.errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
-from bootstrap.net.migration import Progress
-from bootstrap.net.node import Access, RedisNode, ReplyError
-from bootstrap.net.transit import Party, rejection
+from bootstrap.net.connection import Access, RedisNode, ReplyError
+from bootstrap.net.migration.migrator import Progress
+from bootstrap.net.migration.session import PrimaryNode, rejection
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
 from tests.rig import info_of, nodes_of
@@ -124,7 +124,7 @@ async def answer(view: NodeView, pod: Pod, *command: str | int) -> BootstrapErro
     client = RedisNode(name=pod.name, host=pod.fqdn, ip=pod.address, port=pod.port, access=access)
     reply = (await client.pipeline([command]))[0]
     await client.close()
-    party = Party(client=client, view=view)
+    party = PrimaryNode(client=client, view=view)
     return rejection(party, "CLUSTER SETSLOT", reply) if isinstance(reply, ReplyError) else None
 
 
@@ -161,7 +161,7 @@ def test_silent_target_costs_clients_only_time(named: ServerBinary) -> None:
 
 @pytest.mark.parametrize("named", ATOMIC, indirect=True)
 def test_task_of_another_run_is_waited_for(named: ServerBinary) -> None:
-    """A task that runs already is not collided with; afterwards the slots are looked for anew."""
+    """A task that runs already is not collided with; afterwards the slots are looked for again."""
     slots = SlotSet.span(0, 99)
     with running(named) as rig:
         held = fill(rig, slots, each=20)
@@ -181,7 +181,7 @@ def test_task_of_another_run_is_waited_for(named: ServerBinary) -> None:
 
 @pytest.mark.parametrize("named", ATOMIC, indirect=True)
 def test_stop_cancels_a_task(named: ServerBinary) -> None:
-    """A task that was told to stop ends at one end or the other, whole."""
+    """A task that was told to stop ends at one end or the other, healthy."""
     slots = SlotSet.span(0, 99)
     with running(named) as rig:
         with rig.client(0) as client:
@@ -199,7 +199,7 @@ def test_stop_cancels_a_task(named: ServerBinary) -> None:
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
 def test_stop_does_not_cancel_a_short_task(named: ServerBinary) -> None:
-    """A source that is told to cancel while it hands over takes writes that nobody keeps."""
+    """A source that is told to cancel while it groups over takes writes that nobody keeps."""
     slots = SlotSet.span(0, 99)
     with running(named) as rig:
         with rig.client(0) as client:

@@ -20,7 +20,7 @@ from tests.integration.scenario import (
     NODE_TIMEOUT_MS,
     client,
     lost,
-    make_whole,
+    make_healthy,
     primaries,
 )
 
@@ -33,7 +33,7 @@ SIZES = (6, 7, 8, 10)
 class Walk:
     """A world and what was done to it.
 
-    Writes happen only while the cluster is whole, and each burst is on the replicas before the
+    Writes happen only while the cluster is healthy, and each burst is on the replicas before the
     next step, so every acknowledged write has two copies and no single loss may cost one.
     """
 
@@ -43,7 +43,7 @@ class Walk:
         self.written = 0
         self.steps: list[str] = []
         self.wanted = len(world.pods)
-        self.is_whole = False
+        self.is_healthy = False
 
     def step(self) -> None:
         """Do one thing that fits the state."""
@@ -55,7 +55,7 @@ class Walk:
             (3, self.start),
             (2, self.readdress),
         ]
-        if self.is_whole:
+        if self.is_healthy:
             kinds += [(4, self.write), (2, self.lose_volume), (2, self.resize)]
         weights = [weight for weight, _ in kinds]
         chosen = self.random.choices(kinds, weights)[0][1]
@@ -77,15 +77,15 @@ class Walk:
         result = rig.run({**self.variables(), "BOOTSTRAP_TIMEOUT": timeout}, timeout_s=120)
         assert result.code == (5 if down else 0), result.stderr
         if not down:
-            self.after_whole()
+            self.after_healthy()
 
-    def after_whole(self) -> None:
+    def after_healthy(self) -> None:
         """Take leavers away and check with our own eyes."""
         while len(self.world.pods) > self.wanted:
             leaver = self.world.pods[-1]
             leaver.kill()
             self.world.remove_pod(leaver.ordinal)
-        self.is_whole = True
+        self.is_healthy = True
         assert rig.faults(self.world) == []
 
     def run_killed(self) -> None:
@@ -94,9 +94,9 @@ class Walk:
             return
         after = self.random.choice((1, 2, 3, 5, 8, 20, 50, 200))
         if rig.run_killed(self.world, after, "--nodes", str(self.wanted)):
-            self.is_whole = False
+            self.is_healthy = False
         else:
-            self.after_whole()
+            self.after_healthy()
 
     def run_twice(self) -> None:
         """Start two runs at the same moment."""
@@ -116,13 +116,13 @@ class Walk:
         for process in both:
             _, errors = process.communicate(timeout=120)
             assert process.returncode == 0, errors
-        self.after_whole()
+        self.after_healthy()
 
     def kill(self) -> None:
         """Kill a pod, if no other is down."""
         if not self.stopped():
             self.random.choice(self.world.pods).kill()
-            self.is_whole = False
+            self.is_healthy = False
 
     def start(self) -> None:
         """Start what is down, at times on another address."""
@@ -140,7 +140,7 @@ class Walk:
         for pod in pods:
             pod.move()
             pod.start()
-        self.is_whole = False
+        self.is_healthy = False
 
     def lose_volume(self) -> None:
         """Bring a pod back empty, on another address as its replacement would be."""
@@ -149,14 +149,14 @@ class Walk:
         pod.wipe()
         pod.move()
         pod.start()
-        self.is_whole = False
+        self.is_healthy = False
 
     def resize(self) -> None:
         """Want another number of pods."""
         self.wanted = self.random.choice(SIZES)
         while len(self.world.pods) < self.wanted:
             self.world.add_pod()
-        self.is_whole = False
+        self.is_healthy = False
 
     def write(self) -> None:
         """Write some keys and wait until the replicas have them."""
@@ -174,12 +174,12 @@ class Walk:
             pod.start()
         if len(self.world.pods) > self.wanted:
             self.run()
-        make_whole(self.world)
+        make_healthy(self.world)
         assert lost(self.world, self.written) == 0
 
 
 def test_random_walk(way_server: ServerBinary):
-    """After any walk a last run makes the cluster whole, with every acknowledged write."""
+    """After any walk a last run makes the cluster healthy, with every acknowledged write."""
     with World(
         nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=DURABLE
     ) as world:

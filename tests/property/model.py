@@ -1,6 +1,6 @@
 """A small world to try plans in: views, and the keys that lie where.
 
-`effects.expected` says what an action makes of the views; this adds what servers do by themselves
+`model.expected` says what an action makes of the views; this adds what servers do by themselves
 (`rest`: gossip, elections' votes, contests settled by epoch) and follows every key, so that laws
 can say "no key is lost" and "all keys end where their slot is".
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from builders import POLICY
 
-from bootstrap.core import effects
+from bootstrap.core import model
 from bootstrap.core.actions import (
     Action,
     ClaimSlots,
@@ -64,7 +64,7 @@ class World:
     def after(self, action: Action) -> World:
         """Return the world after an action."""
         keys = _move_keys(self, action)
-        return replace(self, view=effects.expected(self.view, action), keys=keys)
+        return replace(self, view=model.expected(self.view, action), keys=keys)
 
     def rest(self) -> World:
         """Return the world after a while without us: what servers do by themselves."""
@@ -145,7 +145,7 @@ def _settle_contests(nodes: dict[NodeId, NodeView]) -> dict[NodeId, NodeView]:
 def _has_lost(
     before: ClusterView, after: Mapping[NodeId, NodeView], node_id: NodeId, slot: int
 ) -> bool:
-    """Tell whether the servers delete the keys: the node owned the slot and lost the contest."""
+    """Return whether the servers delete the keys: the node owned the slot and lost the contest."""
     old = before.by_id().get(node_id)
     return old is not None and slot in old.slots and slot not in after[node_id].slots
 
@@ -187,7 +187,7 @@ def steps(world: World, most: int = 60) -> Iterator[tuple[World, Plan]]:
     for _ in range(most):
         step = world.plan()
         yield world, step
-        if step.refusals or step.is_whole:
+        if step.refusals or step.is_healthy:
             return
         if not step.actions:
             rested = world.rest()

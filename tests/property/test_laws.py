@@ -11,7 +11,7 @@ from model import World, steps
 from scenes import Scene, sketch
 from strategies import damaged, lopsided, shuffled, whole_scenes
 
-from bootstrap.core import effects
+from bootstrap.core import model
 from bootstrap.core.actions import (
     Action,
     AssignSlots,
@@ -31,7 +31,7 @@ def world_of(scene: Scene) -> World:
 
 
 def ends_well(world: World, plan: Plan) -> bool:
-    return plan.is_whole or bool(plan.refusals) or (bool(world.view.absent) and not plan.actions)
+    return plan.is_healthy or bool(plan.refusals) or (bool(world.view.absent) and not plan.actions)
 
 
 def tell(world: World, plan: Plan) -> None:
@@ -52,19 +52,19 @@ def twice_owned(view: ClusterView) -> SlotSet:
 def test_a_whole_view_gives_an_empty_plan(scene: Scene) -> None:
     """Law 2."""
     plan = world_of(scene).plan()
-    assert plan.is_whole
+    assert plan.is_healthy
     assert not plan.actions
 
 
 @given(scene=damaged())
-def test_plans_end_in_a_whole_cluster_or_a_refusal(scene: Scene) -> None:
+def test_plans_end_in_a_healthy_cluster_or_a_refusal(scene: Scene) -> None:
     """Law 3: within a bound, no key lost on the way, and all keys where their slots are."""
     before = world_of(scene).all_keys()
     for each, step in steps(world_of(scene)):
         tell(each, step)
         world, plan = each, step
     assert ends_well(world, plan)
-    if plan.is_whole:
+    if plan.is_healthy:
         assert not world.strays()
     if not scene.policy.allow_data_loss and "contested" not in scene.told:
         assert world.all_keys() == before
@@ -105,7 +105,7 @@ def test_no_action_harms(scene: Scene) -> None:
             owned = union(n.slots for n in after.view.nodes)
             assert not union(n.slots for n in seen.nodes) - owned
             assert not twice_owned(after.view) - twice_owned(seen)
-            assert effects.holds(action, after.view)
+            assert model.holds(action, after.view)
             world = after
 
 
@@ -146,7 +146,7 @@ def test_moves_equal_the_surplus(scene: Scene) -> None:
     view = scene.view
     for move in moves:
         assert not move.slots - view.by_id()[move.source].slots
-        view = effects.expected(view, move)
+        view = model.expected(view, move)
     assert sorted((len(n.slots) for n in view.nodes if n.slots), reverse=True) == list(
         even_counts(staying)
     )

@@ -29,7 +29,7 @@ def _join(world: World) -> None:
         world.pods[0].command("CLUSTER", "MEET", pod.address, pod.port)
 
 
-def _is_whole(pod: Pod, count: int) -> bool:
+def _is_healthy(pod: Pod, count: int) -> bool:
     info = _text(pod, "CLUSTER", "INFO")
     return "cluster_state:ok\r\n" in info and f"cluster_known_nodes:{count}\r\n" in info
 
@@ -45,7 +45,7 @@ def test_pods_join_on_loopback(named_server: ServerBinary, wait_until: WaitUntil
     with World(nodes=3, server=named_server, node_timeout_ms=1000, places=places) as world:
         world.start()
         _join(world)
-        wait_until(lambda: all(_is_whole(pod, 3) for pod in world.pods))
+        wait_until(lambda: all(_is_healthy(pod, 3) for pod in world.pods))
         for pod in world.pods:
             nodes = _text(pod, "CLUSTER", "NODES")
             for other in world.pods:

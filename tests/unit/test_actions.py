@@ -30,11 +30,11 @@ def test_kinds_counts_actions() -> None:
     assert kinds([MOVE, MEET, MEET]) == {"MoveSlots": 1, "Meet": 2}
 
 
-def test_a_plan_is_whole_without_findings_and_refusals() -> None:
+def test_a_plan_is_healthy_without_findings_and_refusals() -> None:
     """Actions alone do not count."""
-    assert Plan().is_whole
-    assert not Plan(findings=(Finding(code=FindingCode.STATE_FAIL),)).is_whole
-    assert not Plan(refusals=(Refusal(cause="c", remedy="r"),)).is_whole
+    assert Plan().is_healthy
+    assert not Plan(findings=(Finding(code=FindingCode.STATE_FAIL),)).is_healthy
+    assert not Plan(refusals=(Refusal(cause="c", remedy="r"),)).is_healthy
 
 
 def test_fingerprints_are_of_what_would_be_done() -> None:

@@ -87,7 +87,7 @@ def test_slots_of_gone_are_neither_covered_nor_uncovered() -> None:
     """They are claimed, by the views that are left."""
     seen = without(view("2x0"), 1)
     found = facts(seen, "2x0")
-    assert found.claims_of_gone == {node_id(1): slots("8192-16383")}
+    assert found.slots_of_gone == {node_id(1): slots("8192-16383")}
     assert not found.uncovered
     assert found.owned == slots("0-8191")
 
@@ -96,12 +96,12 @@ def test_remembered_slots_are_those_that_somebody_still_gives_to_a_live_primary(
     """A node that lost its own nodes.conf is known by the others to have owned them."""
     seen = view("2x0")
     forgetful = told(seen, 1, 1, slots=SlotSet())
-    assert facts(forgetful, "2x0").remembered == {node_id(1): slots("8192-16383")}
-    assert facts(own(seen, 1, slots=SlotSet()), "2x0").remembered == {}
-    assert facts(seen, "2x0").remembered == {}
+    assert facts(forgetful, "2x0").owner_by_peers == {node_id(1): slots("8192-16383")}
+    assert facts(own(seen, 1, slots=SlotSet()), "2x0").owner_by_peers == {}
+    assert facts(seen, "2x0").owner_by_peers == {}
     follower = told(forgetful, 1, 1, role=Role.REPLICA, primary_id=node_id(0))
-    assert facts(follower, "2x0").remembered == {}
-    assert facts(estranged(forgetful, 0, 1), "2x0").remembered == {}
+    assert facts(follower, "2x0").owner_by_peers == {}
+    assert facts(estranged(forgetful, 0, 1), "2x0").owner_by_peers == {}
 
 
 def test_contested_are_slots_with_two_first_hand_owners() -> None:
@@ -129,26 +129,26 @@ def test_the_highest_epoch_is_anybodys() -> None:
 def test_strangers_are_one_sided() -> None:
     """In a fixed order."""
     seen = estranged(estranged(view("3x0"), 2, 0), 0, 2)
-    assert names(facts(estranged(view("3x0"), 2, 0), "3x0").strangers()) == [(2, 0)]
-    assert names(facts(seen, "3x0").strangers()) == [(0, 2), (2, 0)]
+    assert names(facts(estranged(view("3x0"), 2, 0), "3x0").unacquainted_pairs()) == [(2, 0)]
+    assert names(facts(seen, "3x0").unacquainted_pairs()) == [(0, 2), (2, 0)]
 
 
 def test_a_moved_pod_is_misplaced_in_every_view_and_its_own() -> None:
     """Its own line is corrected only by an inbound MEET."""
     seen = own(view("3x0"), 1, address=address(1, moved=True))
-    assert sorted(names(facts(seen, "3x0").misplaced())) == [(0, 1), (1, 1), (2, 1)]
+    assert sorted(names(facts(seen, "3x0").stale_addresses())) == [(0, 1), (1, 1), (2, 1)]
 
 
 def test_an_isolated_node_may_not_know_its_address() -> None:
     """A fresh node has none until it was met."""
     seen = own(fresh(2), 0, address=replace(address(0), ip=""))
-    assert not names(facts(seen, "2x0").misplaced())
+    assert not names(facts(seen, "2x0").stale_addresses())
 
 
 def test_noaddr_is_misplaced() -> None:
     """Whatever address the line shows."""
     seen = told(view("2x0"), 0, 1, flags=frozenset({Flag.NOADDR}))
-    assert names(facts(seen, "2x0").misplaced()) == [(0, 1)]
+    assert names(facts(seen, "2x0").stale_addresses()) == [(0, 1)]
 
 
 def test_any_address_of_the_pod_will_do_unless_one_is_announced() -> None:
@@ -158,23 +158,23 @@ def test_any_address_of_the_pod_will_do_unless_one_is_announced() -> None:
     pod = replace(at(seen, 1).endpoint, addresses=("10.0.0.1", "10.9.9.9"))
     nodes = tuple(replace(n, endpoint=pod) if n.name == pod.name else n for n in seen.nodes)
     seen = own(replace(seen, nodes=nodes), 1, address=other)
-    assert not names(facts(seen, "2x0").misplaced())
+    assert not names(facts(seen, "2x0").stale_addresses())
     seen = field(seen, 1, announced_ip="10.0.0.1")
-    assert names(facts(seen, "2x0").misplaced()) == [(0, 1), (1, 1)]
+    assert names(facts(seen, "2x0").stale_addresses()) == [(0, 1), (1, 1)]
     seen = own(seen, 1, address=replace(address(1), port=7000))
-    assert names(facts(seen, "2x0").misplaced()) == [(0, 1), (1, 1)]
+    assert names(facts(seen, "2x0").stale_addresses()) == [(0, 1), (1, 1)]
 
 
 def test_outdated_is_what_only_headers_carry() -> None:
     """Slots, role, primary and epoch; a replica's epoch is its primary's."""
     seen = view("3x1")
-    assert not names(facts(seen, "3x1").outdated())
-    assert names(facts(told(seen, 0, 1, slots=SlotSet()), "3x1").outdated()) == [(0, 1)]
-    assert names(facts(told(seen, 0, 1, config_epoch=7), "3x1").outdated()) == [(0, 1)]
-    assert not names(facts(told(seen, 0, 3, config_epoch=7), "3x1").outdated())
-    assert not names(facts(told(seen, 0, 1, link_up=False), "3x1").outdated())
+    assert not names(facts(seen, "3x1").outdated_views())
+    assert names(facts(told(seen, 0, 1, slots=SlotSet()), "3x1").outdated_views()) == [(0, 1)]
+    assert names(facts(told(seen, 0, 1, config_epoch=7), "3x1").outdated_views()) == [(0, 1)]
+    assert not names(facts(told(seen, 0, 3, config_epoch=7), "3x1").outdated_views())
+    assert not names(facts(told(seen, 0, 1, link_up=False), "3x1").outdated_views())
     changed = told(seen, 0, 3, role=Role.PRIMARY, primary_id=None)
-    assert names(facts(changed, "3x1").outdated()) == [(0, 3)]
+    assert names(facts(changed, "3x1").outdated_views()) == [(0, 3)]
 
 
 def test_same_facts_compares_lines() -> None:
@@ -202,9 +202,9 @@ def test_misgrouped_compares_shards_by_id_with_replication() -> None:
         frozenset({node_id(0), node_id(2)}),
         frozenset({node_id(1), node_id(3)}),
     }
-    assert not names(facts(field(seen, 0, shards=right), "2x1").misgrouped())
+    assert not names(facts(field(seen, 0, shards=right), "2x1").shard_mismatches())
     wrong = frozenset({frozenset({node_id(i)}) for i in range(4)})
-    assert names(facts(field(seen, 0, shards=wrong), "2x1").misgrouped()) == [
+    assert names(facts(field(seen, 0, shards=wrong), "2x1").shard_mismatches()) == [
         (0, 1),
         (0, 2),
         (0, 3),

@@ -24,11 +24,11 @@ from builders import (
 )
 
 from bootstrap.core.facts import Facts
-from bootstrap.core.findings import Finding, FindingCode, diagnose, shorten
+from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
-WHOLE = view("3x1")
+HEALTHY = view("3x1")
 SINGLES = frozenset(frozenset({node_id(i)}) for i in range(6))
 
 
@@ -49,27 +49,27 @@ def test_whole_means_no_finding() -> None:
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (estranged(WHOLE, 0, 3), {"node_unknown"}),
-        (told(WHOLE, 0, 3, address=address(3, moved=True)), {"address_stale", "view_outdated"}),
-        (field(WHOLE, 0, handshakes=frozenset({address(1)})), {"handshake_open"}),
-        (told(WHOLE, 0, 1, flags=frozenset({Flag.PFAIL})), {"node_failing"}),
-        (told(WHOLE, 0, 1, flags=frozenset({Flag.FAIL})), {"node_failing"}),
-        (own(WHOLE, 0, config_epoch=2), {"epoch_collision"}),
-        (field(WHOLE, 0, migrating={3: node_id(1)}), {"slot_open"}),
-        (field(WHOLE, 1, importing={3: node_id(0)}), {"slot_open"}),
-        (told(WHOLE, 0, 1, slots=SlotSet()), {"view_outdated"}),
-        (field(WHOLE, 2, state_ok=False), {"state_fail"}),
-        (field(WHOLE, 5, link_up=False), {"replica_link_down"}),
-        (field(WHOLE, 5, no_failover=True), {"failover_held"}),
-        (field(WHOLE, 5, shards=SINGLES), {"shards_disagree"}),
-        (own(WHOLE, 5, primary_id=node_id(4)), {"replica_chained", "replica_count"}),
-        (own(WHOLE, 5, primary_id=node_id(0)), {"replica_count"}),
+        (estranged(HEALTHY, 0, 3), {"node_unknown"}),
+        (told(HEALTHY, 0, 3, address=address(3, moved=True)), {"address_stale", "view_outdated"}),
+        (field(HEALTHY, 0, handshakes=frozenset({address(1)})), {"handshake_open"}),
+        (told(HEALTHY, 0, 1, flags=frozenset({Flag.PFAIL})), {"node_failing"}),
+        (told(HEALTHY, 0, 1, flags=frozenset({Flag.FAIL})), {"node_failing"}),
+        (own(HEALTHY, 0, config_epoch=2), {"epoch_collision"}),
+        (field(HEALTHY, 0, migrating={3: node_id(1)}), {"slot_open"}),
+        (field(HEALTHY, 1, importing={3: node_id(0)}), {"slot_open"}),
+        (told(HEALTHY, 0, 1, slots=SlotSet()), {"view_outdated"}),
+        (field(HEALTHY, 2, state_ok=False), {"state_fail"}),
+        (field(HEALTHY, 5, link_up=False), {"replica_link_down"}),
+        (field(HEALTHY, 5, no_failover=True), {"failover_held"}),
+        (field(HEALTHY, 5, shards=SINGLES), {"shards_disagree"}),
+        (own(HEALTHY, 5, primary_id=node_id(4)), {"replica_chained", "replica_count"}),
+        (own(HEALTHY, 5, primary_id=node_id(0)), {"replica_count"}),
         (
-            own(WHOLE, 5, role=Role.PRIMARY, primary_id=None),
+            own(HEALTHY, 5, role=Role.PRIMARY, primary_id=None),
             {"primary_count", "replica_count", "slots_uneven"},
         ),
-        (without(WHOLE, 5), {"member_gone", "replica_count"}),
-        (absent(WHOLE, 5), {"pod_absent", "member_gone", "replica_count"}),
+        (without(HEALTHY, 5), {"member_gone", "replica_count"}),
+        (absent(HEALTHY, 5), {"pod_absent", "member_gone", "replica_count"}),
     ],
 )
 def test_each_thing_wrong_is_told(seen: ClusterView, expected: set[str]) -> None:
@@ -79,9 +79,9 @@ def test_each_thing_wrong_is_told(seen: ClusterView, expected: set[str]) -> None
 
 def test_slots_without_owner_contested_and_of_gone() -> None:
     """Named by range."""
-    lost = own(WHOLE, 0, slots=slots("2-5461"))
+    lost = own(HEALTHY, 0, slots=slots("2-5461"))
     assert the(lost, FindingCode.SLOTS_UNCOVERED).detail == "2 slots owned by nobody: 0-1"
-    twice = told(WHOLE, 1, 1, slots=at(WHOLE, 1).slots | slots("0"))
+    twice = told(HEALTHY, 1, 1, slots=at(HEALTHY, 1).slots | slots("0"))
     assert the(twice, FindingCode.SLOTS_CONTESTED).detail == "1 slots owned by two nodes: 0"
     gone = without(view("3x0"), 2)
     assert the(gone, FindingCode.SLOTS_OF_GONE, "3x0").detail.startswith("5461 slots of ")
@@ -89,21 +89,21 @@ def test_slots_without_owner_contested_and_of_gone() -> None:
 
 def test_both_ends_of_a_collision_are_named() -> None:
     """Each is a finding."""
-    found = diagnose(facts(own(WHOLE, 0, config_epoch=2), "3x1"))
+    found = diagnose(facts(own(HEALTHY, 0, config_epoch=2), "3x1"))
     collided = [f.node for f in found if f.code is FindingCode.EPOCH_COLLISION]
     assert collided == ["redis-app-0", "redis-app-1"]
 
 
 def test_only_wanted_pods_are_absent() -> None:
     """By ordinal; the cause is the one that was seen."""
-    seen = absent(absent(joined(WHOLE, node(7)), 5), 7, cause="NXDOMAIN")
+    seen = absent(absent(joined(HEALTHY, node(7)), 5), 7, cause="NXDOMAIN")
     told_absent = [f for f in diagnose(facts(seen, "3x1")) if f.code is FindingCode.POD_ABSENT]
     assert [f.detail for f in told_absent] == ["redis-app-5: connection refused"]
 
 
 def test_members_that_are_not_wanted_leave() -> None:
     """Highest first."""
-    found = diagnose(facts(WHOLE, DesiredTopology(nodes=4, replicas=1)))
+    found = diagnose(facts(HEALTHY, DesiredTopology(nodes=4, replicas=1)))
     leaving = [f.node for f in found if f.code is FindingCode.MEMBER_LEAVING]
     assert leaving == ["redis-app-5", "redis-app-4"]
 
@@ -118,7 +118,7 @@ def test_a_leaver_with_keys_of_others_says_so() -> None:
 
 def test_unevenness_counts_only_where_slots_may_move() -> None:
     """One slot more or less is even."""
-    uneven = own(own(WHOLE, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
+    uneven = own(own(HEALTHY, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
     assert codes(uneven) == {"slots_uneven"}
     assert codes(uneven, rebalance=False) == set()
     assert "redis-app-0 10" in the(uneven, FindingCode.SLOTS_UNEVEN).detail
@@ -170,7 +170,7 @@ def test_libraries_of_an_earlier_life_are_not_the_clusters() -> None:
 
 def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
     """It stays as the people want it."""
-    seen = WHOLE
+    seen = HEALTHY
     for number in range(6):
         seen = field(seen, number, no_failover=True)
     assert codes(seen) == set()
@@ -180,20 +180,20 @@ def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
 def test_a_gone_member_is_named_by_its_last_address() -> None:
     """There is no pod to name."""
     ghost = line(9, flags=frozenset({Flag.FAIL}))
-    seen = field(WHOLE, 0, known={**at(WHOLE, 0).known, ghost.node_id: ghost})
+    seen = field(HEALTHY, 0, known={**at(HEALTHY, 0).known, ghost.node_id: ghost})
     assert "10.0.0.9:6379 has no process" in the(seen, FindingCode.MEMBER_GONE).detail
 
 
 def test_a_replica_of_nobody_known_is_not_chained() -> None:
     """Its primary is gone, that is told elsewhere."""
-    seen = own(WHOLE, 5, primary_id=node_id(99))
+    seen = own(HEALTHY, 5, primary_id=node_id(99))
     assert "replica_chained" not in codes(seen)
 
 
 def test_long_slot_lists_are_cut() -> None:
     """With a mark."""
-    assert shorten(slots("1,3,5,7,9,11")) == "1,3,5,7,9,…"
-    assert shorten(slots("1,3")) == "1,3"
+    assert abbreviate(slots("1,3,5,7,9,11")) == "1,3,5,7,9,…"
+    assert abbreviate(slots("1,3")) == "1,3"
 
 
 def test_nothing_seen_is_only_absence() -> None:

@@ -33,13 +33,13 @@ from builders import (
 )
 
 from bootstrap.core.actions import Plan, Stage, kinds
-from bootstrap.core.effects import expected
+from bootstrap.core.model import expected
 from bootstrap.core.planner import Policy, plan, probe_slots
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = view("3x1")
+HEALTHY = view("3x1")
 APART = Policy(separate=True)
 
 
@@ -59,26 +59,26 @@ def stage(
 
 LOST = joined(without(view("3x0"), 2), replace(node(50), endpoint=endpoint(2)))
 GHOST = line(9, flags=frozenset({Flag.FAIL}))
-CHAINED = own(WHOLE, 5, primary_id=node_id(3))
-UNEVEN = own(own(WHOLE, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
+CHAINED = own(HEALTHY, 5, primary_id=node_id(3))
+UNEVEN = own(own(HEALTHY, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
 
 
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (WHOLE, (None, {})),
+        (HEALTHY, (None, {})),
         (fresh(6), (Stage.INTRODUCE, {"SetConfigEpoch": 6, "AssignSlots": 3, "Meet": 3})),
-        (estranged(WHOLE, 0, 3), (Stage.INTRODUCE, {"Meet": 1})),
-        (field(WHOLE, 0, migrating={3: node_id(1)}), (Stage.REPAIR, {"CloseSlots": 1})),
-        (own(WHOLE, 0, config_epoch=2), (Stage.REPAIR, {"BumpEpoch": 1})),
+        (estranged(HEALTHY, 0, 3), (Stage.INTRODUCE, {"Meet": 1})),
+        (field(HEALTHY, 0, migrating={3: node_id(1)}), (Stage.REPAIR, {"CloseSlots": 1})),
+        (own(HEALTHY, 0, config_epoch=2), (Stage.REPAIR, {"BumpEpoch": 1})),
         (CHAINED, (Stage.REPLICATE, {"Replicate": 1})),
         (
-            field(WHOLE, 0, known={**at(WHOLE, 0).known, GHOST.node_id: GHOST}),
+            field(HEALTHY, 0, known={**at(HEALTHY, 0).known, GHOST.node_id: GHOST}),
             (Stage.FORGET, {"Forget": 1}),
         ),
-        (told(WHOLE, 0, 1, slots=SlotSet()), (Stage.SETTLE, {"Meet": 1})),
-        (field(WHOLE, 0, state_ok=False), (Stage.SETTLE, {})),
-        (field(WHOLE, 4, no_failover=True), (Stage.REPAIR, {"HoldFailover": 1})),
+        (told(HEALTHY, 0, 1, slots=SlotSet()), (Stage.REFRESH_VIEWS, {"Meet": 1})),
+        (field(HEALTHY, 0, state_ok=False), (Stage.REFRESH_VIEWS, {})),
+        (field(HEALTHY, 4, no_failover=True), (Stage.REPAIR, {"HoldFailover": 1})),
         (UNEVEN, (Stage.REBALANCE, {"MoveSlots": 1})),
     ],
 )
@@ -104,22 +104,22 @@ def test_one_stage_at_a_time_in_order() -> None:
 
 def test_slots_do_not_move_while_views_disagree() -> None:
     """A new primary must be known by all before it gets slots."""
-    assert stage(told(UNEVEN, 2, 0, config_epoch=0))[0] is Stage.SETTLE
-    assert stage(field(UNEVEN, 5, link_up=False)) == (Stage.SETTLE, {})
+    assert stage(told(UNEVEN, 2, 0, config_epoch=0))[0] is Stage.REFRESH_VIEWS
+    assert stage(field(UNEVEN, 5, link_up=False)) == (Stage.REFRESH_VIEWS, {})
 
 
 def test_handshakes_under_way_are_waited_for() -> None:
     """Nothing is repaired or forgotten while some do not know each other."""
-    apart = estranged(estranged(WHOLE, 4, 1), 1, 4)
+    apart = estranged(estranged(HEALTHY, 4, 1), 1, 4)
     shaking = field(apart, 1, handshakes=frozenset({address(4)}))
-    assert stage(field(shaking, 0, migrating={3: node_id(1)})) == (Stage.SETTLE, {})
-    assert stage(field(WHOLE, 1, handshakes=frozenset({address(4)}))) == (None, {})
+    assert stage(field(shaking, 0, migrating={3: node_id(1)})) == (Stage.REFRESH_VIEWS, {})
+    assert stage(field(HEALTHY, 1, handshakes=frozenset({address(4)}))) == (None, {})
 
 
 def test_evenness_is_a_choice() -> None:
-    """Without it an uneven cluster is whole."""
+    """Without it an uneven cluster is healthy."""
     assert stage(UNEVEN, policy=AS_IT_IS) == (None, {})
-    assert planned(UNEVEN, policy=AS_IT_IS).is_whole
+    assert planned(UNEVEN, policy=AS_IT_IS).is_healthy
 
 
 def test_nothing_is_planned_while_a_wanted_pod_is_absent() -> None:
@@ -140,33 +140,33 @@ def test_refusals_stop_everything_else() -> None:
 
 
 def test_crowded_places_alone_are_no_work() -> None:
-    """A cluster that is whole stays as it is, wherever Kubernetes put its pods since."""
+    """A cluster that is healthy stays as it is, wherever Kubernetes put its pods since."""
     moved = placed(view("2x1"), {0: "a/1", 1: "b/2", 2: "a/1", 3: "b/2"})
     assert planned(moved, "2x1") == Plan()
 
 
 def test_lost_slots_wait_for_the_heir() -> None:
     """Its servers must agree on the failure first."""
-    gone = without(WHOLE, 0)
+    gone = without(HEALTHY, 0)
     back = joined(gone, replace(node(50), endpoint=endpoint(0)))
     introduced = acquaint(
         [*gone.nodes, replace(node(50), endpoint=endpoint(0), address=address(50))],
-        gone=[at(WHOLE, 0).myself],
+        gone=[at(HEALTHY, 0).myself],
     )
     assert stage(back)[0] is Stage.INTRODUCE
-    assert stage(introduced) == (Stage.SETTLE, {})
+    assert stage(introduced) == (Stage.REFRESH_VIEWS, {})
     failed = own(introduced, 0, flags=frozenset({Flag.FAIL}))
     assert stage(failed) == (Stage.REPAIR, {"Failover": 1})
 
 
 def test_growth_in_steps() -> None:
     """Introduce, wait for ok, copy functions, move slots; the replica meanwhile."""
-    seen = joined(WHOLE, node(6), node(7))
+    seen = joined(HEALTHY, node(6), node(7))
     assert stage(seen, "4x1") == (Stage.INTRODUCE, {"SetConfigEpoch": 2, "Meet": 13})
-    met = acquaint([*WHOLE.nodes, node(6, epoch=4), node(7, epoch=5)])
+    met = acquaint([*HEALTHY.nodes, node(6, epoch=4), node(7, epoch=5)])
     assert stage(met, "4x1") == (Stage.REPLICATE, {"Replicate": 1})
     following = own(met, 7, role=Role.REPLICA, primary_id=node_id(6), config_epoch=4)
-    assert stage(field(following, 6, state_ok=False), "4x1") == (Stage.SETTLE, {})
+    assert stage(field(following, 6, state_ok=False), "4x1") == (Stage.REFRESH_VIEWS, {})
     with_functions = field(following, 0, libraries=1)
     assert stage(with_functions, "4x1") == (Stage.ASSIGN, {"CopyFunctions": 1})
     assert stage(following, "4x1") == (Stage.REBALANCE, {"MoveSlots": 3})
@@ -175,9 +175,9 @@ def test_growth_in_steps() -> None:
 def test_shrinking_in_steps() -> None:
     """Fail over or drain, then reset and forget."""
     smaller = DesiredTopology(nodes=4, replicas=1)
-    first = stage(WHOLE, smaller)
+    first = stage(HEALTHY, smaller)
     assert first[0] in {Stage.DRAIN, Stage.REPLICATE}
-    drained = own(own(WHOLE, 2, slots=SlotSet()), 1, slots=slots("5462-16383"))
+    drained = own(own(HEALTHY, 2, slots=SlotSet()), 1, slots=slots("5462-16383"))
     drained = own(
         own(drained, 2, role=Role.REPLICA, primary_id=node_id(0)), 3, primary_id=node_id(0)
     )
@@ -193,14 +193,14 @@ def test_replicas_are_made_primaries_by_leaving_and_joining_again() -> None:
 
 def test_slots_to_ask_for() -> None:
     """Where keys could be lost."""
-    seen = counted(field(WHOLE, 0, migrating={3: node_id(1)}), {0: {3: 1}})
+    seen = counted(field(HEALTHY, 0, migrating={3: node_id(1)}), {0: {3: 1}})
     assert probe_slots(seen, wanted("3x1")) == (3,)
-    assert probe_slots(WHOLE, wanted("3x1")) == ()
+    assert probe_slots(HEALTHY, wanted("3x1")) == ()
 
 
 _SCRIPT = """
 from builders import POLICY, estranged, field, fresh, node_id, view, wanted
-from bootstrap.core.effects import expected
+from bootstrap.core.model import expected
 from bootstrap.core.planner import plan
 seen = view("3x1")
 for whom in range(1, 6):
@@ -227,24 +227,24 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
     assert len(prints) == 1
 
 
-def test_replicas_of_a_whole_cluster_are_placed_better_by_a_run_only() -> None:
-    """It takes one plan, primaries stay, and who only watches sees a whole cluster."""
-    seen = placed(WHOLE, {number: f"zone-{number % 3}" for number in range(6)})
-    assert planned(seen).is_whole
+def test_replicas_of_a_healthy_cluster_are_placed_better_by_a_run_only() -> None:
+    """It takes one plan, primaries stay, and who only watches sees a healthy cluster."""
+    seen = placed(HEALTHY, {number: f"zone-{number % 3}" for number in range(6)})
+    assert planned(seen).is_healthy
     step = planned(seen, policy=APART)
     assert (step.stage, kinds(step.actions)) == (Stage.REPLICATE, {"Replicate": 3})
     for action in step.actions:
         seen = expected(seen, action)
-    assert planned(seen, policy=APART).is_whole
+    assert planned(seen, policy=APART).is_healthy
 
 
 def test_members_that_must_share_a_place_stay() -> None:
     """Where nothing is gained nothing moves."""
     for zones in ("aaaaaa", "aaaaab", "ababab"):
-        seen = placed(WHOLE, {i: f"zone-{zone}" for i, zone in enumerate(zones)})
+        seen = placed(HEALTHY, {i: f"zone-{zone}" for i, zone in enumerate(zones)})
         for action in planned(seen, policy=APART).actions:
             seen = expected(seen, action)
-        assert planned(seen, policy=APART).is_whole
+        assert planned(seen, policy=APART).is_healthy
 
 
 def test_nobody_counts_keys_while_a_pod_is_missing() -> None:

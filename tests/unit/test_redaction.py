@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from bootstrap import endings, logs, redaction
 from bootstrap.errors import NodeUnreachableError
-from bootstrap.summary import Summary
+from bootstrap.process import exit_report, logs, redaction
+from bootstrap.process.summary import Summary
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_last_words(
     failure = error(**words) if error is NodeUnreachableError else error("no: s3cret")
     summary = Summary()
     summary.note_failure(failure, phase="observe")
-    endings.finish(summary, output=output, termination_log=str(path), failure=failure)
+    exit_report.finish_run(summary, output=output, termination_log=str(path), failure=failure)
     printed = capsys.readouterr()
     for text in (printed.out, printed.err, path.read_text()):
         assert "s3cret" not in text

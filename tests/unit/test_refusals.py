@@ -24,14 +24,14 @@ from builders import (
     without,
 )
 
-from bootstrap.core import repairs
+from bootstrap.core import open_slots
 from bootstrap.core.actions import Failover, Refusal
-from bootstrap.core.holders import held_somewhere
+from bootstrap.core.key_holders import slots_with_keys
 from bootstrap.core.refusals import refuse
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
-WHOLE = view("3x1")
+HEALTHY = view("3x1")
 SHRUNK = DesiredTopology(nodes=2, replicas=0)
 
 
@@ -43,7 +43,7 @@ def refusals(
 
 def test_whole_and_fresh_clusters_are_not_refused() -> None:
     """The two ordinary cases."""
-    assert refusals(WHOLE) == ()
+    assert refusals(HEALTHY) == ()
     assert refusals(fresh(6)) == ()
 
 
@@ -55,16 +55,16 @@ def test_cluster_mode_off() -> None:
 
 def test_too_old_a_server() -> None:
     """6.2 is the oldest."""
-    assert refusals(field(WHOLE, 1, version=(6, 2, 0))) == ()
-    (refusal,) = refusals(field(WHOLE, 1, version=(6, 0, 16)))
+    assert refusals(field(HEALTHY, 1, version=(6, 2, 0))) == ()
+    (refusal,) = refusals(field(HEALTHY, 1, version=(6, 0, 16)))
     assert refusal.node == "redis-app-1"
     assert "redis 6.0.16" in refusal.cause
 
 
 def test_two_pods_with_one_id() -> None:
     """A copied volume; both are named."""
-    copy = replace(at(WHOLE, 1), endpoint=endpoint(6), run_id="other")
-    (refusal,) = refusals(joined(WHOLE, copy))
+    copy = replace(at(HEALTHY, 1), endpoint=endpoint(6), run_id="other")
+    (refusal,) = refusals(joined(HEALTHY, copy))
     assert "redis-app-1" in refusal.cause
     assert "redis-app-6" in refusal.cause
     assert "node id" in refusal.cause
@@ -72,8 +72,8 @@ def test_two_pods_with_one_id() -> None:
 
 def test_one_process_behind_two_names() -> None:
     """The run id tells it from a copy."""
-    again = replace(at(WHOLE, 1), endpoint=endpoint(6))
-    (refusal,) = refusals(joined(WHOLE, again))
+    again = replace(at(HEALTHY, 1), endpoint=endpoint(6))
+    (refusal,) = refusals(joined(HEALTHY, again))
     assert "same process" in refusal.cause
 
 
@@ -126,12 +126,12 @@ def test_a_pod_of_another_cluster_without_slots_here() -> None:
 
 def test_a_live_member_that_is_no_pod() -> None:
     """Forgetting it would be harm."""
-    (refusal,) = refusals(acquaint([*WHOLE.nodes, node(-1, epoch=9)]))
+    (refusal,) = refusals(acquaint([*HEALTHY.nodes, node(-1, epoch=9)]))
     assert "none of the pods" in refusal.cause
 
 
 def test_a_replica_that_copied_another_node_at_its_primarys_address() -> None:
-    """It has nothing to inherit with; another one that did not, has."""
+    """It has nothing to promote_replicas_of_gone with; another one that did not, has."""
     newcomer = node(0, node_id=node_id(9), known={node_id(9): line(9)})
     seen = own(view("3x2"), 0, flags=frozenset({Flag.FAIL}))
     seen = ClusterView(nodes=(newcomer, *seen.nodes[1:]))
@@ -142,10 +142,10 @@ def test_a_replica_that_copied_another_node_at_its_primarys_address() -> None:
     (refusal,) = refusals(seen, "3x2")
     assert refusal.node == "redis-app-3"
     assert refusals(seen, "3x2", consent=True) == ()
-    assert repairs.inherit(facts(seen, "3x2")) == []
+    assert open_slots.promote_replicas_of_gone(facts(seen, "3x2")) == []
     spared = field(seen, 6, link_up=False)
     assert refusals(spared, "3x2") == ()
-    heirs = repairs.inherit(facts(spared, "3x2"))
+    heirs = open_slots.promote_replicas_of_gone(facts(spared, "3x2"))
     assert [a.node for a in heirs if isinstance(a, Failover)] == [node_id(6)]
 
 
@@ -156,7 +156,7 @@ def test_slots_of_a_lost_primary() -> None:
     assert "10923-16383" in refusal.cause
     assert "BOOTSTRAP_ALLOW_DATA_LOSS" in refusal.remedy
     assert refusals(lost, "3x0", consent=True) == ()
-    assert refusals(without(WHOLE, 2), "3x1") == ()
+    assert refusals(without(HEALTHY, 2), "3x1") == ()
 
 
 def test_slots_of_nobody() -> None:
@@ -217,29 +217,29 @@ def test_memory_is_not_needed_for_a_primary_whose_replica_stays() -> None:
 def test_keys_count_only_where_they_are_held() -> None:
     """By live nodes, in numbers above zero."""
     seen = counted(view("2x0"), {0: {5: 1, 6: 0}})
-    assert held_somewhere(facts(seen, "2x0"), slots("5-7")) == slots("5")
+    assert slots_with_keys(facts(seen, "2x0"), slots("5-7")) == slots("5")
     ghost = replace(seen, slot_keys={node_id(9): {5: 1}})
-    assert held_somewhere(facts(ghost, "2x0"), slots("5-7")) == SlotSet()
+    assert slots_with_keys(facts(ghost, "2x0"), slots("5-7")) == SlotSet()
 
 
 def test_a_slot_that_only_a_replica_has_keys_of() -> None:
     """Its primary lives and has none, so the next copy takes them; without primary it counts."""
-    bare = counted(own(WHOLE, 0, slots=slots("6-5461")), {4: {5: 2}, 1: {3: 1}})
+    bare = counted(own(HEALTHY, 0, slots=slots("6-5461")), {4: {5: 2}, 1: {3: 1}})
     first, other = refusals(bare)
     assert first.node == "redis-app-4"
     assert "slots 5, and only redis-app-4 holds keys of them" in first.cause
     assert "nobody owns slots 0-2,4 and no node" in other.cause
     assert refusals(bare, consent=True) == ()
-    remembered = told(bare, 4, 0, slots=at(WHOLE, 0).slots)  # Redis 8.4 counts by that view
-    assert refusals(remembered) == ()
+    owner_by_peers = told(bare, 4, 0, slots=at(HEALTHY, 0).slots)  # Redis 8.4 counts by that view
+    assert refusals(owner_by_peers) == ()
     alone = own(bare, 4, primary_id=node_id(9))
-    assert held_somewhere(facts(alone, "3x1"), slots("5")) == SlotSet()
+    assert slots_with_keys(facts(alone, "3x1"), slots("5")) == SlotSet()
     known = acquaint(alone.nodes, gone=[line(9)])
     known = replace(known, slot_keys=bare.slot_keys)
-    assert held_somewhere(facts(known, "3x1"), slots("5")) == slots("5")
+    assert slots_with_keys(facts(known, "3x1"), slots("5")) == slots("5")
 
 
 def test_groups_that_only_miss_a_link_are_one() -> None:
     """Somebody knows both."""
-    assert refusals(estranged(estranged(WHOLE, 0, 1), 1, 0)) == ()
+    assert refusals(estranged(estranged(HEALTHY, 0, 1), 1, 0)) == ()
     assert wanted("3x1").nodes == 6

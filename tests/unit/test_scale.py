@@ -88,14 +88,14 @@ SIZES = [
 
 
 @pytest.mark.parametrize("count", SIZES)
-@pytest.mark.parametrize("kind", ["whole", "fresh", "stale"])
+@pytest.mark.parametrize("kind", ["healthy", "fresh", "stale"])
 def test_reading_and_planning_stay_in_bounds(count: int, kind: str) -> None:
     """A thousand nodes print a million lines: seconds, and far below a gigabyte."""
     figures = measured(count, kind)
     seconds = float(str(figures["read_s"])) + float(str(figures["plan_s"]))
     assert seconds < 0.5 + 30 * (count / 1000) ** 2
     assert int(str(figures["rss_kb"])) < (80 + 420 * count / 1000) * MEGABYTE
-    if kind == "whole":
+    if kind == "healthy":
         assert not figures["findings"]
         assert not figures["actions"]
     elif kind == "fresh":

@@ -6,8 +6,8 @@ import pytest
 
 from bootstrap.core.topology import Absent
 from bootstrap.errors import NotConvergedError, RefusedError
-from bootstrap.summary import MESSAGE_BYTES, Summary
-from bootstrap.telling import blame_absent
+from bootstrap.loop.progress import absent_cause
+from bootstrap.process.summary import MESSAGE_BYTES, Summary
 
 SERVICE = "redis-service.default.svc.cluster.local"
 NOT_YET = "no address in DNS yet"
@@ -28,9 +28,9 @@ def absent(*causes: str, phase: str = "dns", suffix: str = "") -> list[Absent]:
 
 
 def told(pods: list[Absent]) -> dict[str, object]:
-    name, cause, remedy = blame_absent(pods)
+    name, cause, remedy = absent_cause(pods)
     summary = Summary()
-    error = NotConvergedError(node=name, cause=f"not whole after 3 s: {cause}", remedy=remedy)
+    error = NotConvergedError(node=name, cause=f"not healthy after 3 s: {cause}", remedy=remedy)
     summary.note_failure(error, phase="observe")
     assert len(summary.message().encode()) <= MESSAGE_BYTES
     assert len(summary.text()) <= MESSAGE_BYTES
@@ -55,7 +55,7 @@ def test_many_long_names_leave_room_for_the_reason() -> None:
 def test_a_long_story_keeps_its_beginning_and_its_end() -> None:
     summary = Summary()
     cause = "first " + "pod, " * 5000 + "reason"
-    summary.note_failure(RefusedError(cause=cause, remedy="mend it"), phase="plan")
+    summary.note_failure(RefusedError(cause=cause, remedy="fix it"), phase="plan")
     message = json.loads(summary.message())
     assert message["cause"].startswith("first ")
     assert message["cause"].endswith("reason")

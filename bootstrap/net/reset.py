@@ -1,0 +1,86 @@
+"""Makes a member that leaves new and empty, in memory and on its disk.
+
+RESET empties a replica without telling its files. A server that loads keys of slots that it does
+not know to be owned takes the slots (verifyClusterConfigWithData), so a pod that came back with its
+old files would own old copies of other nodes' slots. After RESET no run knows the pod as a member
+any more, so the command that empties the files travels in the same packet.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ..core.topology import NodeView, Role
+from ..core.wire import parse_info, parse_nodes
+from ..errors import StaleViewError
+from .connection import Command, RedisNode, ReplyError, refused, text
+from .polling import retry
+
+# RESET frees all keys of a replica before it answers.
+RESET_TIMEOUT_S = 60.0
+FILES_TIMEOUT_S = 10.0
+
+_RESET: Command = ("CLUSTER", "RESET", "HARD")
+_WRITING = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")
+
+
+async def reset(client: RedisNode, node: NodeView) -> None:
+    """Reset a member, if it still owns nothing at this moment, and empty its files.
+
+    Raises:
+        StaleViewError: It is another node now, owns something, or still writes its files.
+        RefusedError: It is reset, but would not rewrite its AOF.
+        CredentialsError: We may not do that.
+    """
+    await _wait_for_files(client)
+    info = parse_info(text(await client.call("INFO", "persistence")))
+    has_aof = info.get("aof_enabled") == "1"
+    empty: Command = ("BGREWRITEAOF",) if has_aof else ("SAVE",)
+    await _check_owns_nothing(client, node)
+    done, emptied = await client.pipeline([_RESET, empty], writes=True, timeout_s=RESET_TIMEOUT_S)
+    if isinstance(done, ReplyError) and done.code == "ERR":
+        raise _cannot_leave(node)
+    client.require(_RESET, done)
+    try:
+        client.require(empty, emptied)
+    except ReplyError as error:
+        if has_aof:
+            raise refused(client.name, "BGREWRITEAOF", error) from error
+        return  # SAVE on a volume that is read-only
+    if has_aof:
+        await _wait_for_files(client)
+        with suppress(ReplyError):  # the same
+            await client.write("SAVE")
+
+
+async def _check_owns_nothing(client: RedisNode, node: NodeView) -> None:
+    keys = await client.call("DBSIZE")
+    reply = parse_nodes(text(await client.call("CLUSTER", "NODES")))
+    own = reply.known[reply.node_id]
+    owns_slots = own.slots or reply.migrating or reply.importing
+    owns_keys = keys and own.role is Role.PRIMARY
+    if own.node_id != node.node_id or owns_slots or owns_keys:
+        raise _cannot_leave(node)
+
+
+def _cannot_leave(node: NodeView) -> StaleViewError:
+    return StaleViewError(
+        node=node.name,
+        cause=f"{node.name} owns slots or keys again and cannot leave yet",
+        remedy="retried automatically on the next pass",
+    )
+
+
+async def _wait_for_files(client: RedisNode) -> None:
+    """Wait until no file is written; one that is would hold what was there when it began."""
+
+    async def check() -> None:
+        info = parse_info(text(await client.call("INFO", "persistence")))
+        if any(info.get(name, "0") != "0" for name in _WRITING):
+            raise StaleViewError(
+                node=client.name,
+                cause=f"{client.name} still writes its AOF or RDB file",
+                remedy="retried automatically on the next pass",
+            )
+
+    await retry(check, for_s=FILES_TIMEOUT_S)

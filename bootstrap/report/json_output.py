@@ -1,0 +1,135 @@
+"""Plans and views as plain JSON values; field names are part of the public contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..core.actions import MoveSlots, Plan, describe
+from ..core.facts import Facts
+from ..core.roles import shared_domains_of
+from ..core.slots import SLOT_COUNT
+from ..core.topology import ClusterView, DesiredTopology, NodeView, Role
+
+Json = dict[str, "JsonValue"]
+JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Json
+
+
+def plan_as_json(
+    plan: Plan, forecast: Sequence[Plan], view: ClusterView, *, has_work: bool
+) -> Json:
+    """Return this stage exactly, the later ones as forecast, and what slot moves would cost."""
+    return {
+        "healthy": plan.is_healthy,
+        "has_work": has_work,
+        "stage": plan.stage.name.lower() if plan.stage else None,
+        "fingerprint": plan.fingerprint,
+        "actions": [_named(describe(action), view) for action in plan.actions],
+        "forecast": [
+            {
+                "stage": step.stage.name.lower() if step.stage else None,
+                "actions": [_named(describe(action), view) for action in step.actions],
+            }
+            for step in forecast
+        ],
+        "cost": cost([plan, *forecast], view),
+        "findings": findings_as_json(plan),
+        "refusals": [asdict(refusal) for refusal in plan.refusals],
+        "absent": [asdict(absent) for absent in view.absent],
+    }
+
+
+def _named(fields: dict[str, str | int | bool], view: ClusterView) -> Json:
+    """Put pod names beside node ids."""
+    names = {str(node.node_id): node.name for node in view.nodes}
+    named: Json = dict(fields)
+    for key, value in fields.items():
+        if isinstance(value, str) and value in names:
+            named[f"{key}_name"] = names[value]
+    return named
+
+
+def cost(plans: Sequence[Plan], view: ClusterView) -> Json:
+    """Estimate slots, keys and bytes to move, by the share of slots that each source gives."""
+    nodes = view.by_id()
+    slots = keys = size = 0.0
+    for plan in plans:
+        for action in plan.actions:
+            source = nodes.get(action.source) if isinstance(action, MoveSlots) else None
+            if not isinstance(action, MoveSlots) or source is None:
+                continue
+            share = len(action.slots) / max(1, len(source.slots))
+            slots += len(action.slots)
+            keys += share * source.keys
+            size += share * source.used_memory if source.keys else 0
+    return {"slots": int(slots), "keys": round(keys), "bytes": round(size)}
+
+
+def findings_as_json(plan: Plan) -> list[JsonValue]:
+    """Return the findings as objects with code, node and detail."""
+    return [{"code": f.code.value, "node": f.node, "detail": f.detail} for f in plan.findings]
+
+
+def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Json:
+    """Return nodes, shards, slots, failure domains and findings."""
+    facts = Facts(view, desired)
+    shards = shards_of(facts)
+    return {
+        "healthy": plan.is_healthy,
+        "nodes": [_node(node, facts) for node in view.nodes],
+        "absent": [asdict(absent) for absent in view.absent],
+        "shards": [
+            {
+                "primary": shard[0].name,
+                "replicas": [replica.name for replica in shard[1:]],
+                "slots": str(shard[0].slots),
+                "slot_count": len(shard[0].slots),
+                "keys": shard[0].keys,
+            }
+            for shard in shards
+        ],
+        "slots": {
+            "owned": len(facts.owned),
+            "total": SLOT_COUNT,
+            "uncovered": str(facts.uncovered),
+            "open": str(facts.open_slots),
+        },
+        "shared_domains": [
+            {"shard": shard[0].name, "nodes": [one.name, other.name]}
+            for shard in shards
+            for one, other in shared_domains_of([shard])
+        ],
+        "findings": findings_as_json(plan),
+        "refusals": [asdict(refusal) for refusal in plan.refusals],
+    }
+
+
+def shards_of(facts: Facts) -> list[list[NodeView]]:
+    """Return the live members by shard, the primary first, by the primary's ordinal."""
+    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
+    primaries.sort(key=lambda n: n.endpoint.ordinal)
+    return [[primary, *facts.replicas_of(primary.node_id)] for primary in primaries]
+
+
+def _node(node: NodeView, facts: Facts) -> Json:
+    primary = facts.live.get(node.myself.primary_id) if node.myself.primary_id else None
+    return {
+        "name": node.name,
+        "ordinal": node.endpoint.ordinal,
+        "address": str(node.address),
+        "node_id": node.node_id,
+        "role": node.role.value,
+        "primary": primary.name if primary else None,
+        "slots": str(node.slots),
+        "slot_count": len(node.slots),
+        "keys": node.keys,
+        "config_epoch": node.myself.config_epoch,
+        "state": "ok" if node.state_ok else "fail",
+        "link_up": node.link_up,
+        "zone": node.place.zone,
+        "node": node.place.node,
+        "engine": node.engine,
+        "version": ".".join(map(str, node.version)),
+        "used_memory": node.used_memory,
+        "stays": facts.desired.stays(node.endpoint.ordinal),
+    }

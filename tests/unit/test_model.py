@@ -1,0 +1,193 @@
+"""The model of what actions do, and what tells that they did."""
+
+from dataclasses import replace
+
+import pytest
+from builders import (
+    POLICY,
+    acquaint,
+    address,
+    at,
+    estranged,
+    field,
+    fresh,
+    joined,
+    line,
+    node,
+    node_id,
+    own,
+    slots,
+    told,
+    view,
+    wanted,
+)
+
+from bootstrap.core.actions import (
+    Action,
+    AssignSlots,
+    BumpEpoch,
+    ClaimSlots,
+    CloseSlots,
+    CopyFunctions,
+    Failover,
+    Forget,
+    GatherKeys,
+    HoldFailover,
+    Meet,
+    MoveSlots,
+    Replicate,
+    Reset,
+    SetConfigEpoch,
+    Stage,
+)
+from bootstrap.core.findings import FindingCode
+from bootstrap.core.model import expected, forecast, holds
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, Flag
+
+HEALTHY = view("3x1")
+WHY = FindingCode.SLOT_OPEN
+FIVE = slots("5")
+OPEN = field(
+    field(HEALTHY, 0, migrating={5: node_id(1)}), 1, importing={5: node_id(0), 6: node_id(0)}
+)
+GHOST = line(9, flags=frozenset({Flag.FAIL}))
+HAUNTED = field(HEALTHY, 0, known={**at(HEALTHY, 0).known, GHOST.node_id: GHOST})
+BARE = own(HEALTHY, 0, slots=slots("0-4"))
+ID = [node_id(i) for i in range(10)]
+
+CASES: list[tuple[ClusterView, Action]] = [
+    (fresh(2), SetConfigEpoch(node=ID[0], epoch=4, reason=WHY)),
+    (fresh(2), AssignSlots(node=ID[0], slots=FIVE, reason=WHY)),
+    (fresh(2), Meet(node=ID[0], target=ID[1], reason=WHY)),
+    (field(HEALTHY, 0, libraries=2), CopyFunctions(source=ID[0], target=ID[1], reason=WHY)),
+    (HEALTHY, Replicate(node=ID[5], primary=ID[0], reason=WHY)),
+    (HEALTHY, HoldFailover(node=ID[5], hold=True, reason=WHY)),
+    (OPEN, CloseSlots(node=ID[0], slots=FIVE, reason=WHY)),
+    (OPEN, GatherKeys(source=ID[1], target=ID[0], slots=FIVE, reason=WHY)),
+    (OPEN, MoveSlots(source=ID[0], target=ID[1], slots=FIVE, reason=WHY)),
+    (BARE, ClaimSlots(node=ID[1], slots=FIVE, reason=WHY)),
+    (HEALTHY, Failover(node=ID[3], takeover=False, reason=WHY)),
+    (HEALTHY, Reset(node=ID[5], reason=WHY)),
+    (HAUNTED, Forget(node=ID[0], gone=ID[9], reason=WHY)),
+]
+
+
+@pytest.mark.parametrize(("seen", "action"), CASES, ids=lambda v: type(v).__name__)
+def test_the_post_condition_holds_after_and_not_before(seen: ClusterView, action: Action) -> None:
+    """For every kind of action."""
+    assert not holds(action, seen)
+    assert holds(action, expected(seen, action))
+
+
+@pytest.mark.parametrize(("seen", "action"), CASES, ids=lambda v: type(v).__name__)
+def test_no_post_condition_holds_of_nodes_that_are_not_there(
+    seen: ClusterView, action: Action
+) -> None:
+    """But that of a RESET, which takes its id away."""
+    assert holds(action, ClusterView(nodes=())) is isinstance(action, Reset)
+    assert len(seen.nodes) > 1
+
+
+def test_a_bump_gives_the_highest_epoch() -> None:
+    """Which one, nobody says beforehand."""
+    bump = BumpEpoch(node=ID[0], reason=WHY)
+    after = expected(HEALTHY, bump)
+    assert at(after, 0).myself.config_epoch == 4
+    assert holds(bump, after)
+
+
+def test_gossip_is_done_at_once() -> None:
+    """All repeat what a node says of itself; handshakes are over, state follows coverage."""
+    seen = field(HEALTHY, 2, handshakes=frozenset({address(1)}), state_ok=False)
+    after = expected(seen, HoldFailover(node=ID[5], hold=True, reason=WHY))
+    assert all(n.state_ok and not n.handshakes for n in after.nodes)
+    after = expected(BARE, HoldFailover(node=ID[5], hold=True, reason=WHY))
+    assert not any(n.state_ok for n in after.nodes)
+
+
+def test_a_move_takes_the_slots_from_whoever_had_them() -> None:
+    """And closes them everywhere, other slots stay open."""
+    after = expected(OPEN, MoveSlots(source=ID[0], target=ID[1], slots=FIVE, reason=WHY))
+    assert 5 not in at(after, 0).slots
+    assert 5 in at(after, 1).slots
+    assert at(after, 1).importing == {6: ID[0]}
+    assert at(after, 5).known[ID[1]].slots == at(after, 1).slots
+
+
+def test_a_claim_takes_slots_from_a_member_that_is_gone() -> None:
+    """In every view."""
+    lost = acquaint(
+        [node(0, "0-9", epoch=1), node(1, epoch=2)],
+        gone=[line(9, "10-16383", config_epoch=3)],
+    )
+    after = expected(lost, ClaimSlots(node=ID[1], slots=slots("10-16383"), reason=WHY))
+    assert all(not n.known[ID[9]].slots for n in after.nodes)
+    assert at(after, 1).myself.config_epoch == 4
+
+
+def test_a_stale_claim_of_a_gone_member_ends_with_gossip() -> None:
+    """A view gives each slot to one node."""
+    ghost = replace(GHOST, slots=slots("0-3"))
+    seen = field(HEALTHY, 5, known={**at(HEALTHY, 5).known, ghost.node_id: ghost})
+    after = expected(seen, HoldFailover(node=ID[5], hold=True, reason=WHY))
+    assert not at(after, 5).known[ID[9]].slots
+
+
+def test_a_failover_turns_the_shard_around() -> None:
+    """Also a second replica, and slots of a primary without process."""
+    after = expected(view("3x2"), Failover(node=ID[6], takeover=False, reason=WHY))
+    assert at(after, 6).slots == slots("0-5461")
+    assert at(after, 0).myself.primary_id == ID[6]
+    assert at(after, 3).myself.primary_id == ID[6]
+    orphan = acquaint([node(1, of=9, epoch=3)], gone=[line(9, "0-16383", config_epoch=3)])
+    after = expected(orphan, Failover(node=ID[1], takeover=True, reason=WHY))
+    assert at(after, 1).slots == SlotSet.all()
+
+
+def test_a_failover_of_a_primary_changes_nothing() -> None:
+    """It is one already."""
+    after = expected(HEALTHY, Failover(node=ID[0], takeover=False, reason=WHY))
+    assert at(after, 0).slots == at(HEALTHY, 0).slots
+
+
+def test_a_reset_leaves_the_old_id_with_the_others() -> None:
+    """Until they forget it; the process has a new one and knows nobody."""
+    after = expected(HEALTHY, Reset(node=ID[5], reason=WHY))
+    reborn = at(after, 5)
+    assert reborn.node_id != ID[5]
+    assert reborn.is_isolated
+    assert ID[5] in at(after, 0).known
+
+
+def test_a_meet_gives_addresses_and_takes_marks_away() -> None:
+    """The receiver learns its own address from it."""
+    seen = own(HEALTHY, 1, address=address(1, moved=True))
+    seen = told(seen, 0, 1, flags=frozenset({Flag.FAIL}))
+    after = expected(seen, Meet(node=ID[0], target=ID[1], reason=WHY))
+    assert at(after, 1).myself.address == address(1)
+    assert at(after, 0).known[ID[1]].address == address(1)
+    assert not at(after, 0).known[ID[1]].flags
+    apart = estranged(estranged(HEALTHY, 0, 1), 1, 0)
+    after = expected(apart, Meet(node=ID[0], target=ID[1], reason=WHY))
+    assert ID[1] in at(after, 0).known
+    assert ID[0] in at(after, 1).known
+
+
+def test_a_forecast_is_the_plans_that_follow() -> None:
+    """Until there is nothing left to do."""
+    stages = [step.stage for step in forecast(fresh(6), wanted("3x1"), POLICY)]
+    assert stages == [Stage.INTRODUCE, Stage.REPLICATE, Stage.INTRODUCE]
+    assert list(forecast(HEALTHY, wanted("3x1"), POLICY)) == []
+
+
+def test_a_forecast_ends_where_actions_do_not_help() -> None:
+    """Growth ends with the move of slots; very many stages are cut."""
+    grown = joined(HEALTHY, *(node(i) for i in range(6, 20)))
+    steps = list(forecast(grown, wanted("10x1"), POLICY))
+    assert 3 <= len(steps) < 20
+    assert steps[-1].stage is Stage.REBALANCE
+    collided = view("30x0")
+    for number in range(30):
+        collided = own(collided, number, config_epoch=1)
+    assert len(list(forecast(collided, wanted("30x0"), POLICY))) == 20

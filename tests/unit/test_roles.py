@@ -1,0 +1,306 @@
+"""Who is primary, who replicates whom, and where."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import product
+from random import Random
+
+import pytest
+from builders import (
+    acquaint,
+    at,
+    facts,
+    field,
+    fresh,
+    joined,
+    node,
+    node_id,
+    own,
+    placed,
+    slots,
+    view,
+    wanted,
+)
+
+from bootstrap.core.roles import Roles, assign_roles, assign_shards, shared_domains_of
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, NodeView, Role
+
+ORDINAL = {node_id(i): i for i in range(64)}
+
+
+def groups(nodes: Sequence[NodeView], shards: int) -> list[list[int]]:
+    return [[n.endpoint.ordinal for n in hand] for hand in assign_shards(nodes, shards)]
+
+
+def roles(seen: ClusterView, desired: DesiredTopology | str) -> Roles:
+    return assign_roles(facts(seen, desired))
+
+
+def numbers(ids: Sequence[str]) -> list[int]:
+    return [ORDINAL[i] for i in ids]
+
+
+def following(found: Roles) -> dict[int, int]:
+    return {ORDINAL[a]: ORDINAL[b] for a, b in sorted(found.following.items())}
+
+
+def test_without_places_the_first_pods_are_primaries() -> None:
+    """Pod i replicates i mod M, as the seed does."""
+    assert groups(fresh(6).nodes, 3) == [[0, 3], [1, 4], [2, 5]]
+    assert groups(fresh(7).nodes, 3) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert groups(fresh(3).nodes, 3) == [[0], [1], [2]]
+
+
+def test_three_zones_hold_one_primary_each_and_no_shard_twice() -> None:
+    """Six pods, two a zone."""
+    seen = placed(fresh(6), {i: f"z{i % 3}/n{i}" for i in range(6)})
+    dealt = assign_shards(seen.nodes, 3)
+    assert [len({n.place.zone for n in hand}) for hand in dealt] == [2, 2, 2]
+    assert len({hand[0].place.zone for hand in dealt}) == 3
+
+
+def conflicts(dealt: Sequence[Sequence[NodeView]], by: str) -> int:
+    """Members beyond the first of each domain in each shard."""
+    total = 0
+    for hand in dealt:
+        counts = Counter(getattr(n.place, by) for n in hand)
+        total += sum(count - 1 for count in counts.values())
+    return total
+
+
+def random_layout(order: Random) -> tuple[ClusterView, int]:
+    shards, replicas = order.randint(3, 8), order.randint(1, 2)
+    zones, hosts = order.randint(1, 5), order.randint(1, 4)
+    count = shards * (1 + replicas)
+    where = {
+        i: f"z{(zone := order.randrange(zones))}/z{zone}n{order.randrange(hosts)}"
+        for i in range(count)
+    }
+    return placed(fresh(count), where), shards
+
+
+def test_a_deal_reaches_the_lower_bound_of_conflicts() -> None:
+    """Sum of max(0, pods in the domain - shards), for zones and nodes at once."""
+    order = Random(7)
+    for _ in range(150):
+        seen, shards = random_layout(order)
+        dealt = assign_shards(seen.nodes, shards)
+        assert sorted(n.endpoint.ordinal for hand in dealt for n in hand) == [
+            *range(len(seen.nodes))
+        ]
+        for by in ("zone", "node"):
+            counts = Counter(getattr(n.place, by) for n in seen.nodes)
+            assert conflicts(dealt, by) == sum(max(0, c - shards) for c in counts.values())
+
+
+def test_primaries_are_as_level_over_zones_as_the_hands_allow() -> None:
+    """No zone holds a majority where that can be helped: compared with every choice there is."""
+    order = Random(11)
+    for _ in range(60):
+        seen, shards = random_layout(order)
+        if shards > 5:
+            continue
+        dealt = assign_shards(seen.nodes, shards)
+        most = max(Counter(hand[0].place.zone for hand in dealt).values())
+        best = min(
+            max(Counter(n.place.zone for n in choice).values()) for choice in product(*dealt)
+        )
+        assert most == best
+
+
+def test_equal_views_are_dealt_alike() -> None:
+    """Whatever the order of pods."""
+    seen = placed(fresh(9), {i: f"z{i % 2}/n{i % 4}" for i in range(9)})
+    assert groups(seen.nodes, 3) == groups(seen.nodes[::-1], 3)
+
+
+def test_roles_that_are_there_stay() -> None:
+    """Also where ordinals suggest others: there was a failover."""
+    turned = own(view("3x1"), 0, role=Role.REPLICA, primary_id=node_id(3), slots=SlotSet())
+    turned = own(turned, 3, role=Role.PRIMARY, primary_id=None, slots=slots("0-5461"))
+    found = roles(turned, "3x1")
+    assert numbers(found.primaries) == [1, 2, 3]
+    assert following(found) == {0: 3, 4: 1, 5: 2}
+    assert not [*found.new, *found.drain, *found.failovers, *found.convert]
+
+
+def test_growth_takes_empty_members_as_primaries() -> None:
+    """Lowest ordinal first without zones; others fill up as replicas."""
+    seen = acquaint([*view("3x1").nodes, node(6, epoch=4), node(7, epoch=5)])
+    found = roles(seen, "4x1")
+    assert numbers(found.new) == [6]
+    assert following(found) == {3: 0, 4: 1, 5: 2, 7: 6}
+
+
+def test_growth_prefers_the_least_crowded_zone() -> None:
+    """And the replica goes to another."""
+    seen = acquaint([*view("3x1").nodes, node(6, epoch=4), node(7, epoch=5)])
+    zones = {0: "a/1", 1: "b/2", 2: "a/3", 3: "b/4", 4: "a/5", 5: "b/6", 6: "a/7", 7: "b/8"}
+    found = roles(placed(seen, zones), "4x1")
+    assert numbers(found.new) == [7]
+    assert following(found)[6] == 7
+
+
+def test_isolated_nodes_have_no_role_yet() -> None:
+    """They are introduced first."""
+    found = roles(joined(view("3x1"), node(6), node(7)), "4x1")
+    assert found.new == ()
+    assert found.convert == ()
+    assert 6 not in following(found)
+
+
+def test_too_many_primaries_are_drained() -> None:
+    """Leaving ones first, then those with the fewest slots, then the highest ordinal."""
+    assert numbers(roles(view("4x0"), "3x0").drain) == [3]
+    merged = DesiredTopology(nodes=4, replicas=1)
+    assert numbers(roles(view("4x0"), merged).drain) == [3, 2]
+    small = own(own(view("4x0"), 0, slots=slots("0")), 1, slots=slots("1-8191"))
+    assert numbers(roles(small, merged).drain) == [0, 3]
+
+
+def test_a_leaver_hands_over_to_a_replica_that_stays() -> None:
+    """Less work than moving its slots; only in sync, the lowest ordinal."""
+    seen = acquaint(
+        [
+            node(0, "0-8191", epoch=1),
+            node(1, of=4, epoch=2),
+            node(2, of=4, epoch=2),
+            node(3, of=0, epoch=1),
+            node(4, "8192-16383", epoch=2),
+        ]
+    )
+    desired = DesiredTopology(nodes=4, replicas=1)
+    found = roles(seen, desired)
+    assert numbers(found.failovers) == [1]
+    assert numbers(found.primaries) == [0, 1]
+    assert following(found) == {2: 1, 3: 0}
+    behind = roles(field(seen, 1, link_up=False), desired)
+    assert numbers(behind.failovers) == [2]
+
+
+def test_a_leaver_without_heir_is_drained() -> None:
+    """A staying empty node takes its place."""
+    seen = acquaint([node(0, "0-8191", epoch=1), node(1, epoch=3), node(2, "8192-16383", epoch=2)])
+    found = roles(seen, "2x0")
+    assert numbers(found.drain) == [2]
+    assert numbers(found.new) == [1]
+
+
+def test_replicas_become_primaries_where_nodes_are_too_few() -> None:
+    """From the shard with most replicas, the highest ordinal."""
+    found = roles(view("2x2"), "3x1")
+    assert numbers(found.convert) == [5]
+    assert following(found) == {2: 0, 3: 1, 4: 0}
+    assert roles(joined(view("2x2"), node(6), node(7)), "4x1").convert == ()
+
+
+def test_heirs_and_converts_are_of_the_least_crowded_zone() -> None:
+    """A zone with most primaries takes the quorum along; the ordinal comes after that."""
+    zones = {0: "a/0", 1: "b/1", 2: "a/2", 3: "b/3", 4: "b/4", 5: "c/5"}
+    seen = acquaint(
+        [
+            node(0, "0-8191", epoch=1),
+            *(node(i, of=6, epoch=2) for i in (2, 5)),
+            *(node(i, of=0, epoch=1) for i in (1, 3, 4)),
+            node(6, "8192-16383", epoch=2),
+        ]
+    )
+    found = roles(placed(seen, zones), "3x1")
+    assert numbers(found.failovers) == [5]
+    assert numbers(found.convert) == [4]
+    found = roles(placed(seen, {**zones, 4: "a/4"}), "3x1")
+    assert numbers(found.convert) == [3]
+
+
+def test_an_heir_is_not_converted() -> None:
+    """It is to be a primary already."""
+    seen = acquaint(
+        [
+            node(0, of=3, epoch=2),
+            node(1, "0-8191", epoch=1),
+            node(2, of=1, epoch=1),
+            node(3, "8192-16383", epoch=2),
+        ]
+    )
+    found = roles(seen, "3x0")
+    assert numbers(found.failovers) == [0]
+    assert numbers(found.convert) == [2]
+
+
+def test_too_many_replicas_go_where_some_lack() -> None:
+    """And a replica of a replica comes up to a primary."""
+    crowded = own(own(view("3x1"), 4, primary_id=node_id(0)), 5, primary_id=node_id(0))
+    assert following(roles(crowded, "3x1")) == {3: 0, 4: 1, 5: 2}
+    chained = own(view("3x1"), 5, primary_id=node_id(3))
+    assert following(roles(chained, "3x1"))[5] == 2
+
+
+def test_a_replica_left_over_goes_where_one_is_missing() -> None:
+    """Seven pods: one shard may have two replicas, none may have none."""
+    seen = view("3x1")
+    seen = acquaint([*own(seen, 5, primary_id=node_id(0)).nodes, node(6, of=1, epoch=2)])
+    found = following(roles(seen, DesiredTopology(nodes=7, replicas=1)))
+    assert sorted(Counter(found.values()).values()) == [1, 1, 2]
+    assert sum(found[i] != {3: 0, 4: 1, 5: 0, 6: 1}[i] for i in found) == 1
+
+
+def test_places_do_not_pile_replicas_up() -> None:
+    """Counts come before domains: nobody has two more than another."""
+    followers = [node(i, of=0, epoch=1) for i in range(2, 8)]
+    seen = acquaint([*view("2x0").nodes, *followers])
+    crowd = placed(seen, {0: "a/1", 1: "b/2", **dict.fromkeys(range(2, 8), "a/1")})
+    found = following(roles(crowd, DesiredTopology(nodes=8, replicas=2)))
+    assert max(Counter(found.values()).values()) == 3
+
+
+def test_replicas_of_a_drained_node_watch_until_it_is_empty() -> None:
+    """They guard its keys."""
+    found = roles(view("3x1"), DesiredTopology(nodes=6, replicas=2))
+    drained = numbers(found.drain)
+    assert drained == [2]
+    assert 5 not in following(found)
+
+
+def test_replicas_are_swapped_out_of_their_primaries_domain() -> None:
+    """As long as that takes any apart."""
+    where = {0: "a/1", 1: "b/2", 2: "a/1", 3: "b/2"}
+    found = roles(placed(view("2x1"), where), "2x1")
+    assert following(found) == {2: 1, 3: 0}
+    hopeless = roles(placed(view("2x1"), dict.fromkeys(range(4), "a/1")), "2x1")
+    assert following(hopeless) == {2: 0, 3: 1}
+
+
+def test_a_new_replica_avoids_its_primarys_domain() -> None:
+    """Among shards that lack one as much."""
+    seen = own(
+        own(view("2x1"), 2, role=Role.PRIMARY, primary_id=None),
+        3,
+        role=Role.PRIMARY,
+        primary_id=None,
+    )
+    found = roles(placed(seen, {0: "a/1", 1: "b/2", 2: "a/3", 3: "b/4"}), "2x1")
+    assert following(found) == {2: 1, 3: 0}
+
+
+def test_no_owner_no_roles() -> None:
+    """Nothing is settled without slots."""
+    seen = acquaint([node(0, of=1), node(1, of=0)])
+    assert following(roles(seen, DesiredTopology(nodes=2, replicas=1))) == {}
+
+
+@pytest.mark.parametrize(
+    ("places", "pairs"),
+    [
+        ({}, 0),
+        ({0: "a/1", 3: "a/2"}, 1),
+        ({0: "a/1", 3: "b/1"}, 1),
+        ({0: "a/1", 3: "b/2"}, 0),
+    ],
+)
+def test_crowded_shards_are_reported(places: dict[int, str], pairs: int) -> None:
+    """For people; they decide nothing."""
+    seen = placed(view("3x1"), places)
+    shards = [[at(seen, i), at(seen, i + 3)] for i in range(3)]
+    assert len(shared_domains_of(shards)) == pairs
+    assert wanted("3x1").primaries == 3

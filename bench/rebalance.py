@@ -26,6 +26,7 @@ from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
 from bootstrap.net.migration.migrator import Migrator, PrimaryNode
 from bootstrap.net.observer import Observer
+from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.world import Pod, World
 
@@ -142,24 +143,25 @@ class Ours:
     async def move(self, choose: Callable[[ClusterView], list[MoveSlots]]) -> float:
         """Look, move, and return the seconds it took."""
         access = Access()
-        observer = Observer(discovery=self._found, access=access)
+        pool = ConnectionPool(access)
+        observer = Observer(discovery=self._found, pool=pool)
         try:
             began = time.monotonic()
             view = await observer.observe()
             migrator = Migrator(
                 parties={
-                    node.node_id: PrimaryNode(client=observer.client(node), view=node)
+                    node.node_id: PrimaryNode(client=pool.client(node.name), view=node)
                     for node in view.nodes
                 },
                 access=access,
-                connect=lambda party: observer.connect(party.view),
+                connect=lambda party: pool.open(party.view.endpoint),
                 stop=asyncio.Event(),
                 on_progress=lambda _: None,
             )
             await migrator.move(choose(view))
             return time.monotonic() - began
         finally:
-            await observer.close()
+            await pool.close()
 
     def settle(self) -> None:
         """Wait until every node says ok and all agree on who owns what."""
@@ -167,11 +169,12 @@ class Ours:
             time.sleep(_POLL_S)
 
     async def _look(self) -> ClusterView:
-        observer = Observer(discovery=self._found, access=Access())
+        pool = ConnectionPool(Access())
+        observer = Observer(discovery=self._found, pool=pool)
         try:
             return await observer.observe()
         finally:
-            await observer.close()
+            await pool.close()
 
 
 def _views_agree(view: ClusterView) -> bool:

@@ -15,10 +15,11 @@ from bench.measured import peak_kib
 from bootstrap.core import planner
 from bootstrap.core.slots import even_split
 from bootstrap.core.topology import DesiredTopology, Endpoint
-from bootstrap.net import observer as observing
+from bootstrap.net import pool as pooling
 from bootstrap.net.connection import Access, RedisNode
 from bootstrap.net.discovery import Found
 from bootstrap.net.observer import Observer
+from bootstrap.net.pool import ConnectionPool
 
 STATES = ("healthy", "fresh")
 _REPLICAS = 1
@@ -99,9 +100,9 @@ class _Found:
 async def figures(nodes: int, state: str) -> dict[str, float]:
     """Return seconds of reading and of diagnosing and planning, and the peak memory in MB."""
     cloud = Cloud(nodes, state)
-    vars(observing)["RedisNode"] = _node_class(cloud)  # the only seam below the observer
+    vars(pooling)["RedisNode"] = _node_class(cloud)  # the only seam below the observer
     desired = DesiredTopology(nodes=nodes, replicas=_REPLICAS)
-    observer = Observer(discovery=_Found(cloud), access=Access())
+    observer = Observer(discovery=_Found(cloud), pool=ConnectionPool(Access()))
     before = peak_kib()
     began = time.monotonic()
     view = await observer.observe()

@@ -13,14 +13,15 @@ from ..core import model, planner
 from ..core.actions import Plan
 from ..core.findings import WAITING
 from ..core.planner import Policy
-from ..core.topology import ClusterView, DesiredTopology, Endpoint
+from ..core.topology import ClusterView, DesiredTopology
 from ..errors import ExitCode, NotConvergedError, TransientError
 from ..loop.converge import Converger
 from ..loop.progress import silent_cause
-from ..net.connection import COMMAND_TIMEOUT_S, Access, RedisNode
+from ..net.connection import COMMAND_TIMEOUT_S, Access
 from ..net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from ..net.lock import ConnectionLock
 from ..net.observer import Observer
+from ..net.pool import ConnectionPool
 from ..process import exit_report, signals
 from ..process.summary import Summary
 from ..report import json_output
@@ -66,11 +67,11 @@ def _discovery(settings: Settings) -> Discovery:
 
 
 def _observer(
-    settings: Settings, access: Access, *, patience_s: float = COMMAND_TIMEOUT_S
+    settings: Settings, pool: ConnectionPool, *, patience_s: float = COMMAND_TIMEOUT_S
 ) -> Observer:
     return Observer(
         discovery=_discovery(settings),
-        access=access,
+        pool=pool,
         nodes=settings.nodes,
         patience_s=patience_s,
     )
@@ -89,23 +90,15 @@ async def converge(
     Raises:
         BootstrapError: Why it is not; `summary` says how far it came.
     """
-    access = _access(settings)
+    pool = ConnectionPool(_access(settings))
 
     def lock_on(view: ClusterView) -> ConnectionLock:
-        endpoint: Endpoint = view.nodes[0].endpoint
-        node = RedisNode(
-            name=endpoint.name,
-            host=endpoint.host,
-            ip=endpoint.addresses[0],
-            port=endpoint.port,
-            access=access,
-        )
-        return ConnectionLock(node, run_id=summary.run_id)
+        return ConnectionLock(pool.open(view.nodes[0].endpoint), run_id=summary.run_id)
 
     converger = Converger(
-        observer=_observer(settings, access),
+        observer=_observer(settings, pool),
+        pool=pool,
         lock_on=lock_on,
-        access=access,
         desired=_desired(settings),
         policy=_policy(settings, acts=may_change),
         timeout_s=settings.timeout_s,
@@ -132,14 +125,15 @@ async def look(settings: Settings, policy: Policy) -> tuple[ClusterView, Plan]:
     stop = asyncio.Event()
     # Two looks: what the pods that do answer say is to be shown before the time is over.
     patience_s = min(COMMAND_TIMEOUT_S, settings.timeout_s / 3)
-    observer = _observer(settings, _access(settings), patience_s=patience_s)
+    pool = ConnectionPool(_access(settings))
+    observer = _observer(settings, pool, patience_s=patience_s)
     try:
         with signals.setting(stop):
             seen = await _unless(
                 stop, _look(observer, settings, policy), timeout_s=settings.timeout_s
             )
     finally:
-        await observer.close()
+        await pool.close()
     if seen is not None:
         return seen
     if stop.is_set():
@@ -219,7 +213,8 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
     from ..report import tables  # noqa: PLC0415 - rich is loaded only to draw
 
     stop = asyncio.Event()
-    observer = _observer(settings, _access(settings))
+    pool = ConnectionPool(_access(settings))
+    observer = _observer(settings, pool)
     policy = _policy(settings, acts=False)
     printed: json_output.Json = {}
     try:
@@ -239,5 +234,5 @@ async def _watch(settings: Settings, *, output: str) -> ExitCode:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1.0)
     finally:
-        await observer.close()
+        await pool.close()
     return ExitCode.STOPPED

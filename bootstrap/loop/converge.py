@@ -21,11 +21,11 @@ from ..core.findings import WAITING, FindingCode
 from ..core.planner import Policy
 from ..core.topology import ClusterView, DesiredTopology, NodeId
 from ..errors import BootstrapError, NotConvergedError, RefusedError, StoppedError, TransientError
-from ..net.connection import Access
 from ..net.executor import Executor
 from ..net.lock import ConnectionLock
 from ..net.migration.session import MigrationHistory
 from ..net.observer import Observer
+from ..net.pool import ConnectionPool
 from ..process.summary import Summary
 from .progress import ProgressLog
 
@@ -50,8 +50,8 @@ class Converger:
     """
 
     observer: Observer
+    pool: ConnectionPool
     lock_on: Callable[[ClusterView], ConnectionLock]
-    access: Access
     desired: DesiredTopology
     policy: Policy
     timeout_s: float
@@ -225,9 +225,8 @@ class Converger:
 
     async def _apply(self, view: ClusterView, actions: Sequence[Action]) -> None:
         executor = Executor(
-            observer=self.observer,
+            pool=self.pool,
             view=view,
-            access=self.access,
             stop=self.stop,
             on_progress=self._progress.moved,
             memory=self._memory,
@@ -297,7 +296,7 @@ class Converger:
             nodes = [n for n in self._view.nodes if n.node_id in self._held]
             await asyncio.gather(
                 *(
-                    self.observer.client(n).write(
+                    self.pool.client(n.name).write(
                         "CONFIG", "SET", "cluster-replica-no-failover", "no", timeout_s=2.0
                     )
                     for n in nodes
@@ -306,10 +305,10 @@ class Converger:
             )
         if self._lock is not None:
             await self._lock.release()
-        await self.observer.close()
+        await self.pool.close()
 
     def _count(self, seconds: float) -> None:
-        traffic = self.access.traffic
+        traffic = self.pool.access.traffic
         self.summary.duration_s = round(seconds, 3)
         self.summary.commands = traffic.commands
         self.summary.write_commands = traffic.writes

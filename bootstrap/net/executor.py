@@ -32,11 +32,11 @@ from ..core.actions import (
 from ..core.slots import SlotSet
 from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
 from ..errors import RefusedError, StaleViewError
-from .connection import Access, Command, ReplyError, refused, text
+from .connection import Command, ReplyError, refused, text
 from .migration.migrator import Migrator, PrimaryNode, Progress
 from .migration.session import MigrationHistory
-from .observer import Observer
 from .polling import retry
+from .pool import ConnectionPool
 from .reset import reset
 
 SLOTS_PER_COMMAND = 1000
@@ -50,16 +50,14 @@ class Executor:
     def __init__(
         self,
         *,
-        observer: Observer,
+        pool: ConnectionPool,
         view: ClusterView,
-        access: Access,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None],
         memory: MigrationHistory,
     ) -> None:
-        self._observer = observer
+        self._pool = pool
         self._nodes = view.by_id()
-        self._access = access
         self._stop = stop
         self._on_progress = on_progress
         self._memory = memory
@@ -109,13 +107,13 @@ class Executor:
         elif isinstance(first, Failover):
             await self._fail_over(node, first)
         elif isinstance(first, Reset):
-            await reset(self._observer.client(node), node)
+            await reset(self._pool.client(node.name), node)
         else:
             await self._send(node, actions)
 
     async def _send(self, node: NodeView, actions: Sequence[Action]) -> None:
         pairs = [(action, command) for action in actions for command in self._commands(action)]
-        client = self._observer.client(node)
+        client = self._pool.client(node.name)
         replies = await client.pipeline(
             [command for _, command in pairs], writes=True, timeout_s=60.0
         )
@@ -164,7 +162,7 @@ class Executor:
         await asyncio.gather(*(self._identify_one(self._nodes[target]) for target in targets))
 
     async def _identify_one(self, node: NodeView) -> None:
-        client = self._observer.client(node)
+        client = self._pool.client(node.name)
         if text(await client.call("CLUSTER", "MYID")) != node.node_id:
             raise StaleViewError(
                 node=node.name,
@@ -174,7 +172,7 @@ class Executor:
         if (client.ip, client.port) == (node.address.ip, node.address.port):
             return
         # A MEET goes where the node says that it is, not where we found it.
-        announced = self._observer.at(node, node.address)
+        announced = self._pool.open_announced(node, node.address)
         try:
             answer = NodeId(text(await announced.call("CLUSTER", "MYID")))
         except ReplyError as error:
@@ -191,10 +189,10 @@ class Executor:
 
     async def _copy_functions(self, action: CopyFunctions) -> None:
         source, target = self._nodes[action.source], self._nodes[action.target]
-        dump = await self._observer.client(source).call("FUNCTION", "DUMP")
+        dump = await self._pool.client(source.name).call("FUNCTION", "DUMP")
         if not isinstance(dump, bytes):
             return
-        client = self._observer.client(target)
+        client = self._pool.client(target.name)
         try:
             await client.write("FUNCTION", "RESTORE", dump, "REPLACE")
         except ReplyError:
@@ -203,7 +201,7 @@ class Executor:
 
     async def _fail_over(self, node: NodeView, action: Failover) -> None:
         """Start a failover and wait until the node says it is primary."""
-        client = self._observer.client(node)
+        client = self._pool.client(node.name)
         quorum = "TAKEOVER" if action.takeover else "FORCE"
         primary_lives = node.myself.primary_id in self._nodes
         try:
@@ -228,14 +226,14 @@ class Executor:
 
     async def _migrate(self, batch: Sequence[Action]) -> None:
         parties = {
-            node_id: PrimaryNode(client=self._observer.client(node), view=node)
+            node_id: PrimaryNode(client=self._pool.client(node.name), view=node)
             for node_id, node in self._nodes.items()
             if node.role is Role.PRIMARY
         }
         migrator = Migrator(
             parties=parties,
-            access=self._access,
-            connect=lambda party: self._observer.connect(party.view),
+            access=self._pool.access,
+            connect=lambda party: self._pool.open(party.view.endpoint),
             stop=self._stop,
             on_progress=self._on_progress,
             memory=self._memory,

@@ -16,9 +16,10 @@ from ..errors import (
     NodeNotReadyError,
     TransientError,
 )
-from .connection import COMMAND_TIMEOUT_S, Access, RedisNode, ReplyError, refused
+from .connection import COMMAND_TIMEOUT_S, RedisNode, ReplyError, refused
 from .discovery import Discovery, Found
 from .node_view import read
+from .pool import ConnectionPool, rotated
 
 DISCOVER_EVERY_S = 3.0
 REDIAL_S = 5.0
@@ -28,7 +29,7 @@ _CACHE_LINES = 200_000
 
 
 class Observer:
-    """Keeps a connection to every pod and turns replies into views.
+    """Asks every pod at once and turns the replies into views.
 
     Attributes:
         unanswered: Names of the pods that were asked and have not answered, also when the look
@@ -39,7 +40,7 @@ class Observer:
         self,
         *,
         discovery: Discovery,
-        access: Access,
+        pool: ConnectionPool,
         nodes: int | None = None,
         patience_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
@@ -47,15 +48,14 @@ class Observer:
 
         Args:
             discovery: Where the pods come from.
-            access: How to talk to them.
+            pool: Where connections come from.
             nodes: How many are wanted; by default all that are found.
             patience_s: How long a pod may take for one answer.
         """
         self._nodes = nodes
         self._patience_s = patience_s
         self._discovery = discovery
-        self._access = access
-        self._clients: dict[str, RedisNode] = {}
+        self._pool = pool
         self._commands: dict[str, frozenset[str]] = {}
         self._cache: wire.LineCache = {}
         self._found = Found(endpoints=(), absent=())
@@ -64,24 +64,6 @@ class Observer:
         self.unanswered: set[str] = set()
         self._silent: dict[tuple[NodeId, Address], float] = {}
         self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
-
-    def client(self, node: NodeView) -> RedisNode:
-        """Return the connection through which a view was got."""
-        return self._clients[node.name]
-
-    def connect(self, node: NodeView) -> RedisNode:
-        """Return one more connection to a node; the caller closes it."""
-        return self._client(node.endpoint)
-
-    def at(self, node: NodeView, address: Address) -> RedisNode:
-        """Return a connection to where a node announces itself; the caller closes it."""
-        return RedisNode(
-            name=f"{node.name} (announced as {address})",
-            host=node.endpoint.host,
-            ip=address.ip,
-            port=address.port,
-            access=self._access,
-        )
 
     async def observe(self, *, shards: bool = False) -> ClusterView:
         """Return what every pod says now.
@@ -113,7 +95,7 @@ class Observer:
 
         async def ask(node: NodeView) -> tuple[NodeId, Mapping[int, int]]:
             commands = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
-            replies = await self.client(node).pipeline(commands, timeout_s=60.0)
+            replies = await self._pool.client(node.name).pipeline(commands, timeout_s=60.0)
             counts = {
                 slot: count
                 for slot, count in zip(slots, replies, strict=True)
@@ -121,13 +103,9 @@ class Observer:
             }
             return node.node_id, counts
 
-        holders = [node for node in view.nodes if node.keys and node.name in self._clients]
+        holders = [node for node in view.nodes if node.keys and node.name in self._pool]
         pairs = await asyncio.gather(*(ask(node) for node in holders))
         return replace(view, slot_keys=dict(pairs))
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     async def _discover(self) -> None:
         """Ask the name servers again while a pod is missing, and every few seconds else."""
@@ -136,15 +114,7 @@ class Observer:
             return
         self._found = self._with_answering(await self._discovery.find())
         self._found_at = now
-        current = {endpoint.name: endpoint for endpoint in self._found.endpoints}
-        for name, client in list(self._clients.items()):
-            endpoint = current.get(name)
-            if endpoint is None or client.ip not in endpoint.addresses:
-                await self._clients.pop(name).close()
-                self._commands.pop(name, None)
-        for name, endpoint in current.items():
-            if name not in self._clients:
-                self._clients[name] = self._client(endpoint)
+        await self._pool.update(self._found.endpoints)
 
     def _with_answering(self, found: Found) -> Found:
         """Keep pods that DNS does not tell now, but whose connection is open.
@@ -155,21 +125,12 @@ class Observer:
         kept = [
             endpoint
             for endpoint in self._found.endpoints
-            if endpoint.name in lost and self._clients[endpoint.name].is_connected
+            if endpoint.name in lost and self._pool.client(endpoint.name).is_connected
         ]
         names = {endpoint.name for endpoint in kept}
         endpoints = sorted((*found.endpoints, *kept), key=lambda endpoint: endpoint.ordinal)
         absent = tuple(a for a in found.absent if a.name not in names)
         return Found(endpoints=tuple(endpoints), absent=absent)
-
-    def _client(self, endpoint: Endpoint) -> RedisNode:
-        return RedisNode(
-            name=endpoint.name,
-            host=endpoint.host,
-            ip=endpoint.addresses[0],
-            port=endpoint.port,
-            access=self._access,
-        )
 
     async def _ask(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
         self.unanswered.add(endpoint.name)
@@ -178,8 +139,8 @@ class Observer:
         return answer
 
     async def _look_at(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
-        client = self._clients[endpoint.name]
-        endpoint = _with_first(endpoint, client.ip)
+        client = self._pool.client(endpoint.name)
+        endpoint = rotated(endpoint, client.ip)
         try:
             async with self._gate:
                 return await self._view(endpoint, client, shards=shards)
@@ -196,19 +157,8 @@ class Observer:
         except NodeNotReadyError as error:
             return _absent(endpoint, "serve", error.cause)
         except TransientError as error:
-            self._turn_to_next(endpoint)
+            self._pool.use_next_address(endpoint)
             return _absent(endpoint, "connect", error.cause)
-
-    def _turn_to_next(self, endpoint: Endpoint) -> None:
-        """Ask a pod at the next of its addresses in the next look.
-
-        For a while a name can have the address of the pod that was as well as of the one that is.
-        """
-        if len(endpoint.addresses) > 1:
-            self._clients[endpoint.name] = self._client(
-                _with_first(endpoint, endpoint.addresses[1])
-            )
-            self._commands.pop(endpoint.name, None)
 
     async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
         view = await read(
@@ -229,13 +179,13 @@ class Observer:
             if node not in holders:
                 return node
             try:
-                reply = await self.client(node).call("FUNCTION", "LIST", "WITHCODE")
+                reply = await self._pool.client(node.name).call("FUNCTION", "LIST", "WITHCODE")
             except (ReplyError, TransientError, CredentialsError):
                 return node
             return replace(node, functions=wire.parse_functions(reply))
 
         holders = [n for n in nodes if n.libraries and n.role is Role.PRIMARY]
-        holders = [n for n in holders if n.name in self._clients]
+        holders = [n for n in holders if n.name in self._pool]
         if all(n.slots for n in holders) or not any(n.slots for n in holders):
             return tuple(nodes)
         return tuple(await asyncio.gather(*map(ask, nodes)))
@@ -276,7 +226,7 @@ class Observer:
             addresses=(address.ip,),
             port=address.port,
         )
-        client = self._client(endpoint)
+        client = self._pool.open(endpoint)
         try:
             async with asyncio.timeout(_DIAL_TIMEOUT_S):
                 view = await self._view(endpoint, client, shards=False)
@@ -287,12 +237,6 @@ class Observer:
         finally:
             await client.close()
         return view if view.node_id == node_id else None
-
-
-def _with_first(endpoint: Endpoint, ip: str) -> Endpoint:
-    """Return the endpoint with its addresses in the same ring, beginning at this one."""
-    at = endpoint.addresses.index(ip)
-    return replace(endpoint, addresses=endpoint.addresses[at:] + endpoint.addresses[:at])
 
 
 def _absent(endpoint: Endpoint, phase: str, cause: str) -> Absent:

@@ -25,6 +25,7 @@ from bootstrap.net.discovery import Found
 from bootstrap.net.migration.migrator import Migrator, PrimaryNode, Progress
 from bootstrap.net.migration.session import MigrationHistory
 from bootstrap.net.observer import Observer
+from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import Pod, World
 
@@ -71,11 +72,12 @@ class Rig:
         return asyncio.run(self._look())
 
     async def _look(self) -> ClusterView:
-        observer = Observer(discovery=self, access=self.access)
+        pool = ConnectionPool(self.access)
+        observer = Observer(discovery=self, pool=pool)
         try:
             return await observer.observe()
         finally:
-            await observer.close()
+            await pool.close()
 
     def move(self, *moves: tuple[int, int, SlotSet], **hooks: Callable[..., None]) -> Progress:
         """Move slots, given as (source, target, slots) with ordinals."""
@@ -91,16 +93,17 @@ class Rig:
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         self.stop = asyncio.Event()
-        observer = Observer(discovery=self, access=self.access)
+        pool = ConnectionPool(self.access)
+        observer = Observer(discovery=self, pool=pool)
         try:
             view = await observer.observe()
             ids = {node.endpoint.ordinal: node.node_id for node in view.nodes}
             migrator = Migrator(
                 parties={
-                    n.node_id: PrimaryNode(client=observer.client(n), view=n) for n in view.nodes
+                    n.node_id: PrimaryNode(client=pool.client(n.name), view=n) for n in view.nodes
                 },
                 access=self.access,
-                connect=lambda party: observer.connect(party.view),
+                connect=lambda party: pool.open(party.view.endpoint),
                 stop=self.stop,
                 on_progress=on_progress,
                 memory=self.memory,
@@ -112,7 +115,7 @@ class Rig:
             carry = migrator.move if kind is MoveSlots else migrator.gather
             return await carry(actions)  # type: ignore[arg-type]  # the list is of one kind
         finally:
-            await observer.close()
+            await pool.close()
 
     def settle(self) -> dict[int, SlotSet]:
         """Wait until all agree and nothing is open; return who owns what, by ordinal."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 from bootstrap.sandbox.resp import Connection
 from bootstrap.sandbox.world import World
-from tests import rig
+from tests.support import rig
 
 _SHORTEST_POLL_S = 0.03
 _MOST_OF_TIME = 0.2

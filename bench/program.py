@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.healthy import watched
 from bench.servers import Server
 from bootstrap.sandbox.world import World
-from tests import rig
+from tests.support import rig
 
 MEASURED = ("-m", "bench.measured")
 PATIENCE_S = 300.0

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import rig
-from certificates import Certificate, make_ca, make_leaf, server_config
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
+from tests.support import rig
+from tests.support.certificates import Certificate, make_ca, make_leaf, server_config
 
 pytestmark = pytest.mark.redis
 

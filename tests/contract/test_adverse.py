@@ -1,11 +1,11 @@
 """Servers that are not ready, and networks that let only half of it through."""
 
 import pytest
-import rig
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.world import World
+from tests.support import rig
 
 pytestmark = pytest.mark.redis
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import rig
-from bad_input import CASES, Case, Stage
-from evidence import untouched
 
 from bootstrap.sandbox.binary import ServerBinary
+from tests.support import rig
+from tests.support.bad_input import CASES, Case, Stage
+from tests.support.evidence import untouched
 
 # No retry fixes the other codes; a connection that is cut may hide the reason once or twice.
 MOST_PASSES = 10

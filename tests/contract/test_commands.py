@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-import rig
-from evidence import commands_of, untouched, written
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
+from tests.support import rig
+from tests.support.evidence import commands_of, untouched, written
 
 pytestmark = pytest.mark.redis
 
@@ -110,7 +110,7 @@ def test_streams_that_cannot_be_used_change_nothing(
 
 def test_an_unforeseen_error_of_the_loop_has_its_phase(fresh: World, tmp_path: Path) -> None:
     """It is not blamed on the settings."""
-    program = (str(Path(__file__).parent / "failing_planner.py"),)
+    program = (str(rig.PROGRAMS / "failing_planner.py"),)
     result = rig.run(alone(fresh), tmp_path=tmp_path, program=program)
     assert (result.code, result.last["outcome"]) == (1, "unforeseen"), result.stderr
     assert result.last["phase"] == "observe"
@@ -340,7 +340,7 @@ def test_unwritable_termination_log_is_no_failure(healthy: World, tmp_path: Path
 
 def test_wall_clock_does_not_matter(server: ServerBinary) -> None:
     """A clock that jumps by days changes neither the deadline nor the result."""
-    clock = (str(Path(__file__).parent / "jumping_clock.py"),)
+    clock = (str(rig.PROGRAMS / "jumping_clock.py"),)
     with World(nodes=3, server=server) as world:
         world.start()
         result = rig.run(alone(world), program=clock)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-import rig
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
+from tests.support import rig
 
 pytestmark = pytest.mark.redis
 

@@ -6,7 +6,8 @@ import socket
 import subprocess
 
 import pytest
-import rig
+
+from tests.support import rig
 
 pytestmark = pytest.mark.redis
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import rig
 
 from bootstrap import settings
 from bootstrap.errors import SettingsError
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
+from tests.support import rig
 
 BAD = {
     "nodes": "none",

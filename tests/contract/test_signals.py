@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import rig
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
+from tests.support import rig
 
 pytestmark = pytest.mark.redis
 
-STOPPED = (str(Path(__file__).parent / "stopped_outside.py"),)
+STOPPED = (str(rig.PROGRAMS / "stopped_outside.py"),)
 
 
 @pytest.fixture

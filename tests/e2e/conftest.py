@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import story as stories
+
+from tests.support import story as stories
 
 Begin = Callable[..., stories.Story]
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 
 import yaml
-from story import Object, Story, image
+
+from tests.support.story import Object, Story, image
 
 
 def application(story: Story, name: str) -> Object:

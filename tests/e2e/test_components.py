@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from story import MEMBERS, ROOT, Object, Story, kubectl, patch, replace
+
+from tests.support.story import MEMBERS, ROOT, Object, Story, kubectl, patch, replace
 
 
 def components(*names: str) -> Object:

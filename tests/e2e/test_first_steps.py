@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from story import JOBS, MEMBERS, Story
+
+from tests.support.story import JOBS, MEMBERS, Story
 
 VERSIONS = "jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}"
 

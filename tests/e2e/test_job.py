@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from story import JOBS, MEMBERS, Object, Story, patch, replace
+
+from tests.support.story import JOBS, MEMBERS, Object, Story, patch, replace
 
 ENV = "/spec/template/spec/containers/0/env/-"
 

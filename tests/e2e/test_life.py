@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from story import MEMBERS, PRUNE, Object, Story
+
+from tests.support.story import MEMBERS, PRUNE, Object, Story
 
 KEYS = 3000
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from story import Story, kubectl
+
+from tests.support.story import Story, kubectl
 
 KEYS = 500
 

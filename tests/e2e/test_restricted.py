@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from story import Story, patch
+from tests.support.story import Story, patch
 
 USER = 1000680000
 

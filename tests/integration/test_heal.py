@@ -9,8 +9,8 @@ from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
-from tests import rig
-from tests.integration.scenario import (
+from tests.support import rig
+from tests.support.scenario import (
     NODE_TIMEOUT_MS,
     PROMPT,
     attempt,

@@ -13,9 +13,9 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
-from tests import rig
 from tests.integration.conftest import WAYS
-from tests.integration.scenario import (
+from tests.support import rig
+from tests.support.scenario import (
     NODE_TIMEOUT_MS,
     PROMPT,
     formed,

@@ -4,8 +4,8 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
-from tests import rig
-from tests.integration.scenario import (
+from tests.support import rig
+from tests.support.scenario import (
     NODE_TIMEOUT_MS,
     PROMPT,
     attempt,

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 
 import pytest
-from migration_rig import Rig, Traffic, fill, keys_of, read, running
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.errors import RefusedError
 from bootstrap.net.migration.migrator import Progress
 from bootstrap.sandbox.binary import find_server
+from tests.support.migration_rig import Rig, Traffic, fill, keys_of, read, running
 
 pytestmark = pytest.mark.redis
 

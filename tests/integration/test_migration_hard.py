@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping
 
 import pytest
-from migration_rig import Traffic, fill, keys_of, read, running, wait_until
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import NodeView
@@ -18,7 +17,8 @@ from bootstrap.net.migration.migrator import Progress
 from bootstrap.net.migration.session import PrimaryNode, rejection
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
-from tests.rig import info_of, nodes_of
+from tests.support.migration_rig import Traffic, fill, keys_of, read, running, wait_until
+from tests.support.rig import info_of, nodes_of
 
 pytestmark = pytest.mark.redis
 

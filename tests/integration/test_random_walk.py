@@ -14,8 +14,8 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
-from tests import rig
-from tests.integration.scenario import (
+from tests.support import rig
+from tests.support.scenario import (
     DURABLE,
     NODE_TIMEOUT_MS,
     client,

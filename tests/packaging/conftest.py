@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendering import MANIFESTS, Render, Rendered, render
+
+from tests.support.rendering import MANIFESTS, Render, Rendered, render
 
 
 @pytest.fixture(scope="session", autouse=True)

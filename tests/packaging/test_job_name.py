@@ -1,7 +1,8 @@
 """A Job cannot be changed, so what changes its settings must change its name."""
 
 import pytest
-from rendering import MANIFESTS, Render, Rendered, only, pod_of, render
+
+from tests.support.rendering import MANIFESTS, Render, Rendered, only, pod_of, render
 
 
 def settings(objects: Rendered) -> dict[str, str]:

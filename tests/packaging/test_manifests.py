@@ -6,7 +6,9 @@ from itertools import product
 
 import pytest
 import yaml
-from rendering import (
+
+from bootstrap.errors import ExitCode
+from tests.support.rendering import (
     COMPONENTS,
     ENTRY_POINTS,
     MANIFESTS,
@@ -17,8 +19,6 @@ from rendering import (
     pod_of,
     render,
 )
-
-from bootstrap.errors import ExitCode
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 

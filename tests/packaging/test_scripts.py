@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from rendering import MANIFESTS
+
+from tests.support.rendering import MANIFESTS
 
 pytestmark = pytest.mark.redis
 NAMES = (

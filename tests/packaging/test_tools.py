@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from rendering import ROOT
+
+from tests.support.rendering import ROOT
 
 
 def told(tool: str, *arguments: str | Path) -> str:

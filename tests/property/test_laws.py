@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from faults import Draw, absent_pod
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
-from model import World, steps
-from scenes import Scene, sketch
-from strategies import damaged, lopsided, shuffled, whole_scenes
 
 from bootstrap.core import model
 from bootstrap.core.actions import (
@@ -24,6 +20,10 @@ from bootstrap.core.actions import (
 )
 from bootstrap.core.slots import SlotSet, even_counts, union
 from bootstrap.core.topology import ClusterView, Role
+from tests.support.faults import Draw, absent_pod
+from tests.support.model import World, steps
+from tests.support.scenes import Scene, sketch
+from tests.support.strategies import damaged, lopsided, shuffled, whole_scenes
 
 
 def world_of(scene: Scene) -> World:

@@ -2,9 +2,9 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import slot_sets
 
 from bootstrap.core.slots import SlotSet, union
+from tests.support.strategies import slot_sets
 
 
 @given(one=slot_sets())

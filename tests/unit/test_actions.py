@@ -3,10 +3,9 @@
 import json
 from dataclasses import replace
 
-from builders import node_id, slots
-
 from bootstrap.core.actions import Forget, Meet, MoveSlots, Plan, Refusal, Stage, describe, kinds
 from bootstrap.core.findings import Finding, FindingCode
+from tests.support.builders import node_id, slots
 
 MOVE = MoveSlots(
     source=node_id(0), target=node_id(1), slots=slots("0-9,12"), reason=FindingCode.SLOTS_UNEVEN

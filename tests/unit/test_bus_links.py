@@ -1,9 +1,8 @@
 """What is new, and what has been the same for too long."""
 
-from builders import address, at, estranged, field, fresh, told, view, wanted
-
 from bootstrap.core.bus_links import STUCK_AFTER_S, Watch
 from bootstrap.core.findings import Finding, FindingCode
+from tests.support.builders import address, at, estranged, field, fresh, told, view, wanted
 
 HEALTHY = view("3x0")
 APART = field(estranged(HEALTHY, 0, 1), 0, handshakes=frozenset({address(1)}))

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from builders import (
+from bootstrap.core.facts import Facts, same_facts
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, NodeView, Role
+from tests.support.builders import (
     acquaint,
     address,
     at,
@@ -21,10 +24,6 @@ from builders import (
     wanted,
     without,
 )
-
-from bootstrap.core.facts import Facts, same_facts
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, NodeView, Role
 
 
 def names(pairs: object) -> list[tuple[int, int]]:

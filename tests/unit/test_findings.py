@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from builders import (
+
+from bootstrap.core.facts import Facts
+from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from tests.support.builders import (
     absent,
     address,
     at,
@@ -22,11 +27,6 @@ from builders import (
     wanted,
     without,
 )
-
-from bootstrap.core.facts import Facts
-from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 HEALTHY = view("3x1")
 SINGLES = frozenset(frozenset({node_id(i)}) for i in range(6))

@@ -2,7 +2,24 @@
 
 from dataclasses import replace
 
-from builders import (
+from bootstrap.core import forming
+from bootstrap.core.actions import (
+    Action,
+    AssignSlots,
+    CopyFunctions,
+    HoldFailover,
+    Meet,
+    Replicate,
+    SetConfigEpoch,
+    Stage,
+)
+from bootstrap.core.facts import Facts
+from bootstrap.core.findings import FindingCode
+from bootstrap.core.planner import Policy, plan
+from bootstrap.core.roles import assign_roles
+from bootstrap.core.slots import SlotSet, even_split
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from tests.support.builders import (
     acquaint,
     address,
     at,
@@ -22,24 +39,6 @@ from builders import (
     wanted,
     without,
 )
-
-from bootstrap.core import forming
-from bootstrap.core.actions import (
-    Action,
-    AssignSlots,
-    CopyFunctions,
-    HoldFailover,
-    Meet,
-    Replicate,
-    SetConfigEpoch,
-    Stage,
-)
-from bootstrap.core.facts import Facts
-from bootstrap.core.findings import FindingCode
-from bootstrap.core.planner import Policy, plan
-from bootstrap.core.roles import assign_roles
-from bootstrap.core.slots import SlotSet, even_split
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 HEALTHY = view("3x1")
 ORDINAL = {node_id(i): i for i in range(500)}

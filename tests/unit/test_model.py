@@ -3,24 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from builders import (
-    POLICY,
-    acquaint,
-    address,
-    at,
-    estranged,
-    field,
-    fresh,
-    joined,
-    line,
-    node,
-    node_id,
-    own,
-    slots,
-    told,
-    view,
-    wanted,
-)
 
 from bootstrap.core.actions import (
     Action,
@@ -44,6 +26,24 @@ from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected, forecast, holds
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, Flag
+from tests.support.builders import (
+    POLICY,
+    acquaint,
+    address,
+    at,
+    estranged,
+    field,
+    fresh,
+    joined,
+    line,
+    node,
+    node_id,
+    own,
+    slots,
+    told,
+    view,
+    wanted,
+)
 
 HEALTHY = view("3x1")
 WHY = FindingCode.SLOT_OPEN

@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from builders import (
+
+from bootstrap.core import open_slots
+from bootstrap.core.actions import Action, ClaimSlots, CloseSlots, Failover, GatherKeys, MoveSlots
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from tests.support.builders import (
     acquaint,
     at,
     counted,
@@ -21,11 +26,6 @@ from builders import (
     view,
     without,
 )
-
-from bootstrap.core import open_slots
-from bootstrap.core.actions import Action, ClaimSlots, CloseSlots, Failover, GatherKeys, MoveSlots
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 HEALTHY = view("3x0")
 SLOT = 5

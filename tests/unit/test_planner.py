@@ -6,7 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import (
+
+from bootstrap.core.actions import Plan, Stage, kinds
+from bootstrap.core.model import expected
+from bootstrap.core.planner import Policy, plan, probe_slots
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from tests.support.builders import (
     AS_IT_IS,
     CONSENT,
     POLICY,
@@ -31,12 +37,6 @@ from builders import (
     wanted,
     without,
 )
-
-from bootstrap.core.actions import Plan, Stage, kinds
-from bootstrap.core.model import expected
-from bootstrap.core.planner import Policy, plan, probe_slots
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY = view("3x1")
@@ -199,7 +199,7 @@ def test_slots_to_ask_for() -> None:
 
 
 _SCRIPT = """
-from builders import POLICY, estranged, field, fresh, node_id, view, wanted
+from tests.support.builders import POLICY, estranged, field, fresh, node_id, view, wanted
 from bootstrap.core.model import expected
 from bootstrap.core.planner import plan
 seen = view("3x1")
@@ -217,7 +217,7 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
     prints = {
         subprocess.run(
             [sys.executable, "-c", _SCRIPT],
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONHASHSEED": seed},
+            env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

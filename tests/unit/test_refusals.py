@@ -2,7 +2,13 @@
 
 from dataclasses import replace
 
-from builders import (
+from bootstrap.core import open_slots
+from bootstrap.core.actions import Failover, Refusal
+from bootstrap.core.key_holders import slots_with_keys
+from bootstrap.core.refusals import refuse
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from tests.support.builders import (
     absent,
     acquaint,
     at,
@@ -23,13 +29,6 @@ from builders import (
     wanted,
     without,
 )
-
-from bootstrap.core import open_slots
-from bootstrap.core.actions import Failover, Refusal
-from bootstrap.core.key_holders import slots_with_keys
-from bootstrap.core.refusals import refuse
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 HEALTHY = view("3x1")
 SHRUNK = DesiredTopology(nodes=2, replicas=0)

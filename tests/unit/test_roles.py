@@ -6,7 +6,11 @@ from itertools import product
 from random import Random
 
 import pytest
-from builders import (
+
+from bootstrap.core.roles import Roles, assign_roles, assign_shards, shared_domains_of
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, NodeView, Role
+from tests.support.builders import (
     acquaint,
     at,
     facts,
@@ -21,10 +25,6 @@ from builders import (
     view,
     wanted,
 )
-
-from bootstrap.core.roles import Roles, assign_roles, assign_shards, shared_domains_of
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, NodeView, Role
 
 ORDINAL = {node_id(i): i for i in range(64)}
 

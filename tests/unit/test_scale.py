@@ -16,7 +16,7 @@ SCRIPT = """
 import json, sys, time
 from bench.measured import peak_kib
 from dataclasses import replace
-from builders import endpoint, node, node_id, POLICY
+from tests.support.builders import endpoint, node, node_id, POLICY
 from bootstrap.core import wire
 from bootstrap.core.planner import plan
 from bootstrap.core.slots import even_split

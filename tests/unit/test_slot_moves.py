@@ -2,7 +2,13 @@
 
 from dataclasses import replace
 
-from builders import (
+from bootstrap.core import slot_moves
+from bootstrap.core.actions import Action, Failover, Forget, Reset
+from bootstrap.core.findings import FindingCode
+from bootstrap.core.roles import assign_roles
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from tests.support.builders import (
     acquaint,
     at,
     endpoint,
@@ -17,13 +23,6 @@ from builders import (
     view,
     without,
 )
-
-from bootstrap.core import slot_moves
-from bootstrap.core.actions import Action, Failover, Forget, Reset
-from bootstrap.core.findings import FindingCode
-from bootstrap.core.roles import assign_roles
-from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 
 HEALTHY = view("3x1")
 

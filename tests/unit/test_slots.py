@@ -1,9 +1,9 @@
 """Slots as sets."""
 
 import pytest
-from builders import slots
 
 from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_counts, even_split, union
+from tests.support.builders import slots
 
 
 @pytest.mark.parametrize(

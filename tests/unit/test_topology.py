@@ -1,10 +1,10 @@
 """What the nodes said, as values."""
 
 import pytest
-from builders import at, fresh, line, node, node_id, view
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import Address, DesiredTopology, Flag, Place, Role, short_id
+from tests.support.builders import at, fresh, line, node, node_id, view
 
 
 @pytest.mark.parametrize(

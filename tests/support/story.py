@@ -251,7 +251,7 @@ class Story:
     def writer(self, name: str = "writer") -> Iterator[Object]:
         """Write throughout the block; afterwards the yielded dictionary says how it went."""
         result: Object = {}
-        script = (ROOT / "tests/e2e/writer.py").read_text()
+        script = (ROOT / "tests/support/writer.py").read_text()
         self.k("create", "configmap", name, f"--from-literal=writer.py={script}")
         command = ["/app/bin/python", "/w/writer.py", "redis-access-service", name]
         self.k("apply", "-f", "-", stdin=yaml.safe_dump(self.pod(name, command, scripts=name)))

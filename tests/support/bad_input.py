@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import rig
-from certificates import Certificate, make_ca, make_leaf, server_config
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
+from tests.support import rig
+from tests.support.certificates import Certificate, make_ca, make_leaf, server_config
 
 SERVICE = "redis-service.default.svc.cluster.local"
 SOON = {"BOOTSTRAP_TIMEOUT": "3"}

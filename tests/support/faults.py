@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from builders import (
+from hypothesis import strategies as st
+
+from bootstrap.core.slots import SLOT_COUNT, SlotSet
+from bootstrap.core.topology import Absent, ClusterView, DesiredTopology, Flag, Place, Role
+from tests.support.builders import (
     acquaint,
     address,
     at,
@@ -17,14 +21,10 @@ from builders import (
     own,
     told,
 )
-from builders import (
+from tests.support.builders import (
     field as change,
 )
-from hypothesis import strategies as st
-from scenes import Scene
-
-from bootstrap.core.slots import SLOT_COUNT, SlotSet
-from bootstrap.core.topology import Absent, ClusterView, DesiredTopology, Flag, Place, Role
+from tests.support.scenes import Scene
 
 Draw = st.DrawFn
 

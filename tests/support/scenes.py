@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from builders import POLICY, node_id
-
 from bootstrap.core.planner import Policy
 from bootstrap.core.topology import ClusterView, DesiredTopology, NodeId, Place, Role
+from tests.support.builders import POLICY, node_id
 
 if TYPE_CHECKING:
     from hypothesis.vendor.pretty import RepresentationPrinter

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from builders import at, own, placed, view
-from faults import FAULTS, Draw
 from hypothesis import strategies as st
-from scenes import Scene
 
 from bootstrap.core.planner import Policy
 from bootstrap.core.slots import SLOT_COUNT, SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology
+from tests.support.builders import at, own, placed, view
+from tests.support.faults import FAULTS, Draw
+from tests.support.scenes import Scene
 
 
 def slot_sets() -> st.SearchStrategy[SlotSet]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from builders import POLICY
-
 from bootstrap.core import model
 from bootstrap.core.actions import (
     Action,
@@ -33,6 +31,7 @@ from bootstrap.core.topology import (
     NodeView,
     Role,
 )
+from tests.support.builders import POLICY
 
 Keys = Mapping[NodeId, Mapping[int, frozenset[int]]]
 

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: views, worlds, the program as a process, a health check."""

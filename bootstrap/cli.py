@@ -170,9 +170,9 @@ def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT
     """Show the plan."""
 
     def work(settings: Settings) -> Coroutine[None, None, int]:
-        from .commands import run  # noqa: PLC0415 - see above
+        from .commands import inspect  # noqa: PLC0415 - see above
 
-        return run.plan(settings, output=output, exit_code=exit_code)
+        return inspect.plan(settings, output=output, exit_code=exit_code)
 
     _show(raw, output=output, work=work)
 
@@ -187,9 +187,9 @@ def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT00
     """Show the state."""
 
     def work(settings: Settings) -> Coroutine[None, None, int]:
-        from .commands import run  # noqa: PLC0415 - see above
+        from .commands import inspect  # noqa: PLC0415 - see above
 
-        return run.status(settings, output=output, watch=watch)
+        return inspect.status(settings, output=output, watch=watch)
 
     _show(raw, output=output, work=work)
 
@@ -284,27 +284,19 @@ def _converge(
     """Run the loop and leave its summary on stdout, in the termination log and as last line."""
     from .commands import run  # noqa: PLC0415 - see above
     from .process import exit_report  # noqa: PLC0415 - see above
-    from .process.summary import Summary  # noqa: PLC0415 - see above
+    from .process.summary import Counters, Summary  # noqa: PLC0415 - see above
 
-    summary = Summary()
     started = time.monotonic()
-    failure: BaseException | None = None
     try:
         settings = _load(raw, output=output)
-        asyncio.run(
-            run.converge(
-                settings,
-                summary,
-                may_change=may_change,
-                expect=expect,
-                verbose=raw["log_level"] == "debug",
-            )
+        verbose = raw["log_level"] == "debug"
+        summary = asyncio.run(
+            run.converge(settings, may_change=may_change, expect=expect, verbose=verbose)
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, the last line is said
-        failure = error
-        summary.note_failure(error, phase="settings")
-    summary.duration_s = summary.duration_s or round(time.monotonic() - started, 3)
-    exit_report.finish_run(summary, output=output, termination_log=termination_log, failure=failure)
+        counters = Counters(duration_s=round(time.monotonic() - started, 3))
+        summary = Summary.of(error, phase="settings", counters=counters)
+    exit_report.finish_run(summary, output=output, termination_log=termination_log)
     raise _Exit(summary.exit_code)
 
 
@@ -347,12 +339,10 @@ def _misused(error: click.ClickException) -> int:
     if context is None or context.info_name not in {"run", "wait"}:
         shows = context is not None and context.info_name in {"plan", "status"}
         return exit_report.fail(fault, phase="settings", output=output if shows else "text")
-    summary = Summary()
-    summary.note_failure(fault, phase="settings")
+    summary = Summary.of(fault, phase="settings")
     exit_report.finish_run(
         summary,
         output=output,
         termination_log=given("BOOTSTRAP_TERMINATION_LOG") or TERMINATION_LOG,
-        failure=fault,
     )
     return summary.exit_code

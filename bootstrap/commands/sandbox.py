@@ -11,11 +11,10 @@ import click
 from .. import settings
 from ..errors import ExitCode, SettingsError, StoppedError
 from ..process import signals
-from ..process.summary import Summary
 from ..sandbox.binary import find_server
 from ..sandbox.errors import SandboxError
 from ..sandbox.world import World
-from . import run
+from . import inspect, run
 
 # Replicas need not wait for others to share a first synchronisation with.
 _CONFIG = {"repl-diskless-sync-delay": "0"}
@@ -36,10 +35,9 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
             click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
             with signals.calling(signals.interrupt):
                 world.start()
-            summary = Summary()
-            asyncio.run(run.converge(checked, summary))
+            summary = asyncio.run(run.converge(checked))
             click.echo(summary.text())
-            asyncio.run(run.status(checked, output="text", watch=False))
+            asyncio.run(inspect.status(checked, output="text", watch=False))
             if not exits:
                 _keep(variables, world)
     except SandboxError as error:

@@ -1,8 +1,8 @@
-"""What is new, and what has been the same for too long.
+"""What is new between observations, and which pods have had no bus link for too long.
 
-The only state that a run keeps between looks, and it decides nothing: it is for people. A
-handshake between live nodes takes two ticks of 100 ms; one that stays open for seconds means that
-the bus port does not let them through, which redis-cli waits out for ever (redis/redis#13268).
+Rules: it decides nothing, it is for people. A handshake between live nodes takes two ticks of
+100 ms; one that stays open for seconds means that the bus port is blocked between the two, and
+redis-cli waits for it for ever (redis/redis#13268).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from .facts import Facts
 from .findings import Finding
 from .topology import ClusterView, DesiredTopology, NodeId, NodeView
 
-STUCK_AFTER_S = 3.0
+BLOCKED_AFTER_S = 3.0
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stuck:
+class BlockedLinks:
     """Pairs of nodes that do not reach each other's bus port.
 
     Attributes:
@@ -31,10 +31,10 @@ class Stuck:
 
 
 @dataclass(slots=True)
-class Watch:
+class BusLinks:
     """Remembers when things were first seen; times are seconds of any steady clock."""
 
-    _told: frozenset[Finding] = frozenset()
+    _known: frozenset[Finding] = frozenset()
     _since: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
     _names: dict[tuple[NodeId, NodeId], tuple[NodeView, NodeView]] = field(default_factory=dict)
     _warned: bool = False
@@ -42,30 +42,32 @@ class Watch:
     _started: float | None = None
 
     def news(self, findings: Sequence[Finding]) -> list[Finding]:
-        """Return the findings of a kind and pod that the last look did not have."""
-        seen = {(f.code, f.node) for f in self._told}
-        self._told = frozenset(findings)
+        """Return the findings of a kind and pod that the last observation did not have."""
+        seen = {(f.code, f.node) for f in self._known}
+        self._known = frozenset(findings)
         return [f for f in findings if (f.code, f.node) not in seen]
 
     def waited_s(self, now: float) -> int:
-        """Return for how many seconds looks have been taken."""
+        """Return for how many seconds observations have been made."""
         self._started = now if self._started is None else self._started
         return round(now - self._started)
 
-    def stuck(self, view: ClusterView, desired: DesiredTopology, now: float) -> Iterator[Stuck]:
-        """Note the pairs that are apart, and yield a finding once they were for too long."""
-        apart = {(a.node_id, b.node_id): (a, b) for a, b in _apart(Facts(view, desired))}
+    def blocked(
+        self, view: ClusterView, desired: DesiredTopology, now: float
+    ) -> Iterator[BlockedLinks]:
+        """Take note of the pairs without a link; yield them once that lasted too long."""
+        unlinked = {(a.node_id, b.node_id): (a, b) for a, b in _unlinked(Facts(view, desired))}
         self._now = now
-        self._since = {pair: self._since.get(pair, now) for pair in apart}
-        self._names = apart
+        self._since = {pair: self._since.get(pair, now) for pair in unlinked}
+        self._names = unlinked
         worst = self.worst()
         if worst and not self._warned:
             self._warned = True
             yield worst
 
-    def worst(self) -> Stuck | None:
-        """Return the pairs that have been apart for `STUCK_AFTER_S` at the last look."""
-        pairs = [p for p, since in self._since.items() if self._now - since >= STUCK_AFTER_S]
+    def worst(self) -> BlockedLinks | None:
+        """Return the pairs that had no link for `BLOCKED_AFTER_S` at the last observation."""
+        pairs = [p for p, since in self._since.items() if self._now - since >= BLOCKED_AFTER_S]
         if not pairs:
             return None
         named = [self._names[pair] for pair in pairs]
@@ -74,10 +76,12 @@ class Watch:
             for a, b in named[:_NAMED]
         )
         more = f" and {len(named) - _NAMED} more pairs" if len(named) > _NAMED else ""
-        return Stuck(node=named[0][1].name, detail=f"no connection on the bus from {few}{more}")
+        return BlockedLinks(
+            node=named[0][1].name, detail=f"no connection on the bus from {few}{more}"
+        )
 
 
-def _apart(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
+def _unlinked(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
     """Yield (a, b) where a shakes groups with b, or knows b, but has no link to it."""
     by_address = {n.address: n for n in facts.live.values()}
     for node in facts.live.values():

@@ -1,94 +1,118 @@
-"""What a run tells people while it goes on, and what it blames when it ends too early.
-
-It decides nothing. Changes are logged, not looks; what lasts is told again now and then.
-"""
+"""What a run logs while it works: changes, not observations; what lasts is repeated seldom."""
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from ..core.actions import Plan, kinds
-from ..core.bus_links import Stuck, Watch
-from ..core.findings import Finding, FindingCode
-from ..core.topology import Absent, ClusterView, DesiredTopology
+from ..core.actions import Action, Plan, describe, kinds
+from ..core.bus_links import BusLinks
+from ..core.findings import FindingCode
+from ..core.topology import Absent, DesiredTopology
 from ..errors import TransientError
-from ..net.dns_queries import DNS_REMEDY
 from ..net.migration.migrator import Progress
+from . import timeout_cause
+from .observation import Observation
+from .timeout_cause import TimeoutCause
 
 REPORT_EVERY_S = 2.0
+MISSING_FIRST_S = 5.0
 MISSING_EVERY_S = 30.0
-NAMES_CHARS = 1900
-USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
-POD_REMEDY = "look at the pod: kubectl describe, kubectl logs"
-_LONGER = "give BOOTSTRAP_TIMEOUT more seconds"
 
 _log = structlog.get_logger()
-TimeoutCause = tuple[str | None, str, str]
 
 
 @dataclass(slots=True, kw_only=True)
 class ProgressLog:
-    """Tells about one run.
+    """Logs the progress of one run, and remembers what its last line may have to explain.
 
     Attributes:
         desired: What the cluster is to be.
+        verbose: Log every action.
     """
 
     desired: DesiredTopology
-    _watch: Watch = field(default_factory=Watch)
-    _view: ClusterView | None = None
-    _plan: Plan | None = None
-    _trouble: TransientError | None = None
+    verbose: bool = False
+    _links: BusLinks = field(default_factory=BusLinks)
+    _last: Observation | None = None
+    _failure: TransientError | None = None
     _codes: list[str] = field(default_factory=list)
-    _told_plan: str = ""
-    _told_causes: set[str] = field(default_factory=set)
-    _reported_at: float = 0.0
+    _plan: str = ""
+    _causes: set[str] = field(default_factory=set)
+    _moves_at: float = 0.0
+    _missing_at: float | None = None
 
-    def looked(self, view: ClusterView, plan: Plan) -> None:
-        """Log what is new: kinds of findings, missing pods, pairs that stay apart."""
-        now = time.monotonic()
-        self._view, self._plan = view, plan
-        for finding in self._watch.news(plan.findings):
+    def observed(self, seen: Observation) -> None:
+        """Log what is new: kinds of findings, missing pods, pairs without a bus link."""
+        now = _now()
+        self._last = seen
+        for finding in self._links.news(seen.plan.findings):
             missing = finding.code is FindingCode.POD_ABSENT
             log = _log.warning if missing else _log.debug
             log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
-        codes = sorted({finding.code.value for finding in plan.findings})
+        codes = sorted({finding.code.value for finding in seen.plan.findings})
         if codes != self._codes:
             self._codes = codes
-            _log.info("view.observed", nodes=len(view.nodes), findings=codes)
-        absent = [a.name for a in self._absent()]
-        if absent and now - self._reported_at >= MISSING_EVERY_S:
-            self._reported_at = now
-            _log.info("pods.waited", pods=absent, waited_s=self._watch.waited_s(now))
-        for stuck in self._watch.stuck(view, self.desired, now):
-            _log.warning("bus.blocked", detail=stuck.detail)
+            _log.info("view.observed", nodes=len(seen.view.nodes), findings=codes)
+        self._log_missing(now)
+        for blocked in self._links.blocked(seen.view, self.desired, now):
+            _log.warning("bus.blocked", detail=blocked.detail)
+
+    def _log_missing(self, now: float) -> None:
+        """Log which pods are missing, since when and the usual causes, soon and then seldom."""
+        absent = self._absent()
+        if not absent:
+            self._missing_at = None
+            return
+        waited_s = self._links.waited_s(now)
+        if self._missing_at is None:
+            self._missing_at = now + MISSING_FIRST_S
+        if now < self._missing_at:
+            return
+        self._missing_at = now + MISSING_EVERY_S
+        cause = timeout_cause.absent_cause(absent)
+        _log.info(
+            "pods.waited",
+            pods=[a.name for a in absent],
+            waited_s=waited_s,
+            cause=cause.cause,
+            remedy=cause.remedy,
+        )
 
     def planned(self, plan: Plan, *, stage: str) -> None:
-        """Log what is about to be done, unless it is tried again."""
-        if plan.fingerprint != self._told_plan:
-            self._told_plan = plan.fingerprint
-            self._told_causes.clear()
-            told = kinds(plan.actions)
-            _log.info("plan.computed", stage=stage, actions=len(plan.actions), kinds=told)
+        """Log what is about to be done, unless it is repeated."""
+        if plan.fingerprint != self._plan:
+            self._plan = plan.fingerprint
+            self._causes.clear()
+            _log.info(
+                "plan.computed", stage=stage, actions=len(plan.actions), kinds=kinds(plan.actions)
+            )
+        for action in plan.actions if self.verbose else ():
+            self._started(action)
 
-    def failed(self, error: TransientError, *, phase: str) -> bool:
-        """Log why a pass failed, if that is new since the last plan; return whether it was not."""
-        is_known = error.cause in self._told_causes
-        if not is_known:
-            self._told_causes.add(error.cause)
+    def _started(self, action: Action) -> None:
+        _log.debug("action.started", **describe(action))
+
+    def refused(self, plan: Plan) -> None:
+        """Log every reason for changing nothing."""
+        for refusal in plan.refusals:
+            _log.warning("plan.refused", node=refusal.node, cause=refusal.cause)
+
+    def failed(self, error: TransientError, *, phase: str) -> None:
+        """Log why a pass failed, if that is new since the last plan."""
+        if error.cause not in self._causes:
+            self._causes.add(error.cause)
             _log.warning("pass.failed", phase=phase, node=error.node, cause=error.cause)
-        self._trouble = error
-        return is_known
+        self._failure = error
 
     def moved(self, progress: Progress) -> None:
         """Log how far the moves are, every few seconds."""
-        now = time.monotonic()
-        if now - self._reported_at >= REPORT_EVERY_S:
-            self._reported_at = now
+        now = _now()
+        if now - self._moves_at >= REPORT_EVERY_S:
+            self._moves_at = now
             left = progress.left_s
             _log.info(
                 "slots.moved",
@@ -99,89 +123,29 @@ class ProgressLog:
                 left_s=None if left is None else round(left),
             )
 
-    def timeout_cause(self, *, holder: str | None, unanswered: Sequence[str]) -> TimeoutCause:
-        """Return the pod, the cause and the remedy of what holds the run up.
+    def timeout_cause(self, *, lock_holder: str | None, unanswered: Sequence[str]) -> TimeoutCause:
+        """Return what held the run up, when its deadline comes.
 
         Args:
-            holder: The other run that has the lock.
-            unanswered: What gave no answer in time, where no look was ever completed.
+            lock_holder: The other run that has the lock.
+            unanswered: Pods that gave no answer, where no observation was ever completed.
         """
-        if absent := self._absent():
-            return absent_cause(absent)
-        if holder:
-            return None, f"another run has the lock: {holder}", "wait for it, then run again"
-        if stuck := self._watch.worst():
-            return bus_blocked_cause(stuck)
-        trouble, findings = self._trouble, self._plan.findings if self._plan else ()
-        if findings and not (trouble and self._plan and self._plan.actions):
-            return finding_cause(findings[0])
-        if trouble is not None:
-            return trouble.node, trouble.cause, trouble.remedy
-        return silent_cause(unanswered)
+        plan = self._last.plan if self._last else Plan()
+        return timeout_cause.timeout_cause(
+            absent=self._absent(),
+            lock_holder=lock_holder,
+            blocked=self._links.worst(),
+            findings=plan.findings,
+            failure=self._failure,
+            has_actions=bool(plan.actions),
+            unanswered=unanswered,
+        )
 
     def _absent(self) -> list[Absent]:
-        """Return the wanted pods that gave no view at the last look."""
-        seen = self._view.absent if self._view else ()
-        return [a for a in seen if self.desired.stays(a.ordinal)]
+        """Return the wanted pods that gave no view at the last observation."""
+        absent = self._last.view.absent if self._last else ()
+        return [a for a in absent if self.desired.stays(a.ordinal)]
 
 
-def absent_cause(absent: Sequence[Absent]) -> TimeoutCause:
-    """Return pod, cause and remedy where wanted pods gave no view.
-
-    What keeps a pod from having a name tells more than what keeps another from answering, and a
-    name server that fails more than a name that is not there.
-    """
-    unnamed = [a for a in absent if a.phase == "dns"]
-    unasked = [a for a in unnamed if a.remedy]
-    blamed = unasked or unnamed or absent
-    first = blamed[0]
-    remedy = first.remedy or (USUAL_CAUSES if unnamed else POD_REMEDY)
-    others = [a.name for a in unnamed if a not in blamed]
-    also = f"; {_listed(others)}: no address" if others else ""
-    return first.name, f"{_listed([a.name for a in blamed])}: {first.cause}{also}", remedy
-
-
-def silent_cause(names: Sequence[str]) -> TimeoutCause:
-    """Return pod, cause and remedy where no look was done in time.
-
-    Args:
-        names: Pods that were asked and did not answer; none where no pod was asked yet.
-    """
-    if not names:
-        return None, "the name servers gave no answer in time", f"{DNS_REMEDY}, or {_LONGER}"
-    return names[0], f"{_listed(names)} gave no answer in time", f"{POD_REMEDY}; or {_LONGER}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return as many names as a message has room for beside the cause itself."""
-    shown, room = 0, NAMES_CHARS
-    for name in names:
-        room -= len(name) + 2
-        if room < 0:
-            break
-        shown += 1
-    more = f" and {len(names) - shown} more" if shown < len(names) else ""
-    return ", ".join(names[:shown]) + more
-
-
-def bus_blocked_cause(stuck: Stuck) -> TimeoutCause:
-    """Return pod, cause and remedy where nodes do not reach each other."""
-    return (
-        stuck.node,
-        stuck.detail,
-        "open the bus port between the pods (NetworkPolicy, firewall, cluster-announce-bus-port)",
-    )
-
-
-_REMEDIES = {
-    FindingCode.REPLICA_LINK_DOWN: "look at the log of that pod; where there are passwords, its "
-    "masterauth (primaryauth) must be one that its primary takes",
-    FindingCode.MEMBER_UNSEEN: "let the name of its pod lead to it again, and let this program in; "
-    "or stop it",
-}
-
-
-def finding_cause(finding: Finding) -> TimeoutCause:
-    """Return pod, cause and remedy where something does not become right by itself."""
-    usual = "run it again; if it stays, look at the log of that pod"
-    return finding.node or None, finding.detail, _REMEDIES.get(finding.code, usual)
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -8,7 +8,8 @@ reply that shows that the world has moved raises `StaleViewError`, and the loop 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import assert_never
 
@@ -44,48 +45,67 @@ SLOTS_PER_COMMAND = 1000
 FAILOVER_TIMEOUT_S = 6.0
 
 
+@dataclass(slots=True)
+class Totals:
+    """What an executor has carried out so far, also in a plan that failed half-way."""
+
+    actions: int = 0
+    slots_moved: int = 0
+    keys_moved: int = 0
+
+
 class Executor:
-    """Carries out the actions of one plan on one view."""
+    """Carries out the actions of one plan after the other.
+
+    Attributes:
+        totals: Of all plans.
+    """
 
     def __init__(
         self,
         *,
         pool: ConnectionPool,
-        view: ClusterView,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None],
-        memory: MigrationHistory,
     ) -> None:
         self._pool = pool
-        self._nodes = view.by_id()
+        self._nodes: Mapping[NodeId, NodeView] = {}
         self._stop = stop
         self._on_progress = on_progress
-        self._memory = memory
-        self.progress = Progress()
+        self._memory = MigrationHistory()
+        self.totals = Totals()
 
-    async def apply(self, actions: Sequence[Action]) -> int:
-        """Carry the actions out and return how many were; fewer when a stop was asked for.
+    async def apply(
+        self, view: ClusterView, actions: Sequence[Action], *, despite_stop: bool = False
+    ) -> None:
+        """Carry the actions out, or the first of them when a stop was asked for.
+
+        Args:
+            view: What the actions were planned from.
+            actions: In the order to apply.
+            despite_stop: Carry out all of them: they are how a run ends.
 
         Raises:
             TransientError: A node could not be reached, or the world moved.
             RefusedError: A server will not do it, or an announced address is another node's.
         """
-        done = 0
+        self._nodes = view.by_id()
+        has_changed = False
         # All of them before the first change, and once more right before they are met.
         met = {action.target for action in actions if isinstance(action, Meet)}
         await self._identify(met)
         for kind, group in groupby(actions, key=type):
-            if self._stop.is_set():
+            if self._stop.is_set() and not despite_stop:
                 break
             batch = list(group)
             if kind in (MoveSlots, GatherKeys):
                 await self._migrate(batch)
             else:
-                if kind is Meet and done:
+                if kind is Meet and has_changed:
                     await self._identify(met)
                 await self._apply_batch(batch)
-            done += len(batch)
-        return done
+            has_changed = True
+            self.totals.actions += len(batch)
 
     async def _apply_batch(self, batch: Sequence[Action]) -> None:
         """Carry out actions of one kind, all nodes at once, each node's in one pipeline."""
@@ -244,8 +264,8 @@ class Executor:
             else:
                 await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
         finally:
-            self.progress.slots_moved += migrator.progress.slots_moved
-            self.progress.keys_moved += migrator.progress.keys_moved
+            self.totals.slots_moved += migrator.progress.slots_moved
+            self.totals.keys_moved += migrator.progress.keys_moved
 
 
 def _place_of(action: Action) -> NodeId:

@@ -23,16 +23,14 @@ _WHY = frozenset({"outcome", "exit_code", "node", "phase", "cause", "remedy"})
 _log = structlog.get_logger()
 
 
-def finish_run(
-    summary: Summary, *, output: str, termination_log: str, failure: BaseException | None
-) -> None:
+def finish_run(summary: Summary, *, output: str, termination_log: str) -> None:
     """Leave the summary of a run in the termination message, as last line and on stdout."""
     summary = summary.redacted(redaction.redact)
     _leave_message(termination_log, summary.message())
-    if failure is not None:
-        _print_traceback(failure)
+    if summary.error is not None:
+        _print_traceback(summary.error)
     logs.let_all_pass()
-    if summary.exit_code == ExitCode.HEALTHY:
+    if summary.exit_code is ExitCode.HEALTHY:
         _log.info("run.completed", **summary.fields())
     else:
         _log.error("run.failed", **summary.fields())
@@ -47,18 +45,17 @@ def fail(error: BaseException, *, phase: str, output: str = "text") -> int:
 
     Where stdout was to carry JSON it does, so that what reads it needs no second way.
     """
-    summary = Summary()
-    summary.note_failure(error, phase=phase)
-    summary = summary.redacted(redaction.redact)
+    summary = Summary.of(error, phase=phase).redacted(redaction.redact)
+    failure = summary.failure
     _print_traceback(error)
     _log.error(
         "command.failed",
         outcome=summary.outcome,
-        exit_code=summary.exit_code,
-        node=summary.node,
-        phase=summary.phase,
-        cause=summary.cause,
-        remedy=summary.remedy,
+        exit_code=int(summary.exit_code),
+        node=failure.node,
+        phase=failure.phase,
+        cause=failure.cause,
+        remedy=failure.remedy,
     )
     if output == "json":
         fields = summary.fields().items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
@@ -13,13 +12,18 @@ MESSAGE_BYTES = 4096
 CAUSE_CHARS = 2600
 
 
-@dataclass(slots=True)
-class Summary:
-    """The canonical line of a run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """How much a run did.
 
-    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
-    outcome: str = "not_healthy"
-    exit_code: int = 5
+    Attributes:
+        passes: Turns of the loop.
+        actions: Actions that were applied.
+        duration_s: Seconds from start to end.
+        commands: Commands that were sent; `write_commands`: those that change a server's state.
+        round_trips: Times that a node was waited for; a pipeline counts once.
+    """
+
     passes: int = 0
     actions: int = 0
     slots_moved: int = 0
@@ -28,44 +32,104 @@ class Summary:
     commands: int = 0
     write_commands: int = 0
     round_trips: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run failed.
+
+    Attributes:
+        node: The pod concerned, when there is one.
+        phase: What the run was doing.
+        cause: What is wrong.
+        remedy: What to do next.
+    """
+
     node: str | None = None
     phase: str | None = None
     cause: str | None = None
     remedy: str | None = None
 
-    def note_failure(self, error: BaseException, *, phase: str) -> None:
-        """Take over why the run ended."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The canonical line of a run.
+
+    Attributes:
+        error: What ended a run that failed; for a traceback, never part of the line itself.
+    """
+
+    run_id: str = ""
+    outcome: str = "healthy"
+    exit_code: ExitCode = ExitCode.HEALTHY
+    counters: Counters = Counters()
+    failure: Failure = Failure()
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        error: BaseException | None,
+        *,
+        phase: str,
+        counters: Counters = Counters(),
+        run_id: str = "",
+    ) -> Summary:
+        """Return the summary of a run that ended with this error, or healthy without one."""
+        if error is None:
+            return cls(run_id=run_id, counters=counters)
         if isinstance(error, BootstrapError):
-            self.outcome, self.exit_code = error.outcome, int(error.exit_code)
-            self.node, self.cause, self.remedy = error.node, error.cause, error.remedy
-        else:
-            self.outcome, self.exit_code = "unforeseen", int(ExitCode.UNFORESEEN)
-            self.cause = f"{type(error).__name__}: {error}"
-            self.remedy = "report it with the traceback above"
-        self.cause = _shortened(self.cause)
-        self.phase = self.phase or phase
+            return cls(
+                run_id=run_id,
+                outcome=error.outcome,
+                exit_code=error.exit_code,
+                counters=counters,
+                error=error,
+                failure=Failure(
+                    node=error.node, phase=phase, cause=_shortened(error.cause), remedy=error.remedy
+                ),
+            )
+        return cls(
+            run_id=run_id,
+            outcome="unforeseen",
+            exit_code=ExitCode.UNFORESEEN,
+            counters=counters,
+            error=error,
+            failure=Failure(
+                phase=phase,
+                cause=_shortened(f"{type(error).__name__}: {error}"),
+                remedy="report it with the traceback above",
+            ),
+        )
 
     def redacted(self, redact: Callable[[str], str]) -> Summary:
         """Return it without secrets in what others have said."""
-        told = (self.node, self.cause, self.remedy)
-        node, cause, remedy = (text and redact(text) for text in told)
-        return replace(self, node=node, cause=cause, remedy=remedy)
+        texts = {name: text and redact(text) for name, text in asdict(self.failure).items()}
+        return replace(self, failure=Failure(**texts))
 
     def fields(self) -> dict[str, str | int | float]:
         """Return what applies, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = {
+            "run_id": self.run_id or None,
+            "outcome": self.outcome,
+            "exit_code": int(self.exit_code),
+            **asdict(self.counters),
+            **asdict(self.failure),
+        }
+        return {name: value for name, value in values.items() if value is not None}
 
     def text(self) -> str:
         """Return all of it as one sentence, as logs and stdout may come in either order."""
+        did, failure = self.counters, self.failure
         line = (
-            f"{self.outcome}: exit code {self.exit_code}, {self.passes} passes, "
-            f"{self.actions} actions, {self.slots_moved} slots and {self.keys_moved} keys "
-            f"moved, {self.duration_s:.1f} s"
+            f"{self.outcome}: exit code {int(self.exit_code)}, {did.passes} passes, "
+            f"{did.actions} actions, {did.slots_moved} slots and {did.keys_moved} keys "
+            f"moved, {did.duration_s:.1f} s"
         )
-        if self.cause is None:
+        if failure.cause is None:
             return line
-        pod = f"{self.node}, " if self.node else ""
-        return f"{line}; {pod}phase {self.phase}: {self.cause}; {self.remedy}"
+        pod = f"{failure.node}, " if failure.node else ""
+        return f"{line}; {pod}phase {failure.phase}: {failure.cause}; {failure.remedy}"
 
     def message(self) -> str:
         """Return JSON of at most 4096 bytes; the kubelet reads no more of a termination message."""

@@ -242,7 +242,7 @@ def test_a_silent_pod_is_named_however_short_the_time(
     finally:
         fresh.pods[1].resume()
     assert (result.code, json.loads(result.message)["node"]) == (5, "redis-app-1")
-    assert "look at the pod" in str(result.last["remedy"])
+    assert "inspect the pod" in str(result.last["remedy"])
 
 
 @pytest.mark.parametrize("command", ["plan", "status"])

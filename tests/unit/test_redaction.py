@@ -56,9 +56,8 @@ def test_last_words(
     path = tmp_path_factory.mktemp("log") / "termination-log"
     words = {"cause": "no: s3cret", "remedy": "unset s3cret"}
     failure = error(**words) if error is NodeUnreachableError else error("no: s3cret")
-    summary = Summary()
-    summary.note_failure(failure, phase="observe")
-    exit_report.finish_run(summary, output=output, termination_log=str(path), failure=failure)
+    summary = Summary.of(failure, phase="observe")
+    exit_report.finish_run(summary, output=output, termination_log=str(path))
     printed = capsys.readouterr()
     for text in (printed.out, printed.err, path.read_text()):
         assert "s3cret" not in text

@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.core.topology import Absent
 from bootstrap.errors import NotConvergedError, RefusedError
-from bootstrap.loop.progress import absent_cause
+from bootstrap.loop.timeout_cause import absent_cause
 from bootstrap.process.summary import MESSAGE_BYTES, Summary
 
 SERVICE = "redis-service.default.svc.cluster.local"
@@ -28,14 +28,15 @@ def absent(*causes: str, phase: str = "dns", suffix: str = "") -> list[Absent]:
 
 
 def told(pods: list[Absent]) -> dict[str, object]:
-    name, cause, remedy = absent_cause(pods)
-    summary = Summary()
-    error = NotConvergedError(node=name, cause=f"not healthy after 3 s: {cause}", remedy=remedy)
-    summary.note_failure(error, phase="observe")
+    late = absent_cause(pods)
+    error = NotConvergedError(
+        node=late.node, cause=f"not healthy after 3 s: {late.cause}", remedy=late.remedy
+    )
+    summary = Summary.of(error, phase="observe")
     assert len(summary.message().encode()) <= MESSAGE_BYTES
     assert len(summary.text()) <= MESSAGE_BYTES
     message = json.loads(summary.message())
-    assert message["remedy"] == remedy
+    assert message["remedy"] == late.remedy
     return message
 
 
@@ -53,9 +54,8 @@ def test_many_long_names_leave_room_for_the_reason() -> None:
 
 
 def test_a_long_story_keeps_its_beginning_and_its_end() -> None:
-    summary = Summary()
     cause = "first " + "pod, " * 5000 + "reason"
-    summary.note_failure(RefusedError(cause=cause, remedy="fix it"), phase="plan")
+    summary = Summary.of(RefusedError(cause=cause, remedy="fix it"), phase="plan")
     message = json.loads(summary.message())
     assert message["cause"].startswith("first ")
     assert message["cause"].endswith("reason")

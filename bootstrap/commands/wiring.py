@@ -1,0 +1,120 @@
+"""Puts the parts together that a command needs, out of checked settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..core.planner import Policy
+from ..core.topology import ClusterView, DesiredTopology
+from ..loop.converge import Converger
+from ..loop.observation import Assessor
+from ..loop.progress import ProgressLog
+from ..loop.run_lock import RunLock
+from ..loop.stopping import Deadline
+from ..net.connection import COMMAND_TIMEOUT_S, Access
+from ..net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
+from ..net.executor import Executor
+from ..net.lock import ConnectionLock
+from ..net.observer import Observer
+from ..net.pool import ConnectionPool
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """Connections to the nodes of one cluster, and what asks them."""
+
+    pool: ConnectionPool
+    assessor: Assessor
+
+
+def desired(settings: Settings) -> DesiredTopology:
+    """Return what the cluster is to be."""
+    return DesiredTopology(nodes=settings.nodes, replicas=settings.replicas)
+
+
+def policy(settings: Settings, *, acts: bool) -> Policy:
+    """Return what is allowed; `acts` for plans of a run, which also improve the placement."""
+    return Policy(
+        allow_data_loss=settings.allow_data_loss, rebalance=settings.rebalance, separate=acts
+    )
+
+
+@asynccontextmanager
+async def connected(
+    settings: Settings, *, acts: bool, patience_s: float = COMMAND_TIMEOUT_S
+) -> AsyncIterator[Nodes]:
+    """Provide what asks the nodes; its connections are closed at the end.
+
+    Args:
+        settings: Which cluster.
+        acts: Whether the plans are for a run, or only say what is there.
+        patience_s: How long a pod may take for one answer.
+    """
+    access = Access(username=settings.username, passwords=settings.passwords, tls=settings.tls)
+    pool = ConnectionPool(access)
+    observer = Observer(
+        discovery=_discovery(settings), pool=pool, nodes=settings.nodes, patience_s=patience_s
+    )
+    assessor = Assessor(
+        source=observer, desired=desired(settings), policy=policy(settings, acts=acts)
+    )
+    try:
+        yield Nodes(pool=pool, assessor=assessor)
+    finally:
+        await pool.close()
+
+
+def _discovery(settings: Settings) -> Discovery:
+    if settings.endpoints:
+        return StaticDiscovery(
+            nodes=settings.nodes,
+            endpoints=settings.endpoints,
+            nameservers=settings.nameservers,
+            timeout_s=settings.timeout_s,
+        )
+    return ServiceDiscovery(
+        nodes=settings.nodes,
+        statefulset=settings.statefulset,
+        service=settings.service,
+        port=settings.port,
+        nameservers=settings.nameservers,
+        timeout_s=settings.timeout_s,
+    )
+
+
+def converger(
+    nodes: Nodes,
+    executor: Executor,
+    progress: ProgressLog,
+    deadline: Deadline,
+    *,
+    run_id: str,
+    may_change: bool = True,
+    expect: str | None = None,
+) -> Converger:
+    """Return the loop of one run."""
+
+    def lock_on(view: ClusterView) -> ConnectionLock:
+        return ConnectionLock(nodes.pool.open(view.nodes[0].endpoint), run_id=run_id)
+
+    return Converger(
+        assessor=nodes.assessor,
+        applier=executor,
+        lock=RunLock(lock_on),
+        progress=progress,
+        deadline=deadline,
+        may_change=may_change,
+        expect=expect,
+    )
+
+
+def executor(nodes: Nodes, progress: ProgressLog, stop: asyncio.Event) -> Executor:
+    """Return what applies the plans of one run."""
+    return Executor(pool=nodes.pool, stop=stop, on_progress=progress.moved)

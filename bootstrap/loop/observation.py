@@ -1,0 +1,63 @@
+"""The one way from asking the nodes to a plan, used by every command."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core import planner
+from ..core.actions import Plan
+from ..core.planner import Policy
+from ..core.topology import ClusterView, DesiredTopology
+
+
+class ViewSource(Protocol):
+    """What asks the nodes; `net.observer.Observer`, or made-up views in tests of the loop."""
+
+    @property
+    def unanswered(self) -> AbstractSet[str]:
+        """Pods that were asked and have not answered."""
+
+    async def observe(self, *, shards: bool = False) -> ClusterView:
+        """Return what every pod says now."""
+
+    async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
+        """Return the view with the number of keys in these slots."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the nodes said, and what follows from it."""
+
+    view: ClusterView
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessor:
+    """Asks the nodes and plans.
+
+    Attributes:
+        source: What asks the nodes.
+        desired: What the cluster is to be.
+        policy: What the people who run the cluster allow.
+    """
+
+    source: ViewSource
+    desired: DesiredTopology
+    policy: Policy
+
+    async def observe(self, *, shards: bool) -> Observation:
+        """Ask every node, count keys where the plan depends on them, and plan.
+
+        Args:
+            shards: Ask for shard ids as well, where the servers have them (7.2).
+
+        Raises:
+            BootstrapError: See `net.observer.Observer.observe`.
+        """
+        view = await self.source.observe(shards=shards)
+        if slots := planner.probe_slots(view, self.desired):
+            view = await self.source.count_keys(view, slots)
+        return Observation(view=view, plan=planner.plan(view, self.desired, self.policy))

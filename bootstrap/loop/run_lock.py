@@ -1,0 +1,88 @@
+"""The lock of a run: acquired before the first change, kept alive, released at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from ..core.topology import ClusterView
+from ..errors import BootstrapError, TransientError
+
+KEEP_ALIVE_EVERY_S = 5.0
+
+_log = structlog.get_logger()
+
+
+class Lock(Protocol):
+    """What `net.lock.ConnectionLock` offers."""
+
+    async def try_acquire(self) -> str | None:
+        """Return None when the lock is ours, otherwise its holder."""
+
+    async def release(self) -> None:
+        """Give the lock up."""
+
+
+@dataclass(slots=True)
+class RunLock:
+    """The lock as one run uses it.
+
+    Attributes:
+        lock_on: Returns the lock on the agreed node of a view.
+        holder: The other run that has it; None when nobody else is known to.
+    """
+
+    lock_on: Callable[[ClusterView], Lock]
+    holder: str | None = None
+    _lock: Lock | None = None
+    _is_ours: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Return whether the last attempt acquired the lock."""
+        return self._is_ours
+
+    async def acquire(self, view: ClusterView) -> bool:
+        """Acquire the lock, or confirm it; return whether it is ours.
+
+        Raises:
+            BootstrapError: The node of the lock does not answer, or refuses.
+        """
+        if self._lock is None:
+            self._lock = self.lock_on(view)
+        try:
+            holder = await self._lock.try_acquire()
+        except TransientError:
+            # The pod of the lock may have moved; the next observation shows where it is.
+            await self.release()
+            raise
+        if holder and holder != self.holder:
+            _log.info("lock.waited", holder=holder)
+        self.holder, self._is_ours = holder, holder is None
+        return self._is_ours
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Use the connection of the lock meanwhile, or other runs take a silent one for dead."""
+        keeping = asyncio.ensure_future(self._keep_alive())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+
+    async def _keep_alive(self) -> None:
+        while self._lock is not None:
+            await asyncio.sleep(KEEP_ALIVE_EVERY_S)
+            with suppress(BootstrapError):
+                await self._lock.try_acquire()
+
+    async def release(self) -> None:
+        """Release the lock, if there is one."""
+        lock, self._lock, self._is_ours = self._lock, None, False
+        if lock is not None:
+            await lock.release()

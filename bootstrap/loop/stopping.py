@@ -1,0 +1,79 @@
+"""How a run is ended from outside: by a signal, or by its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+_T = TypeVar("_T")
+CLOSING_S = 20.0
+
+
+@dataclass(slots=True)
+class Deadline:
+    """Sets an event when the time of a run is over.
+
+    Attributes:
+        stop: The event, which a signal may set as well.
+        seconds: How long the run may take.
+        is_over: Whether the time was over before the run ended.
+    """
+
+    stop: asyncio.Event
+    seconds: float
+    is_over: bool = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count from here."""
+        timer = asyncio.get_running_loop().call_later(self.seconds, self._expire)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _expire(self) -> None:
+        self.is_over = not self.stop.is_set()
+        self.stop.set()
+
+
+async def run_until(
+    stop: asyncio.Event,
+    work: Coroutine[object, object, _T],
+    *,
+    is_closing: Callable[[], bool] = lambda: False,
+    closing_s: float = CLOSING_S,
+) -> _T | None:
+    """Return the result of the work, or None where it was stopped before it had one.
+
+    Args:
+        stop: Ends the work when it is set.
+        work: What to do.
+        is_closing: Whether the work has changes under way that it should finish first.
+        closing_s: How long it may take for that.
+
+    Raises:
+        Exception: What the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and is_closing():
+            await asyncio.wait({task}, timeout=closing_s)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    return None if task.cancelled() else task.result()
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait, at most until the stop."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

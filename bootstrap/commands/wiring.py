@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..core.planner import Policy
+from ..core.lock_node import lock_node
+from ..core.policy import Policy
 from ..core.topology import ClusterView, DesiredTopology
 from ..loop.converge import Converger
 from ..loop.observation import Assessor
@@ -102,7 +103,7 @@ def converger(
     """Return the loop of one run."""
 
     def lock_on(view: ClusterView) -> ConnectionLock:
-        return ConnectionLock(nodes.pool.open(view.nodes[0].endpoint), run_id=run_id)
+        return ConnectionLock(nodes.pool.open(lock_node(view).endpoint), run_id=run_id)
 
     return Converger(
         assessor=nodes.assessor,

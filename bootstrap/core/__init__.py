@@ -1,1 +1,1 @@
-"""Decides. Pure functions over what the nodes said: no input or output, clock or randomness."""
+"""Decides what to do; pure: no input, output, clock, randomness or environment."""

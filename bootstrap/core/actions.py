@@ -1,9 +1,12 @@
 """What can be done, as data.
 
 Rules: an action is one command-sized step (moves of many slots between one pair of nodes count as
-one), holds ids, slots and the reason, and does nothing itself. Actions of one kind within a plan
-may run at the same time; a kind starts when the one before it is done, so the order of a plan is
-the order that safety asks for.
+one), has node ids, slots and the reason, and does nothing itself. Every command that changes a
+server is an action, so that `plan` shows whatever `run` would send. Actions of one kind within a
+plan may run at the same time; the next kind starts when the kind before it is done, so the order
+of a plan is the order that safety requires.
+
+Invariant: equal plans have equal fingerprints, in every process.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from enum import IntEnum
+from enum import StrEnum
 from typing import TypeAlias
 
 from .findings import Finding, FindingCode
@@ -21,17 +24,40 @@ from .slots import SlotSet
 from .topology import NodeId
 
 
-class Stage(IntEnum):
-    """Kinds of plans, in the order in which a cluster goes through them."""
+class Stage(StrEnum):
+    """Kinds of plans; `core.stages` has their order. The values are part of the JSON output."""
 
-    INTRODUCE = 1
-    REPAIR = 2
-    ASSIGN = 3
-    REPLICATE = 4
-    DRAIN = 5
-    REBALANCE = 6
-    FORGET = 7
-    REFRESH_VIEWS = 8
+    FORM = "form"
+    INTRODUCE = "introduce"
+    PROMOTE_REPLICAS = "promote_replicas"
+    RESOLVE_CONTESTS = "resolve_contests"
+    ORDER_EPOCHS = "order_epochs"
+    CLOSE_SLOTS = "close_slots"
+    CLAIM_SLOTS = "claim_slots"
+    SEPARATE_EPOCHS = "separate_epochs"
+    REFRESH_VIEWS = "refresh_views"
+    REPLICATE = "replicate"
+    FORGET = "forget"
+    ALLOW_FAILOVERS = "allow_failovers"
+    FAIL_OVER = "fail_over"
+    CONVERT_REPLICAS = "convert_replicas"
+    COPY_FUNCTIONS = "copy_functions"
+    DRAIN = "drain"
+    REBALANCE = "rebalance"
+    REMOVE_MEMBERS = "remove_members"
+
+
+class FailoverMode(StrEnum):
+    """How a replica becomes the primary, by the option of `CLUSTER FAILOVER`.
+
+    COORDINATED: the primary stops its clients until the replica has read everything; no option.
+    FORCE: the primary is gone; the other primaries vote.
+    TAKEOVER: no majority can vote, or none would; the replica takes a new epoch by itself.
+    """
+
+    COORDINATED = "coordinated"
+    FORCE = "force"
+    TAKEOVER = "takeover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +71,7 @@ class SetConfigEpoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignSlots:
-    """Give a node slots that nobody owns."""
+    """Assign slots to a node that no node owns."""
 
     node: NodeId
     slots: SlotSet
@@ -54,7 +80,7 @@ class AssignSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meet:
-    """Make `node` send a MEET to `target`; towards a known node it makes both exchange headers."""
+    """Make `node` send a MEET to `target`; between acquainted nodes both send their headers."""
 
     node: NodeId
     target: NodeId
@@ -63,7 +89,7 @@ class Meet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BumpEpoch:
-    """Give a node a config epoch above all that it knows."""
+    """Give a node a config epoch above every epoch that it has heard of."""
 
     node: NodeId
     reason: FindingCode
@@ -80,7 +106,7 @@ class CopyFunctions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicate:
-    """Make a node that holds nothing of its own a replica of a primary."""
+    """Make a node without slots and keys of its own a replica of a primary."""
 
     node: NodeId
     primary: NodeId
@@ -88,11 +114,11 @@ class Replicate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HoldFailover:
-    """Keep a replica from starting an election while addresses are repaired, or allow it again."""
+class SetNoFailover:
+    """Set `cluster-replica-no-failover`, which keeps a replica from starting an election."""
 
     node: NodeId
-    hold: bool
+    no_failover: bool
     reason: FindingCode
 
 
@@ -107,7 +133,7 @@ class CloseSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimSlots:
-    """Settle an owner for slots that two nodes claim or whose owner is gone."""
+    """Make a node the owner of slots that two nodes own, or whose owner is gone."""
 
     node: NodeId
     slots: SlotSet
@@ -116,7 +142,7 @@ class ClaimSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveSlots:
-    """Move slots with their keys; goes on where an earlier move of the same slots stopped."""
+    """Move slots with their keys; continues where an earlier move of the same slots stopped."""
 
     source: NodeId
     target: NodeId
@@ -126,7 +152,7 @@ class MoveSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatherKeys:
-    """Move keys that lie at a node which does not own their slots to the owner."""
+    """Move keys from a node that does not own their slots to the owner, and close the slots."""
 
     source: NodeId
     target: NodeId
@@ -136,16 +162,16 @@ class GatherKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover:
-    """Make a replica the primary; `takeover` where its primary is gone and cannot agree."""
+    """Make a replica the primary of its shard."""
 
     node: NodeId
-    takeover: bool
+    mode: FailoverMode
     reason: FindingCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
-    """Make a drained node that leaves new and empty again."""
+    """Give a member without slots a new id and an empty data set, outside any cluster."""
 
     node: NodeId
     reason: FindingCode
@@ -167,7 +193,7 @@ Action: TypeAlias = (
     | BumpEpoch
     | CopyFunctions
     | Replicate
-    | HoldFailover
+    | SetNoFailover
     | CloseSlots
     | ClaimSlots
     | MoveSlots
@@ -192,10 +218,10 @@ class Plan:
     """The next safe stage.
 
     Attributes:
-        stage: None when there is nothing to do but, perhaps, wait.
+        stage: None when there is nothing to do; with findings, the servers need time.
         actions: In the order to apply.
         findings: All that keeps the cluster from being healthy.
-        refusals: Not empty means that nothing may be done.
+        refusals: Where there is any, nothing may be done.
     """
 
     stage: Stage | None = None
@@ -205,12 +231,12 @@ class Plan:
 
     @property
     def is_healthy(self) -> bool:
-        """Return whether the view satisfied every condition."""
+        """Return whether the view satisfies every condition."""
         return not self.findings and not self.refusals
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash of what would be done; equal plans have equal ones."""
+        """Return a hash of what would be done."""
         parts = [describe(action) for action in self.actions]
         parts += [{"refusal": refusal.cause} for refusal in self.refusals]
         text = json.dumps([self.stage, parts], sort_keys=True)

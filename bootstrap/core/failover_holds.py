@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .actions import Action, HoldFailover
+from .actions import Action, SetNoFailover
 from .findings import FindingCode
 from .topology import NodeId
 
@@ -16,14 +16,14 @@ from .topology import NodeId
 def holds_after(holds: frozenset[NodeId], actions: Iterable[Action]) -> frozenset[NodeId]:
     """Return the replicas that are held once these actions were applied."""
     for action in actions:
-        if isinstance(action, HoldFailover):
-            holds = holds | {action.node} if action.hold else holds - {action.node}
+        if isinstance(action, SetNoFailover):
+            holds = holds | {action.node} if action.no_failover else holds - {action.node}
     return holds
 
 
-def releases(holds: Iterable[NodeId]) -> tuple[HoldFailover, ...]:
+def releases(holds: Iterable[NodeId]) -> tuple[SetNoFailover, ...]:
     """Return what allows these replicas to fail over again."""
     return tuple(
-        HoldFailover(node=node, hold=False, reason=FindingCode.FAILOVER_HELD)
+        SetNoFailover(node=node, no_failover=False, reason=FindingCode.FAILOVER_DISABLED)
         for node in sorted(holds)
     )

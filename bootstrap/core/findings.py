@@ -1,8 +1,8 @@
 """What keeps a cluster from being healthy, as coded values.
 
-Rules: `diagnose` tells everything that is not as it must be on any node's own view, and nothing
-else: an empty answer is the definition of *healthy*. Pairs of nodes are told once per code with the
-first few names, so that a thousand nodes do not make a million findings.
+Rules: `diagnose` reports everything that is not as it must be in any node's own view, and nothing
+beyond that: an empty result is the definition of *healthy*. Pairs of nodes are reported once per
+code with the first few names, so that a thousand nodes do not make a million findings.
 
 Invariant: equal views give equal findings, whatever the order of nodes.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from . import disagreements
 from .facts import Facts
 from .slots import SLOT_COUNT, SlotSet
 from .topology import NodeView, Role, short_id
@@ -45,7 +46,7 @@ class FindingCode(StrEnum):
     REPLICA_CHAINED = "replica_chained"
     REPLICA_LINK_DOWN = "replica_link_down"
     FUNCTIONS_MISSING = "functions_missing"
-    FAILOVER_HELD = "failover_held"
+    FAILOVER_DISABLED = "failover_disabled"
     VIEW_OUTDATED = "view_outdated"
     STATE_FAIL = "state_fail"
     SHARDS_DISAGREE = "shards_disagree"
@@ -88,7 +89,7 @@ def diagnose(facts: Facts, *, rebalance: bool = True) -> tuple[Finding, ...]:
 def _pairs(
     code: FindingCode, verb: str, pairs: Iterable[tuple[NodeView, NodeView]]
 ) -> Iterator[Finding]:
-    """Fold (observer, subject) pairs into one finding."""
+    """Yield one finding for all (observer, subject) pairs."""
     some = list(islice(pairs, _MANY))
     if some:
         named = ", ".join(f"{a.name} {verb} {b.name}" for a, b in some[:_NAMED])
@@ -110,36 +111,39 @@ def _absent(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code=FindingCode.MEMBER_UNSEEN,
             node=knower.name,
-            detail=f"member {short_id(node_id)} at {where} is well for the others, "
-            "and none of the pods that answered",
+            detail=f"member {short_id(node_id)} at {where} is healthy according to its peers "
+            "but matches no pod that answered",
         )
 
 
 def _membership(facts: Facts) -> Iterator[Finding]:
-    yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", facts.unacquainted_pairs())
-    yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", facts.stale_addresses())
+    yield from _pairs(
+        FindingCode.NODE_UNKNOWN, "does not know", disagreements.unacquainted_pairs(facts)
+    )
+    yield from _pairs(
+        FindingCode.ADDRESS_STALE, "has an old address of", disagreements.stale_addresses(facts)
+    )
     shaking = [n for n in facts.live.values() if n.handshakes]
     if shaking:
         first = min(map(str, shaking[0].handshakes))
-        detail = f"{len(shaking)} nodes shake groups, {shaking[0].name} with {first}"
+        detail = f"handshakes in progress on {len(shaking)} nodes: {shaking[0].name} with {first}"
         yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=shaking[0].name, detail=detail)
-    yield from _pairs(
-        FindingCode.NODE_FAILING, "says fail of", ((a, b) for a, b, _ in facts.flagged())
-    )
+    yield from _pairs(FindingCode.NODE_FAILING, "reports fail of", disagreements.flagged(facts))
     for node_id in sorted(facts.gone):
         knower = next(n for n in facts.live.values() if node_id in n.known)
-        detail = f"member {short_id(node_id)} at {knower.known[node_id].address} has no process"
+        where = knower.known[node_id].address
+        detail = f"member {short_id(node_id)} at {where} is gone: no node has a link to it"
         yield Finding(code=FindingCode.MEMBER_GONE, node=knower.name, detail=detail)
     for node in facts.leaving:
-        detail = f"{node.name} is a member but not wanted any more"
+        detail = f"{node.name} is a member but no longer one of the wanted pods"
         if node.role is Role.PRIMARY and node.keys and not node.slots:
-            detail += f", and holds {node.keys} keys of slots that it does not own"
+            detail += f", and has {node.keys} keys of slots that it does not own"
         yield Finding(code=FindingCode.MEMBER_LEAVING, node=node.name, detail=detail)
 
 
 def _slots(facts: Facts) -> Iterator[Finding]:
     for code, slots, verb in (
-        (FindingCode.SLOTS_UNCOVERED, facts.uncovered, "owned by nobody"),
+        (FindingCode.SLOTS_UNCOVERED, facts.uncovered, "owned by no node"),
         (FindingCode.SLOTS_CONTESTED, facts.contested, "owned by two nodes"),
         (FindingCode.SLOT_OPEN, facts.open_slots, "in transit"),
     ):
@@ -147,7 +151,7 @@ def _slots(facts: Facts) -> Iterator[Finding]:
             yield Finding(code=code, detail=f"{len(slots)} slots {verb}: {abbreviate(slots)}")
     for node_id, slots in sorted(facts.slots_of_gone.items()):
         detail = (
-            f"{len(slots)} slots of {short_id(node_id)}, which has no process: {abbreviate(slots)}"
+            f"{len(slots)} slots of member {short_id(node_id)}, which is gone: {abbreviate(slots)}"
         )
         yield Finding(code=FindingCode.SLOTS_OF_GONE, detail=detail)
     epochs = Counter(owner.myself.config_epoch for owner in facts.owners)
@@ -160,15 +164,14 @@ def _slots(facts: Facts) -> Iterator[Finding]:
 def _roles(facts: Facts) -> Iterator[Finding]:
     primaries = [n for n in facts.staying if n.role is Role.PRIMARY]
     if len(primaries) != facts.desired.primaries:
-        detail = f"{len(primaries)} primaries, wanted {facts.desired.primaries}"
+        detail = f"{len(primaries)} primaries, {facts.desired.primaries} wanted"
         yield Finding(code=FindingCode.PRIMARY_COUNT, detail=detail)
-    most = -(-(facts.desired.nodes - facts.desired.primaries) // facts.desired.primaries)
     for primary in primaries:
         count = sum(
             facts.desired.stays(n.endpoint.ordinal) for n in facts.replicas_of(primary.node_id)
         )
-        if primary.slots and not facts.desired.replicas <= count <= most:
-            detail = f"{primary.name} has {count} replicas, wanted {facts.desired.replicas}"
+        if primary.slots and not facts.desired.replicas <= count <= facts.desired.most_replicas:
+            detail = f"{primary.name} has {count} replicas, {facts.desired.replicas} wanted"
             yield Finding(code=FindingCode.REPLICA_COUNT, node=primary.name, detail=detail)
     for node in facts.staying:
         if node.role is Role.PRIMARY:
@@ -193,12 +196,14 @@ def _evenness(facts: Facts) -> Iterator[Finding]:
     wrong = [f"{name} {count}" for count, name in sorted(counts) if not low <= count <= high]
     if wrong:
         few = ", ".join(wrong[:_NAMED])
-        detail = f"{len(wrong)} primaries do not hold {low}-{high} slots: {few}"
+        detail = f"{len(wrong)} primaries do not own {low}-{high} slots: {few}"
         yield Finding(code=FindingCode.SLOTS_UNEVEN, detail=detail)
 
 
 def _agreement(facts: Facts) -> Iterator[Finding]:
-    yield from _pairs(FindingCode.VIEW_OUTDATED, "has an old view of", facts.outdated_views())
+    yield from _pairs(
+        FindingCode.VIEW_OUTDATED, "has an outdated view of", disagreements.outdated_views(facts)
+    )
     failing = [n.name for n in facts.live.values() if not n.state_ok]
     if failing:
         few = ", ".join(failing[:_NAMED])
@@ -209,18 +214,20 @@ def _agreement(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code=FindingCode.FUNCTIONS_MISSING, node=libraries_lacking[0].name, detail=detail
         )
-    for node in failover_holds(facts):
-        detail = f"{node.name} may not fail over (cluster-replica-no-failover)"
-        yield Finding(code=FindingCode.FAILOVER_HELD, node=node.name, detail=detail)
+    for node in failovers_disabled(facts):
+        detail = f"{node.name} may not fail over: cluster-replica-no-failover is set"
+        yield Finding(code=FindingCode.FAILOVER_DISABLED, node=node.name, detail=detail)
     yield from _pairs(
-        FindingCode.SHARDS_DISAGREE, "does not know the shard of", facts.shard_mismatches()
+        FindingCode.SHARDS_DISAGREE,
+        "has another shard id for",
+        disagreements.shard_mismatches(facts),
     )
 
 
 def functions_missing(facts: Facts) -> list[NodeView]:
     """Return new primaries (no slots yet) without the function libraries that others have.
 
-    One that was a member before may have come back with the libraries of that time.
+    A node that was a member before may have come back with the libraries of that time.
     """
     source = next((n for n in facts.owners if n.libraries), None)
     if source is None:
@@ -234,7 +241,7 @@ def _lacks(node: NodeView, source: NodeView) -> bool:
     return known and not (source.functions or frozenset()) <= (node.functions or frozenset())
 
 
-def failover_holds(facts: Facts) -> list[NodeView]:
+def failovers_disabled(facts: Facts) -> list[NodeView]:
     """Return the nodes that an earlier run still keeps from failing over.
 
     A run sets `cluster-replica-no-failover` on replicas only; one of them may have been made a

@@ -1,31 +1,34 @@
-"""From single nodes to one cluster: epochs, first slots, MEET, REPLICATE, nudges.
+"""From single nodes to one cluster: epochs, first slots, MEET, REPLICATE, exchange of headers.
 
-Rules: slots and epochs go to a fresh node before it meets anybody, because a primary says ok only
-5 s after it first owned a slot, and because an epoch can be set only while a node is alone. MEET
-goes to pairs that are missing only; gossip spares most of them in a large cluster. A MEET towards
-a node that is known already makes the two exchange headers within a tick, which is the only way
-by which slots and roles travel fast after a MEET (clusterProcessPacket: the PONG that completes a
-handshake is not read for slots).
+Rules: slots and epochs go to a fresh node before it meets another, because a primary reports
+`cluster_state:ok` only 5 s after it first owned a slot, and because an epoch can be set only while
+a node is isolated. Only pairs that are missing are introduced by MEET; gossip does most of it in a
+large cluster. A MEET towards a node that is known already makes the two exchange headers within a
+tick, which is the only way by which slots and roles travel fast after a MEET (clusterProcessPacket:
+the PONG that completes a handshake is not read for slots).
+
+Invariant: no slot is assigned while any node has keys or a member is gone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from . import key_holders
+from . import disagreements, key_holders
 from .actions import (
     Action,
     AssignSlots,
     CopyFunctions,
-    HoldFailover,
     Meet,
     Replicate,
     SetConfigEpoch,
+    SetNoFailover,
 )
 from .facts import Facts
-from .findings import FindingCode, failover_holds, functions_missing
-from .roles import Roles, assign_shards
+from .findings import FindingCode, failovers_disabled, functions_missing
+from .roles import Roles
+from .shard_assignment import assign_shards
 from .slots import SLOT_COUNT, SlotSet, even_split
 from .topology import ClusterView, NodeId, NodeView, Role
 
@@ -33,79 +36,103 @@ MEETS_PER_NODE = 100
 MEETS_PER_PLAN = 20_000
 FEW_PER_NODE = 8
 Pair = tuple[NodeId, NodeId]
+# Distances in the order of nodes at which a large cluster is introduced by MEET: each node has
+# links at 1, 4, 16, … and reaches every other one in a few hops of gossip.
 HOPS = frozenset(4**power for power in range(8))
 
 
+def form(facts: Facts) -> list[Action]:
+    """Return the epochs, the first slots and the MEETs of a new cluster.
+
+    They go out together, each node's in one pipeline: a node that owns its slots before it meets
+    another sends them with the first header.
+    """
+    return [*_epochs(facts), *assign_first_slots(facts), *_disable_failovers(facts), *_meets(facts)]
+
+
 def introduce(facts: Facts) -> list[Action]:
-    """Return epochs for fresh nodes, first slots, holds and the MEETs that are missing."""
-    return [*_epochs(facts), *assign(facts), *_holds(facts), *_meets(facts)]
+    """Return the MEETs that are missing, and what makes them safe.
+
+    That is an epoch for each new node, and no failover of replicas whose live primary only seems
+    to be lost.
+    """
+    return [*_epochs(facts), *_disable_failovers(facts), *_meets(facts)]
 
 
 def _epochs(facts: Facts) -> Iterator[SetConfigEpoch]:
-    """Give each isolated node an epoch that no other has, above the cluster's."""
+    """Yield an epoch for each isolated node that no other node has, above the cluster's.
+
+    SET-CONFIG-EPOCH is refused once a node knows another one, or has an epoch already.
+    """
     highest = facts.max_epoch
     for node in facts.staying:
-        alone = node.is_isolated and not node.handshakes
-        if alone and node.myself.config_epoch == 0 and node.current_epoch == 0:
+        is_alone = node.is_isolated and not node.handshakes
+        if is_alone and node.myself.config_epoch == 0 and node.current_epoch == 0:
             highest += 1
             yield SetConfigEpoch(node=node.node_id, epoch=highest, reason=FindingCode.NODE_UNKNOWN)
 
 
-def assign(facts: Facts) -> Iterator[AssignSlots]:
-    """Give slots that nobody owns, and of which no node holds keys, to primaries.
+def may_assign_first_slots(facts: Facts) -> bool:
+    """Return whether slots are uncovered and nothing can be lost: no keys, no member gone."""
+    return bool(facts.uncovered) and not facts.gone and not any(n.keys for n in facts.live.values())
 
-    Only ever called when nothing can be lost: no node has keys, no member is gone.
-    """
-    if not facts.uncovered or facts.gone or any(n.keys for n in facts.live.values()):
-        return
+
+def assign_first_slots(facts: Facts) -> Iterator[AssignSlots]:
+    """Yield the slots that no node owns, assigned to primaries; see `may_assign_first_slots`."""
     for node, slots in _first_slots(facts):
-        fresh = slots & facts.uncovered
-        if fresh:
-            yield AssignSlots(node=node.node_id, slots=fresh, reason=FindingCode.SLOTS_UNCOVERED)
+        uncovered = slots & facts.uncovered
+        if uncovered:
+            yield AssignSlots(
+                node=node.node_id, slots=uncovered, reason=FindingCode.SLOTS_UNCOVERED
+            )
 
 
-def _first_slots(facts: Facts) -> Iterable[tuple[NodeView, SlotSet]]:
-    """Return the ranges of a dealt cluster, or, where others own slots already, fill them up."""
+def _first_slots(facts: Facts) -> list[tuple[NodeView, SlotSet]]:
+    """Return the ranges of a new cluster, or, where others own slots already, what is left."""
     shards = assign_shards(facts.staying, facts.desired.primaries)
-    dealt = [hand[0] for hand in shards]
+    chosen = [shard[0] for shard in shards]
     split = even_split(facts.desired.primaries)
-    planned = dict(zip((n.node_id for n in dealt), split, strict=True))
-    if all(
-        not (owner.slots - planned.get(owner.node_id, SlotSet())) for owner in facts.owners
-    ) and all(n.role is Role.PRIMARY for n in dealt):
-        return list(zip(dealt, split, strict=True))
-    return _fill_up(facts, dealt)
+    planned = dict(zip((n.node_id for n in chosen), split, strict=True))
+    if all(n.role is Role.PRIMARY for n in chosen) and all(
+        not owner.slots - planned.get(owner.node_id, SlotSet()) for owner in facts.owners
+    ):
+        return list(zip(chosen, split, strict=True))
+    return _fill_up(facts, chosen)
 
 
-def _fill_up(facts: Facts, dealt: Iterable[NodeView]) -> list[tuple[NodeView, SlotSet]]:
+def _fill_up(facts: Facts, chosen: Sequence[NodeView]) -> list[tuple[NodeView, SlotSet]]:
+    """Return shares of the uncovered slots for the owners, then for further primaries."""
     primaries = [n for n in facts.owners if facts.desired.stays(n.endpoint.ordinal)]
-    for node in (*dealt, *facts.staying):
-        chosen = {n.node_id for n in primaries}
+    taken = {n.node_id for n in primaries}
+    for node in (*chosen, *facts.staying):
         if len(primaries) >= facts.desired.primaries:
             break
-        if node.role is Role.PRIMARY and node.node_id not in chosen:
+        if node.role is Role.PRIMARY and node.node_id not in taken:
             primaries.append(node)
+            taken.add(node.node_id)
     left, result = facts.uncovered, []
     for index, node in enumerate(primaries):
-        last = index == len(primaries) - 1
+        is_last = index == len(primaries) - 1
         share = -(-SLOT_COUNT // len(primaries)) - len(node.slots)
-        slots = left if last else left.lowest(max(0, share))
+        slots = left if is_last else left.lowest(max(0, share))
         left -= slots
         result.append((node, slots))
     return result
 
 
-def _holds(facts: Facts) -> Iterator[HoldFailover]:
-    """Keep replicas from elections while their live primary seems lost on an old address.
+def _disable_failovers(facts: Facts) -> Iterator[SetNoFailover]:
+    """Keep replicas from elections while their live primary seems lost at an old address.
 
     Without it every primary loses its role to a replica while all pods come back on new
-    addresses (anchors: measured on Redis 7.0).
+    addresses (measured on Redis 7.0).
     """
-    moved = {b.node_id for _, b in facts.stale_addresses()}
+    moved = {b.node_id for _, b in disagreements.stale_addresses(facts)}
     for node in facts.live.values():
         primary = node.myself.primary_id
         if node.role is Role.REPLICA and primary in moved and node.no_failover is False:
-            yield HoldFailover(node=node.node_id, hold=True, reason=FindingCode.ADDRESS_STALE)
+            yield SetNoFailover(
+                node=node.node_id, no_failover=True, reason=FindingCode.ADDRESS_STALE
+            )
 
 
 def _meets(facts: Facts) -> list[Meet]:
@@ -114,7 +141,7 @@ def _meets(facts: Facts) -> list[Meet]:
     for first, second in _next_unacquainted(facts):
         if not _is_meeting(facts.live[first], facts.live[second]):
             wanted[first, second] = FindingCode.NODE_UNKNOWN
-    for knower, moved in facts.stale_addresses():
+    for knower, moved in disagreements.stale_addresses(facts):
         sender = knower if knower is not moved else _other_than(facts, moved)
         if sender and not _is_meeting(sender, moved, mutual=False):
             wanted[sender.node_id, moved.node_id] = FindingCode.ADDRESS_STALE
@@ -124,20 +151,20 @@ def _meets(facts: Facts) -> list[Meet]:
 def _next_unacquainted(facts: Facts) -> Collection[Pair]:
     """Return the pairs to introduce now, the lower ordinal first.
 
-    Shards first where all is new, so that replicas have their role before anybody else meets
-    them. Then a sparse graph that connects all, and gossip introduces the others: who learns of a
-    node by gossip reads its slots and role at once, which takes another MEET after a MEET. What
-    gossip left out comes last.
+    Shards first where all is new, so that replicas have their role before any other node meets
+    them. Then a sparse graph that connects all nodes, and gossip introduces the others: a node
+    that learns of another by gossip reads its slots and role at once, which takes another MEET
+    after a MEET. What gossip left out comes last.
     """
     order = {node_id: place for place, node_id in enumerate(facts.live)}
     pairs: dict[Pair, int] = {}
-    for one, other in facts.unacquainted_pairs():
+    for one, other in disagreements.unacquainted_pairs(facts):
         first, second = sorted((one.node_id, other.node_id), key=order.__getitem__)
         pairs[first, second] = order[second] - order[first]
     if pairs and is_forming(facts) and not any(n.role is Role.REPLICA for n in facts.live.values()):
         shards = assign_shards(facts.staying, facts.desired.primaries)
-        mates = {frozenset((hand[0].node_id, n.node_id)) for hand in shards for n in hand[1:]}
-        if found := [pair for pair in pairs if frozenset(pair) in mates]:
+        within = {frozenset((s[0].node_id, n.node_id)) for s in shards for n in s[1:]}
+        if found := [pair for pair in pairs if frozenset(pair) in within]:
             return found
     if len(pairs) <= FEW_PER_NODE * len(order):
         return pairs
@@ -147,13 +174,13 @@ def _next_unacquainted(facts: Facts) -> Collection[Pair]:
 
 
 def is_forming(facts: Facts) -> bool:
-    """Return whether nothing is there yet that could be lost: no keys, no service, nobody gone."""
+    """Return whether there is nothing to lose: no keys, no service, no member gone or leaving."""
     in_use = any(n.keys or n.state_ok for n in facts.live.values())
     return not (in_use or facts.gone or facts.leaving)
 
 
 def _limited(wanted: dict[Pair, FindingCode]) -> list[Meet]:
-    """Keep the handshakes in flight bounded."""
+    """Return as many MEETs as keep the number of handshakes in flight bounded."""
     sent: Counter[NodeId] = Counter()
     meets: list[Meet] = []
     for (node, target), reason in wanted.items():
@@ -188,9 +215,9 @@ def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
         if node.myself.primary_id == primary:
             return _dials_elsewhere(node, facts.live[primary])
         old = facts.live.get(node.myself.primary_id or node.node_id)
-        is_needed = old is not None and old.role is Role.PRIMARY and bool(old.slots or node.keys)
-        if (is_needed and not node.link_up) or node in key_holders.last_copy_replicas(facts):
-            return False  # it may hold the newest copy of what its primary lost
+        is_copy = old is not None and old.role is Role.PRIMARY and bool(old.slots or node.keys)
+        if (is_copy and not node.link_up) or node in key_holders.last_copy_replicas(facts):
+            return False  # it may have the newest copy of what its primary lost
     elif node.keys or node.slots:
         return False
     line = node.known.get(primary)
@@ -199,14 +226,14 @@ def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
 
 
 def _dials_elsewhere(node: NodeView, primary: NodeView) -> bool:
-    """Return whether a replica looks for its primary where that is not any more.
+    """Return whether a replica dials an address that its primary does not have any more.
 
-    A node that learns a new address from gossip does not tell its own replication
-    (clusterProcessGossipSection), and dials the old one for ever; to be told its primary again
-    fixes that.
+    A node that learns a new address from gossip does not pass it to its own replication
+    (clusterProcessGossipSection), which dials the old one for ever; another REPLICATE with the
+    same primary fixes that.
     """
-    places = {primary.address.ip, *primary.endpoint.addresses}
-    return not node.link_up and bool(node.primary_ip) and node.primary_ip not in places
+    addresses = {primary.address.ip, *primary.endpoint.addresses}
+    return not node.link_up and bool(node.primary_ip) and node.primary_ip not in addresses
 
 
 def _replicate_reason(node: NodeView) -> FindingCode:
@@ -222,27 +249,27 @@ def refresh_views(facts: Facts) -> list[Action]:
     it are lost, after which the next election is four node time-outs away.
     """
     wanted: dict[Pair, FindingCode] = {}
-    for observer, subject in facts.outdated_views():
+    for observer, subject in disagreements.outdated_views(facts):
         if not _is_meeting(subject, observer, mutual=False):
             wanted[subject.node_id, observer.node_id] = FindingCode.VIEW_OUTDATED
-    for observer, subject in facts.shard_mismatches():
+    for observer, subject in disagreements.shard_mismatches(facts):
         for one, other in ((observer, subject), (subject, observer)):
             if not _is_meeting(one, other, mutual=False):
                 wanted[one.node_id, other.node_id] = FindingCode.SHARDS_DISAGREE
-    heirs = {n.node_id for gone in facts.slots_of_gone for n in facts.heirs_of(gone)}
-    return [*_limited({pair: why for pair, why in wanted.items() if heirs.isdisjoint(pair)})]
+    due = {n.node_id for gone in facts.slots_of_gone for n in facts.successors_of(gone)}
+    return [*_limited({pair: why for pair, why in wanted.items() if due.isdisjoint(pair)})]
 
 
-def release_failover_holds(facts: Facts) -> list[Action]:
-    """Return the end of every hold on failover."""
+def allow_failovers(facts: Facts) -> list[SetNoFailover]:
+    """Return what lets replicas fail over again."""
     return [
-        HoldFailover(node=n.node_id, hold=False, reason=FindingCode.FAILOVER_HELD)
-        for n in failover_holds(facts)
+        SetNoFailover(node=n.node_id, no_failover=False, reason=FindingCode.FAILOVER_DISABLED)
+        for n in failovers_disabled(facts)
     ]
 
 
 def copy_functions(facts: Facts) -> list[Action]:
-    """Return copies of the function libraries onto new primaries."""
+    """Return copies of the function libraries to new primaries; no server copies them itself."""
     source = next((n for n in facts.owners if n.libraries), None)
     if source is None:
         return []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .actions import ClaimSlots, Failover, Forget, Plan, Stage
+from .actions import ClaimSlots, Failover, FailoverMode, Forget, Plan, Stage
 from .findings import WAITING, FindingCode
 
 CONFIRMATIONS = 2
@@ -131,7 +131,7 @@ def _is_final(plan: Plan) -> bool:
     """Return whether a plan has a step that no later one can take back."""
     return any(
         isinstance(action, ClaimSlots | Forget)
-        or (isinstance(action, Failover) and action.takeover)
+        or (isinstance(action, Failover) and action.mode is FailoverMode.TAKEOVER)
         for action in plan.actions
     )
 

@@ -1,8 +1,8 @@
-"""Who holds keys of the slots in question, and whose copy is the last one.
+"""Which nodes have keys of the slots in question, and which copy is the last one.
 
-Rules: keys are asked for only where a slot is not simply owned (`Facts.in_question`); a replica
-counts only when its primary is gone, since it has what that one had. What a server does not show
-counts as there.
+Rules: keys are counted only where a slot is not simply owned (`Facts.in_question`); a replica is
+counted only when its primary is gone, since it has the keys that its primary had. Where a server
+does not show what it has, it may have keys.
 """
 
 from __future__ import annotations
@@ -13,92 +13,92 @@ from .topology import NodeView, Role
 
 
 def keys_in(facts: Facts, node: NodeView, slot: int) -> int:
-    """Return how many keys of a slot in question a node holds."""
+    """Return how many keys of a slot in question a node has."""
     return facts.view.slot_keys.get(node.node_id, {}).get(slot, 0)
 
 
-def orphaned(facts: Facts) -> tuple[NodeView, ...]:
-    """Return the replicas whose primary is gone, by their own word."""
+def replicas_of_gone(facts: Facts) -> tuple[NodeView, ...]:
+    """Return the replicas that report a primary that is gone."""
     return tuple(n for gone in sorted(facts.gone) for n in facts.replicas_of(gone))
 
 
 def slots_with_keys(facts: Facts, slots: SlotSet) -> SlotSet:
-    """Return those of the slots for which a live node still holds keys that others may lack.
+    """Return those of the slots of which a live node has keys that others may lack.
 
-    A replica of a live primary has a copy of what that one has; one whose primary is gone counts,
-    for it is promoted first.
+    A replica of a live primary has a copy of the primary's keys; a replica whose primary is gone
+    counts, for it is promoted first.
     """
-    holders = [n for n in facts.live.values() if n.role is Role.PRIMARY]
+    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return slots & SlotSet.of(
         slot
-        for node in (*holders, *orphaned(facts))
+        for node in (*primaries, *replicas_of_gone(facts))
         for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
         if count
     )
 
 
 def last_copy_replicas(facts: Facts) -> tuple[NodeView, ...]:
-    """Return orphaned replicas with the last copy of keys that a move had brought to their primary.
+    """Return replicas with the last copy of keys that a move had brought to their primary.
 
-    Only those whose primary owned nothing, in their own view: one that lost its slots to another
-    replica of its primary learns of that, and follows it, in one step.
+    Only those whose primary is gone and owned nothing, in their own view: a replica whose primary
+    lost its slots to another replica learns of that and follows the new primary in one step.
     """
     found = []
-    for node in orphaned(facts):
+    for node in replicas_of_gone(facts):
         primary = node.known.get(node.myself.primary_id or node.node_id)
-        if primary is not None and not primary.slots and _is_last_copy(facts, node):
+        if primary is not None and not primary.slots and _has_last_copy(facts, node):
             found.append(node)
     return tuple(found)
 
 
-def _is_last_copy(facts: Facts, node: NodeView) -> bool:
-    """Return whether an orphaned replica has more keys of a slot than a promoted one."""
-    promoted = [n for n in facts.live.values() if n.role is Role.PRIMARY]
-    if _hides_strays(node):
-        moved = any(node.myself.primary_id in n.migrating.values() for n in facts.owners)
-        return moved and not any(n.keys >= node.keys for n in promoted if not n.slots)
+def _has_last_copy(facts: Facts, node: NodeView) -> bool:
+    """Return whether a replica without primary has more keys of a slot than any primary."""
+    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
+    if _hides_unowned_keys(node):
+        was_target = any(node.myself.primary_id in n.migrating.values() for n in facts.owners)
+        return was_target and not any(n.keys >= node.keys for n in primaries if not n.slots)
     return any(
-        not any(keys_in(facts, n, slot) >= count for n in promoted if slot not in n.slots)
+        not any(keys_in(facts, n, slot) >= count for n in primaries if slot not in n.slots)
         for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
     )
 
 
-def slots_held_by_orphans(facts: Facts) -> SlotSet:
-    """Return the slots of which a replica without primary holds, or may hold, keys."""
-    nodes = orphaned(facts)
+def slots_awaiting_promotion(facts: Facts) -> SlotSet:
+    """Return the slots of which a replica whose primary is gone has, or may have, keys."""
+    nodes = replicas_of_gone(facts)
     slots = {s for n in nodes for s in facts.view.slot_keys.get(n.node_id, ())}
-    lost = {n.myself.primary_id for n in nodes if n.keys and _hides_strays(n)}
+    lost = {n.myself.primary_id for n in nodes if n.keys and _hides_unowned_keys(n)}
     slots |= {s for n in facts.owners for s, target in n.migrating.items() if target in lost}
     return SlotSet.of(slots)
 
 
-def may_hold(facts: Facts, node: NodeView, slot: int, owner: NodeView) -> bool:
+def may_have_keys(facts: Facts, node: NodeView, slot: int, owner: NodeView) -> bool:
     """Return whether a primary that does not own a slot in transit has, or may have, keys of it.
 
-    One that hides them may have taken the place of a target that is gone.
+    A primary that hides them may have been promoted in the place of a target that is gone.
     """
-    hidden = _hides_strays(node) and owner.migrating.get(slot) in facts.gone
+    hidden = _hides_unowned_keys(node) and owner.migrating.get(slot) in facts.gone
     return bool(keys_in(facts, node, slot)) or (hidden and node.keys > 0)
 
 
-def rivals(facts: Facts, slot: int) -> list[NodeView]:
+def owners_of_contested(facts: Facts, slot: int) -> list[NodeView]:
     """Return the owners of a contested slot, by ordinal."""
     owners = [n for n in facts.live.values() if slot in n.slots]
     return sorted(owners, key=lambda n: n.endpoint.ordinal)
 
 
-def candidates(facts: Facts, slot: int) -> list[NodeView]:
-    """Return the rivals with the highest config epoch among those that hold keys, if any do."""
-    owners = rivals(facts, slot)
+def strongest_owners(facts: Facts, slot: int) -> list[NodeView]:
+    """Return the owners with the highest config epoch, of those with keys if any have keys."""
+    owners = owners_of_contested(facts, slot)
     owners = [n for n in owners if keys_in(facts, n, slot)] or owners
     highest = max(n.myself.config_epoch for n in owners)
     return [n for n in owners if n.myself.config_epoch == highest]
 
 
-def _hides_strays(node: NodeView) -> bool:
+def _hides_unowned_keys(node: NodeView) -> bool:
     """Return whether a server does not count keys of slots that it neither owns nor imports.
 
-    Redis does so since it moves slots by itself (clusterCanAccessKeysInSlot, 8.4), for a replica
-    by what its primary owns; INFO counts them.
+    Redis does not since it moves slots by itself (clusterCanAccessKeysInSlot, 8.4); a replica goes
+    by what its primary owns. INFO counts these keys.
     """
     return node.engine == "redis" and node.version >= (8, 4, 0)

@@ -1,8 +1,10 @@
-"""What an action makes of a view: the model behind forecasts and the laws that tests check.
+"""The effect of an action on a view: the model behind forecasts.
 
-Rules: the model is a world in which gossip is done at once: after an action every node that knows
-another repeats what that one says of itself. `holds` is the post-condition of an action in what
-was really seen.
+Rules: gossip is complete at once in the model: after an action every node that knows another one
+reports what that node reports about itself. Nothing fails, and nothing is lost.
+
+Invariant: every command of `core.actions` has its effect here; tests hold the laws of planning
+against it.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from .actions import (
     Failover,
     Forget,
     GatherKeys,
-    HoldFailover,
     Meet,
     MoveSlots,
     Plan,
     Replicate,
     Reset,
     SetConfigEpoch,
+    SetNoFailover,
 )
-from .planner import Policy, plan
+from .planner import plan
+from .policy import Policy
 from .slots import SlotSet, union
 from .topology import ClusterView, DesiredTopology, KnownNode, NodeId, NodeView, Role
 
@@ -37,7 +40,7 @@ _FORECAST_STAGES = 20
 
 
 def forecast(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Iterable[Plan]:
-    """Yield the stages that would follow, as far as the model can tell."""
+    """Yield the plans that would follow, as far as the model can predict them."""
     for _ in range(_FORECAST_STAGES):
         step = plan(view, desired, policy)
         if not step.actions:
@@ -73,15 +76,15 @@ def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
         case Replicate(node=node_id, primary=primary):
             _own(nodes, node_id, role=Role.REPLICA, primary_id=primary, slots=SlotSet())
             _close(nodes, [node_id], SlotSet.all())
-        case HoldFailover(node=node_id, hold=hold):
-            nodes[node_id] = replace(nodes[node_id], no_failover=hold)
+        case SetNoFailover(node=node_id, no_failover=value):
+            nodes[node_id] = replace(nodes[node_id], no_failover=value)
         case CloseSlots(node=node_id, slots=slots):
             replicas = [i for i, n in nodes.items() if n.myself.primary_id == node_id]
             _close(nodes, [node_id, *replicas], slots)
         case ClaimSlots(node=node_id, slots=slots):
-            _give(nodes, node_id, slots)
+            _assign(nodes, node_id, slots)
         case MoveSlots(target=target, slots=slots):
-            _give(nodes, target, slots)
+            _assign(nodes, target, slots)
             _close(nodes, [*nodes], slots)
         case GatherKeys(source=source, target=target, slots=slots):
             _close(nodes, [source, target], slots)
@@ -97,7 +100,7 @@ def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
 
 
 def _own(nodes: dict[NodeId, NodeView], node_id: NodeId, **changes: object) -> None:
-    """Change a node's line about itself."""
+    """Change the line of a node about itself."""
     node = nodes[node_id]
     line = replace(node.myself, **changes)  # type: ignore[arg-type]  # field names are literals above
     nodes[node_id] = replace(node, known={**node.known, node_id: line})
@@ -115,7 +118,7 @@ def _next_epoch(nodes: dict[NodeId, NodeView]) -> int:
     return 1 + max(max(n.current_epoch, n.myself.config_epoch) for n in nodes.values())
 
 
-def _give(nodes: dict[NodeId, NodeView], owner: NodeId, slots: SlotSet) -> None:
+def _assign(nodes: dict[NodeId, NodeView], owner: NodeId, slots: SlotSet) -> None:
     for node_id, node in tuple(nodes.items()):
         if node_id != owner and node.slots & slots:
             _own(nodes, node_id, slots=node.slots - slots)
@@ -138,21 +141,21 @@ def _close(nodes: dict[NodeId, NodeView], node_ids: Iterable[NodeId], slots: Slo
         )
 
 
-def _fail_over(nodes: dict[NodeId, NodeView], heir: NodeId) -> None:
-    old = nodes[heir].myself.primary_id
-    if old is None:
+def _fail_over(nodes: dict[NodeId, NodeView], replica: NodeId) -> None:
+    primary = nodes[replica].myself.primary_id
+    if primary is None:
         return
-    slots = union(k.slots for n in nodes.values() for i, k in n.known.items() if i == old)
+    slots = union(k.slots for n in nodes.values() for i, k in n.known.items() if i == primary)
     for node_id, node in tuple(nodes.items()):
-        if node_id != heir and old in {node_id, node.myself.primary_id}:
-            _own(nodes, node_id, role=Role.REPLICA, primary_id=heir, slots=SlotSet())
+        if node_id != replica and primary in {node_id, node.myself.primary_id}:
+            _own(nodes, node_id, role=Role.REPLICA, primary_id=replica, slots=SlotSet())
             _close(nodes, [node_id], SlotSet.all())
-    _own(nodes, heir, role=Role.PRIMARY, primary_id=None)
-    _give(nodes, heir, slots)
+    _own(nodes, replica, role=Role.PRIMARY, primary_id=None)
+    _assign(nodes, replica, slots)
 
 
 def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
-    """Give the process a new id, knowing nobody; the others keep the old one until FORGET."""
+    """Give the process a new id without peers; the other nodes keep the old id until FORGET."""
     node = nodes.pop(node_id)
     fresh = NodeId(node_id[::-1])
     line = KnownNode(
@@ -182,47 +185,18 @@ def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
         replace(
             n,
             shards=None if n.shards is None else shards,
-            known={i: truth.get(i) or _less(k, owned) for i, k in n.known.items()},
+            known={i: truth.get(i) or _without(k, owned) for i, k in n.known.items()},
             handshakes=frozenset(),
             state_ok=owned == SlotSet.all() and owners <= n.known.keys(),
+            current_epoch=max(
+                n.current_epoch, *(truth[i].config_epoch for i in n.known if i in truth)
+            ),
             link_up=True,
         )
         for n in nodes
     )
 
 
-def _less(gone: KnownNode, owned: SlotSet) -> KnownNode:
-    """Return the line of a member without a process; a view gives each slot to one node."""
+def _without(gone: KnownNode, owned: SlotSet) -> KnownNode:
+    """Return the line of a member that is gone; a view assigns each slot to one node."""
     return replace(gone, slots=gone.slots - owned) if gone.slots & owned else gone
-
-
-def holds(action: Action, view: ClusterView) -> bool:
-    """Return whether what the action was for can be seen."""
-    nodes = view.by_id()
-    match action:
-        case SetConfigEpoch(node=node_id):
-            return node_id in nodes and nodes[node_id].myself.config_epoch > 0
-        case AssignSlots(node=i, slots=slots) | ClaimSlots(node=i, slots=slots):
-            return i in nodes and not slots - nodes[i].slots
-        case MoveSlots(target=i, slots=slots):
-            return i in nodes and not slots - nodes[i].slots
-        case Meet(node=one, target=other):
-            return one in nodes and other in nodes[one].known
-        case Replicate(node=node_id, primary=primary):
-            return node_id in nodes and nodes[node_id].myself.primary_id == primary
-        case HoldFailover(node=node_id, hold=hold):
-            return node_id in nodes and nodes[node_id].no_failover is hold
-        case CloseSlots(node=i, slots=slots) | GatherKeys(source=i, slots=slots):
-            return i in nodes and not slots & nodes[i].open_slots
-        case Failover(node=node_id):
-            return node_id in nodes and nodes[node_id].role is Role.PRIMARY
-        case Reset(node=node_id):
-            return node_id not in nodes
-        case Forget(node=node_id, gone=gone):
-            return node_id in nodes and gone not in nodes[node_id].known
-        case CopyFunctions(target=node_id):
-            return node_id in nodes and nodes[node_id].libraries > 0
-        case BumpEpoch():
-            return True
-        case _:
-            assert_never(action)

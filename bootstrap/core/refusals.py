@@ -1,40 +1,61 @@
 """When to stop before the first change.
 
 Rules: whatever could lose data, or mix two clusters, is a refusal that names the node, the reason
-and what a person can do. Refusals about single nodes are told as soon as the node was seen, also
-while other pods are still missing.
+and what a person can do. Refusals about single nodes are reported as soon as the node was observed,
+also while other pods are still missing.
+
+Invariant: a refusal never depends on the order of replies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from . import key_holders
 from .actions import Refusal
 from .facts import Facts
 from .findings import abbreviate
-from .roles import assign_roles
 from .slots import SlotSet, union
 from .topology import NodeId, NodeView, Role, short_id
 
 OLDEST = (6, 2, 0)
 
 
-def refuse(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
-    """Return every reason for not touching anything; empty when it is safe to go on."""
+def refuse_nodes(facts: Facts) -> tuple[Refusal, ...]:
+    """Return the reasons that lie in single nodes, or in nodes that do not belong together."""
     single = [*_servers(facts), *_duplicates(facts), *_fresh_with_keys(facts)]
-    if single:
-        return tuple(single)
-    mixed = [*_two_clusters(facts), *_outsiders(facts)]
-    if mixed:
-        return tuple(mixed)
-    if facts.blocking_pods or facts.unseen:
-        return ()
+    return tuple(single or [*_two_clusters(facts), *_outsiders(facts)])
+
+
+def refuse_data_loss(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
+    """Return the reasons that lie in slots whose keys could be lost."""
     return (
         *_contests(facts),
         *_slots_without_data(facts, allow_data_loss=allow_data_loss),
-        *_memory(facts),
     )
+
+
+def refuse_drain(facts: Facts, drain: Collection[NodeId]) -> tuple[Refusal, ...]:
+    """Return the reasons for not draining these owners: their data would not fit elsewhere.
+
+    Limits are `maxmemory`; a staying primary without a limit takes everything.
+    """
+    leaving = [n for n in facts.owners if n.node_id in drain]
+    staying = [n for n in facts.owners if n.node_id not in drain]
+    if not leaving or not staying or not all(n.max_memory for n in staying):
+        return ()
+    needed = sum(n.used_memory for n in leaving)
+    room = sum(n.max_memory - n.used_memory for n in staying)
+    if needed <= room:
+        return ()
+    names = ", ".join(n.name for n in leaving)
+    refusal = Refusal(
+        node=leaving[0].name,
+        cause=f"the data of {names} ({needed} bytes) does not fit into the {room} bytes that "
+        "the staying primaries have left below maxmemory",
+        remedy="raise maxmemory, or keep more pods",
+    )
+    return (refusal,)
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:
@@ -67,7 +88,7 @@ def _duplicates(facts: Facts) -> Iterator[Refusal]:
                 cause=f"{names} are the same process"
                 if same
                 else f"{names} have the same node id {short_id(node_id)}",
-                remedy="give every pod an address of its own"
+                remedy="give each pod an address of its own"
                 if same
                 else "one has a copied volume: delete that pod's nodes.conf, or its volume if "
                 "nothing in it is needed, and restart it",
@@ -75,25 +96,25 @@ def _duplicates(facts: Facts) -> Iterator[Refusal]:
 
 
 def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
-    """Refuse a lone node with keys, also where it owns slots.
+    """Refuse an isolated node with keys, also where it owns slots.
 
-    A server that comes up with data but without nodes.conf takes the slots of its keys
-    (verifyClusterConfigWithData); joined, it would contest them with those who own them.
+    A server that starts with data but without nodes.conf takes the slots of its keys
+    (verifyClusterConfigWithData); joined, it would contest them with their owners.
     """
-    alone = facts.desired.nodes == 1
+    is_single = facts.desired.nodes == 1
     for node in facts.nodes:
-        if node.is_isolated and not alone and node.role is Role.PRIMARY and node.keys:
+        if node.is_isolated and not is_single and node.role is Role.PRIMARY and node.keys:
             yield Refusal(
                 node=node.name,
-                cause=f"{node.name} is in no cluster but holds {node.keys} keys",
-                remedy="move the keys away and empty it, or take it out of the pods",
+                cause=f"{node.name} is in no cluster but has {node.keys} keys",
+                remedy="move the keys to another server and empty it, or remove it from the pods",
             )
 
 
 def _two_clusters(facts: Facts) -> Iterator[Refusal]:
-    """Refuse groups that would collide; groups of a start that was broken off may unite.
+    """Refuse groups that would collide; groups of an interrupted start may unite.
 
-    Those are told from two clusters by this: all members are ours, nobody owns a slot that
+    Those differ from two clusters in this: all members are our pods, no node owns a slot that
     another group owns, and at most one group has keys.
     """
     groups = facts.slot_groups
@@ -116,21 +137,21 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
             node=first[1],
             cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own "
             "slots",
-            remedy="see that every name leads to the right pod; if one of the clusters is not "
-            "needed, empty its pods with CLUSTER RESET HARD",
+            remedy="check that each DNS name resolves to the right pod; if one of the clusters is "
+            "not needed, empty its pods with CLUSTER RESET HARD",
         )
 
 
 def _first_pod(facts: Facts, group: frozenset[NodeId]) -> str:
-    """Return the first of our pods in a group, or of its nodes where none is ours."""
+    """Return the first of our pods in a group, or of its nodes where none is our pod."""
     members = [node for node in facts.nodes if node.node_id in group]
     return min(members, key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal)).name
 
 
 def _outsiders(facts: Facts) -> Iterator[Refusal]:
-    """Refuse a pod of another cluster, and a live member that is no pod of ours.
+    """Refuse a pod of another cluster, and a live member that is none of our pods.
 
-    Most of our pods are in our cluster; a group with fewer of them is another one.
+    Most of our pods are in our cluster; a group with fewer of them is another cluster.
     """
     live = facts.view.by_id()
     main = max(facts.slot_groups, key=len, default=None)
@@ -145,25 +166,26 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
                 node=pod,
                 cause=f"{pod} is in another cluster: it knows {len(strays) + len(unknown)} nodes "
                 "that are none of the pods",
-                remedy="see that its name leads to the right pod; empty it with CLUSTER RESET HARD "
-                "if it is not needed there any more",
+                remedy="check that its DNS name resolves to the right pod; empty it with CLUSTER "
+                "RESET HARD if it is not needed there any more",
             )
         elif strays:
             yield Refusal(
                 node=strays[0],
                 cause=f"{strays[0]} is a live member of the cluster but none of the pods",
-                remedy="name its pod too, or stop it once it owns no slots; it is forgotten then",
+                remedy="add its pod to the settings, or stop it once it owns no slots; it will "
+                "then be forgotten",
             )
 
 
 def _contests(facts: Facts) -> Iterator[Refusal]:
-    """Refuse to choose between owners of one config epoch that both hold keys of a slot.
+    """Refuse to choose between owners with one config epoch that both have keys of a slot.
 
-    A move that told its target already is no contest; it is finished.
+    A move whose target owns the slot already is no contest; it is finished.
     """
     masks: dict[tuple[str, ...], int] = {}
     for slot in facts.contested:
-        candidates = key_holders.candidates(facts, slot)
+        candidates = key_holders.strongest_owners(facts, slot)
         ids = {n.node_id for n in candidates}
         handed = any(n.migrating.get(slot) in ids for n in candidates)
         if len(candidates) > 1 and key_holders.keys_in(facts, candidates[0], slot) and not handed:
@@ -173,18 +195,18 @@ def _contests(facts: Facts) -> Iterator[Refusal]:
         yield Refusal(
             node=names[0],
             cause=f"{' and '.join(names)} own slots {abbreviate(SlotSet(mask))} with one config "
-            "epoch, and each holds keys of them",
-            remedy="see which of them is right, and take the slots from the other one with "
-            "CLUSTER DELSLOTS",
+            "epoch, and each has keys of them",
+            remedy="find out which of them has the right data, and take the slots from the other "
+            "with CLUSTER DELSLOTS",
         )
 
 
 def _slots_without_data(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
-    """Refuse to give away slots whose data nobody here has, unless there is consent."""
+    """Refuse to reassign slots whose data no node has, unless there is consent."""
     if allow_data_loss:
         return
     for node_id, slots in sorted(facts.slots_of_gone.items()):
-        if facts.heirs_of(node_id):
+        if facts.successors_of(node_id):
             continue
         replicas = [n.name for n in facts.replicas_of(node_id)]
         ending = (
@@ -199,24 +221,24 @@ def _slots_without_data(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refu
             remedy=_CONSENT,
         )
     slots = facts.uncovered
-    settled_by_import = SlotSet.of(s for n in facts.live.values() for s in n.importing)
-    orphans = slots - key_holders.slots_with_keys(facts, slots)
-    orphans -= settled_by_import | union(facts.owner_by_peers.values())
+    imported = SlotSet.of(s for n in facts.live.values() for s in n.importing)
+    unowned = slots - key_holders.slots_with_keys(facts, slots)
+    unowned -= imported | union(facts.owner_by_peers.values())
     for node in facts.live.values():
-        copies = orphans & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
+        copies = unowned & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
         if copies:
-            orphans -= copies
+            unowned -= copies
             yield Refusal(
                 node=node.name,
-                cause=f"nobody owns slots {abbreviate(copies)}, and only {node.name} holds keys of "
+                cause=f"no node owns slots {abbreviate(copies)}, and only {node.name} has keys of "
                 "them, which its primary lacks",
                 remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
                 "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
             )
     empty = not facts.gone and not any(n.keys for n in facts.live.values())
-    if orphans and not empty:
+    if unowned and not empty:
         yield Refusal(
-            cause=f"nobody owns slots {abbreviate(orphans)} and no node holds keys of them",
+            cause=f"no node owns slots {abbreviate(unowned)} and no node has keys of them",
             remedy=_CONSENT,
         )
 
@@ -225,25 +247,3 @@ _CONSENT = (
     "bring the lost pod's volume back, or accept the loss of their keys with "
     "BOOTSTRAP_ALLOW_DATA_LOSS=true"
 )
-
-
-def _memory(facts: Facts) -> Iterator[Refusal]:
-    """Refuse to shrink into less memory than the data needs (limits are `maxmemory`)."""
-    fewer = len(facts.owners) > facts.desired.primaries
-    if not fewer and all(facts.desired.stays(n.endpoint.ordinal) for n in facts.owners):
-        return
-    drain = assign_roles(facts).drain
-    leaving = [n for n in facts.owners if n.node_id in drain]
-    staying = [n for n in facts.owners if n.node_id not in drain]
-    if not leaving or not staying or not all(n.max_memory for n in staying):
-        return
-    needed = sum(n.used_memory for n in leaving)
-    room = sum(n.max_memory - n.used_memory for n in staying)
-    if needed > room:
-        names = ", ".join(n.name for n in leaving)
-        yield Refusal(
-            node=leaving[0].name,
-            cause=f"the data of {names} ({needed} bytes) does not fit into the {room} bytes that "
-            "the staying primaries have left below maxmemory",
-            remedy="raise maxmemory, or keep more pods",
-        )

@@ -62,6 +62,20 @@ class Place:
         """Return `zone/node`."""
         return f"{self.zone}/{self.node}"
 
+    @property
+    def domain(self) -> str:
+        """Return the largest failure domain that is known: the zone, otherwise the node."""
+        return self.zone or self.node
+
+    def overlap(self, other: Place) -> int:
+        """Return 0 where nothing is shared, 1 for the zone, 2 for the node, 3 for both.
+
+        A node fails more often than a zone, so sharing one weighs twice as much.
+        """
+        zone = bool(self.zone) and self.zone == other.zone
+        node = bool(self.node) and self.node == other.node
+        return zone + 2 * node
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -243,6 +257,11 @@ class DesiredTopology:
         """Return how many shards there are; pods left over become further replicas."""
         return self.nodes // (self.replicas + 1)
 
+    @property
+    def most_replicas(self) -> int:
+        """Return how many replicas a primary has at most, when the pods left over are spread."""
+        return -(-(self.nodes - self.primaries) // self.primaries)
+
     def stays(self, ordinal: int) -> bool:
-        """Return whether the pod of this ordinal is wanted; negative ones are no pods of ours."""
+        """Return whether the pod of this ordinal is wanted; negative ones are not our pods."""
         return 0 <= ordinal < self.nodes

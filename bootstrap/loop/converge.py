@@ -153,7 +153,7 @@ class Converger:
         if not self._history.may_apply(has_acted=self._has_acted):
             return
         self.expect = None
-        self.phase = seen.plan.stage.name.lower() if seen.plan.stage else "apply"
+        self.phase = seen.plan.stage or "apply"
         self.progress.planned(seen.plan, stage=self.phase)
         await self._apply(seen)
 

@@ -21,14 +21,15 @@ from ..core.actions import (
     CloseSlots,
     CopyFunctions,
     Failover,
+    FailoverMode,
     Forget,
     GatherKeys,
-    HoldFailover,
     Meet,
     MoveSlots,
     Replicate,
     Reset,
     SetConfigEpoch,
+    SetNoFailover,
 )
 from ..core.slots import SlotSet
 from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
@@ -161,8 +162,8 @@ class Executor:
                 return [("CLUSTER", "BUMPEPOCH")]
             case Replicate(primary=primary):
                 return [("CLUSTER", "REPLICATE", primary)]
-            case HoldFailover(hold=hold):
-                value = "yes" if hold else "no"
+            case SetNoFailover(no_failover=no_failover):
+                value = "yes" if no_failover else "no"
                 return [("CONFIG", "SET", "cluster-replica-no-failover", value)]
             case CloseSlots(slots=slots):
                 return [("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots]
@@ -222,10 +223,9 @@ class Executor:
     async def _fail_over(self, node: NodeView, action: Failover) -> None:
         """Start a failover and wait until the node says it is primary."""
         client = self._pool.client(node.name)
-        quorum = "TAKEOVER" if action.takeover else "FORCE"
-        primary_lives = node.myself.primary_id in self._nodes
+        option = () if action.mode is FailoverMode.COORDINATED else (action.mode.upper(),)
         try:
-            await client.write("CLUSTER", "FAILOVER", *(() if primary_lives else (quorum,)))
+            await client.write("CLUSTER", "FAILOVER", *option)
         except ReplyError as error:
             raise StaleViewError(
                 node=node.name,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import combinations
 
-from ..core.actions import MoveSlots, Plan, describe
+from ..core.actions import Plan, describe
 from ..core.facts import Facts
-from ..core.roles import shared_domains_of
+from ..core.move_costs import move_cost
 from ..core.slots import SLOT_COUNT
-from ..core.topology import ClusterView, DesiredTopology, NodeView, Role
+from ..core.topology import ClusterView, DesiredTopology, NodeView
 
 Json = dict[str, "JsonValue"]
 JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Json
@@ -32,7 +33,7 @@ def plan_as_json(
             }
             for step in forecast
         ],
-        "cost": cost([plan, *forecast], view),
+        "cost": asdict(move_cost([plan, *forecast], view)),
         "findings": findings_as_json(plan),
         "refusals": [asdict(refusal) for refusal in plan.refusals],
         "absent": [asdict(absent) for absent in view.absent],
@@ -49,22 +50,6 @@ def _named(fields: dict[str, str | int | bool], view: ClusterView) -> Json:
     return named
 
 
-def cost(plans: Sequence[Plan], view: ClusterView) -> Json:
-    """Estimate slots, keys and bytes to move, by the share of slots that each source gives."""
-    nodes = view.by_id()
-    slots = keys = size = 0.0
-    for plan in plans:
-        for action in plan.actions:
-            source = nodes.get(action.source) if isinstance(action, MoveSlots) else None
-            if not isinstance(action, MoveSlots) or source is None:
-                continue
-            share = len(action.slots) / max(1, len(source.slots))
-            slots += len(action.slots)
-            keys += share * source.keys
-            size += share * source.used_memory if source.keys else 0
-    return {"slots": int(slots), "keys": round(keys), "bytes": round(size)}
-
-
 def findings_as_json(plan: Plan) -> list[JsonValue]:
     """Return the findings as objects with code, node and detail."""
     return [{"code": f.code.value, "node": f.node, "detail": f.detail} for f in plan.findings]
@@ -73,7 +58,6 @@ def findings_as_json(plan: Plan) -> list[JsonValue]:
 def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Json:
     """Return nodes, shards, slots, failure domains and findings."""
     facts = Facts(view, desired)
-    shards = shards_of(facts)
     return {
         "healthy": plan.is_healthy,
         "nodes": [_node(node, facts) for node in view.nodes],
@@ -86,7 +70,7 @@ def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> J
                 "slot_count": len(shard[0].slots),
                 "keys": shard[0].keys,
             }
-            for shard in shards
+            for shard in facts.shards
         ],
         "slots": {
             "owned": len(facts.owned),
@@ -96,19 +80,13 @@ def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> J
         },
         "shared_domains": [
             {"shard": shard[0].name, "nodes": [one.name, other.name]}
-            for shard in shards
-            for one, other in shared_domains_of([shard])
+            for shard in facts.shards
+            for one, other in combinations(shard, 2)
+            if one.place.overlap(other.place)
         ],
         "findings": findings_as_json(plan),
         "refusals": [asdict(refusal) for refusal in plan.refusals],
     }
-
-
-def shards_of(facts: Facts) -> list[list[NodeView]]:
-    """Return the live members by shard, the primary first, by the primary's ordinal."""
-    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
-    primaries.sort(key=lambda n: n.endpoint.ordinal)
-    return [[primary, *facts.replicas_of(primary.node_id)] for primary in primaries]
 
 
 def _node(node: NodeView, facts: Facts) -> Json:

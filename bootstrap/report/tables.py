@@ -16,8 +16,8 @@ from rich.text import Text
 from ..core.actions import Action, Plan, describe
 from ..core.facts import Facts
 from ..core.findings import abbreviate
+from ..core.move_costs import move_cost
 from ..core.topology import ClusterView, DesiredTopology, NodeView, Place, Role
-from .json_output import cost, shards_of
 
 _NARROWEST = 100
 _SHOWN = 12
@@ -64,7 +64,7 @@ def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Renderabl
     if any(node.place != Place() for node in view.nodes):
         table.add_column("PLACE")
     shown = set()
-    for number, shard in enumerate(shards_of(facts)):
+    for number, shard in enumerate(facts.shards):
         for node in shard:
             shown.add(node.node_id)
             _add_row(table, str(number), node, facts)
@@ -131,11 +131,9 @@ def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> Render
             parts += [Text(f"{label}: {stage}", "bold"), _actions(step.actions, names)]
     if not plan.actions and not plan.refusals:
         parts += [Text(f"{f.code.value}: {f.detail}", "yellow") for f in plan.findings[:_SHOWN]]
-    total = cost([plan, *forecast], view)
-    if total["slots"]:
-        parts.append(
-            Text(f"to move: {total['slots']} slots, {total['keys']} keys, {total['bytes']} bytes")
-        )
+    total = move_cost([plan, *forecast], view)
+    if total.slots:
+        parts.append(Text(f"to move: {total.slots} slots, {total.keys} keys, {total.bytes} bytes"))
     parts.append(Text(f"fingerprint: {plan.fingerprint}"))
     return Group(*parts)
 

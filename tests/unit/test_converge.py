@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from bootstrap.core.actions import Action, Forget, HoldFailover, Meet
+from bootstrap.core.actions import Action, Forget, Meet, SetNoFailover
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.planner import Policy, plan
 from bootstrap.core.slots import SlotSet
@@ -401,8 +401,8 @@ def test_members_that_were_introduced_again_must_stay_known_for_a_while() -> Non
 
 def test_failovers_are_allowed_again_however_a_run_ends() -> None:
     """A run that held failovers back gives that back when it is stopped."""
-    hold = HoldFailover(node=node_id(3), hold=True, reason=FindingCode.ADDRESS_STALE)
-    release = replace(hold, hold=False, reason=FindingCode.FAILOVER_HELD)
+    hold = SetNoFailover(node=node_id(3), no_failover=True, reason=FindingCode.ADDRESS_STALE)
+    release = replace(hold, no_failover=False, reason=FindingCode.FAILOVER_DISABLED)
     seen = view("3x1")
     moved = replace(
         seen,
@@ -419,6 +419,6 @@ def test_failovers_are_allowed_again_however_a_run_ends() -> None:
     )
     run = trial(moved, stop_after_s=2.0, desired=wanted("3x1"))
     assert isinstance(run.run(), StoppedError)
-    held = [a for batch in run.applied.batches for a in batch if isinstance(a, HoldFailover)]
+    held = [a for batch in run.applied.batches for a in batch if isinstance(a, SetNoFailover)]
     assert hold in held
     assert run.applied.last == [(release,)]

@@ -1,14 +1,10 @@
 """What follows from a view."""
 
-from dataclasses import replace
-
-from bootstrap.core.facts import Facts, same_facts
+from bootstrap.core.facts import Facts
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, NodeView, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, NodeView, Role
 from tests.support.builders import (
     acquaint,
-    address,
-    at,
     estranged,
     facts,
     field,
@@ -24,10 +20,6 @@ from tests.support.builders import (
     wanted,
     without,
 )
-
-
-def names(pairs: object) -> list[tuple[int, int]]:
-    return [(a.endpoint.ordinal, b.endpoint.ordinal) for a, b in pairs]  # type: ignore[attr-defined]
 
 
 def ordinals(nodes: tuple[NodeView, ...]) -> list[int]:
@@ -123,91 +115,6 @@ def test_the_highest_epoch_is_anybodys() -> None:
     assert facts(view("3x1"), "3x1").max_epoch == 3
     assert facts(field(view("3x1"), 4, current_epoch=9), "3x1").max_epoch == 9
     assert Facts(ClusterView(nodes=()), wanted("3x1")).max_epoch == 0
-
-
-def test_strangers_are_one_sided() -> None:
-    """In a fixed order."""
-    seen = estranged(estranged(view("3x0"), 2, 0), 0, 2)
-    assert names(facts(estranged(view("3x0"), 2, 0), "3x0").unacquainted_pairs()) == [(2, 0)]
-    assert names(facts(seen, "3x0").unacquainted_pairs()) == [(0, 2), (2, 0)]
-
-
-def test_a_moved_pod_is_misplaced_in_every_view_and_its_own() -> None:
-    """Its own line is corrected only by an inbound MEET."""
-    seen = own(view("3x0"), 1, address=address(1, moved=True))
-    assert sorted(names(facts(seen, "3x0").stale_addresses())) == [(0, 1), (1, 1), (2, 1)]
-
-
-def test_an_isolated_node_may_not_know_its_address() -> None:
-    """A fresh node has none until it was met."""
-    seen = own(fresh(2), 0, address=replace(address(0), ip=""))
-    assert not names(facts(seen, "2x0").stale_addresses())
-
-
-def test_noaddr_is_misplaced() -> None:
-    """Whatever address the line shows."""
-    seen = told(view("2x0"), 0, 1, flags=frozenset({Flag.NOADDR}))
-    assert names(facts(seen, "2x0").stale_addresses()) == [(0, 1)]
-
-
-def test_any_address_of_the_pod_will_do_unless_one_is_announced() -> None:
-    """Dual stack pods have two; an announced one is the only right one."""
-    seen = view("2x0")
-    other = replace(address(1), ip="10.9.9.9")
-    pod = replace(at(seen, 1).endpoint, addresses=("10.0.0.1", "10.9.9.9"))
-    nodes = tuple(replace(n, endpoint=pod) if n.name == pod.name else n for n in seen.nodes)
-    seen = own(replace(seen, nodes=nodes), 1, address=other)
-    assert not names(facts(seen, "2x0").stale_addresses())
-    seen = field(seen, 1, announced_ip="10.0.0.1")
-    assert names(facts(seen, "2x0").stale_addresses()) == [(0, 1), (1, 1)]
-    seen = own(seen, 1, address=replace(address(1), port=7000))
-    assert names(facts(seen, "2x0").stale_addresses()) == [(0, 1), (1, 1)]
-
-
-def test_outdated_is_what_only_headers_carry() -> None:
-    """Slots, role, primary and epoch; a replica's epoch is its primary's."""
-    seen = view("3x1")
-    assert not names(facts(seen, "3x1").outdated_views())
-    assert names(facts(told(seen, 0, 1, slots=SlotSet()), "3x1").outdated_views()) == [(0, 1)]
-    assert names(facts(told(seen, 0, 1, config_epoch=7), "3x1").outdated_views()) == [(0, 1)]
-    assert not names(facts(told(seen, 0, 3, config_epoch=7), "3x1").outdated_views())
-    assert not names(facts(told(seen, 0, 1, link_up=False), "3x1").outdated_views())
-    changed = told(seen, 0, 3, role=Role.PRIMARY, primary_id=None)
-    assert names(facts(changed, "3x1").outdated_views()) == [(0, 3)]
-
-
-def test_same_facts_compares_lines() -> None:
-    """Ids and addresses aside."""
-    assert same_facts(line(1, "1-3"), line(1, "1-3"))
-    assert not same_facts(line(1, "1-3"), line(1, "1-4"))
-    assert not same_facts(line(3, of=1), line(3, of=2))
-
-
-def test_flagged_tells_who_says_what_of_a_live_node() -> None:
-    """A gone one may fail as it likes."""
-    seen = told(view("3x0"), 0, 1, flags=frozenset({Flag.PFAIL}))
-    seen = told(seen, 0, 2, flags=frozenset({Flag.FAIL}))
-    flagged = list(facts(without(seen, 2), "3x0").flagged())
-    assert [(a.name, b.name, f) for a, b, f in flagged] == [
-        ("redis-app-0", "redis-app-1", frozenset({Flag.PFAIL}))
-    ]
-
-
-def test_misgrouped_compares_shards_by_id_with_replication() -> None:
-    """Only nodes that were asked, and never a node with itself."""
-    seen = view("2x1")
-    right = facts(seen, "2x1").true_shards
-    assert right == {
-        frozenset({node_id(0), node_id(2)}),
-        frozenset({node_id(1), node_id(3)}),
-    }
-    assert not names(facts(field(seen, 0, shards=right), "2x1").shard_mismatches())
-    wrong = frozenset({frozenset({node_id(i)}) for i in range(4)})
-    assert names(facts(field(seen, 0, shards=wrong), "2x1").shard_mismatches()) == [
-        (0, 1),
-        (0, 2),
-        (0, 3),
-    ]
 
 
 def test_replicas_are_so_by_their_own_word() -> None:

@@ -60,7 +60,7 @@ def test_whole_means_no_finding() -> None:
         (told(HEALTHY, 0, 1, slots=SlotSet()), {"view_outdated"}),
         (field(HEALTHY, 2, state_ok=False), {"state_fail"}),
         (field(HEALTHY, 5, link_up=False), {"replica_link_down"}),
-        (field(HEALTHY, 5, no_failover=True), {"failover_held"}),
+        (field(HEALTHY, 5, no_failover=True), {"failover_disabled"}),
         (field(HEALTHY, 5, shards=SINGLES), {"shards_disagree"}),
         (own(HEALTHY, 5, primary_id=node_id(4)), {"replica_chained", "replica_count"}),
         (own(HEALTHY, 5, primary_id=node_id(0)), {"replica_count"}),
@@ -80,7 +80,7 @@ def test_each_thing_wrong_is_told(seen: ClusterView, expected: set[str]) -> None
 def test_slots_without_owner_contested_and_of_gone() -> None:
     """Named by range."""
     lost = own(HEALTHY, 0, slots=slots("2-5461"))
-    assert the(lost, FindingCode.SLOTS_UNCOVERED).detail == "2 slots owned by nobody: 0-1"
+    assert the(lost, FindingCode.SLOTS_UNCOVERED).detail == "2 slots owned by no node: 0-1"
     twice = told(HEALTHY, 1, 1, slots=at(HEALTHY, 1).slots | slots("0"))
     assert the(twice, FindingCode.SLOTS_CONTESTED).detail == "1 slots owned by two nodes: 0"
     gone = without(view("3x0"), 2)
@@ -113,7 +113,7 @@ def test_a_leaver_with_keys_of_others_says_so() -> None:
     seen = own(own(view("2x0"), 1, slots=SlotSet()), 0, slots=SlotSet.all())
     (found,) = diagnose(facts(field(seen, 1, keys=3), "1x0"))
     assert found.code is FindingCode.MEMBER_LEAVING
-    assert found.detail.endswith("holds 3 keys of slots that it does not own")
+    assert found.detail.endswith("has 3 keys of slots that it does not own")
 
 
 def test_unevenness_counts_only_where_slots_may_move() -> None:
@@ -174,14 +174,15 @@ def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
     for number in range(6):
         seen = field(seen, number, no_failover=True)
     assert codes(seen) == set()
-    assert codes(field(seen, 0, no_failover=False)) == {"failover_held"}
+    assert codes(field(seen, 0, no_failover=False)) == {"failover_disabled"}
 
 
 def test_a_gone_member_is_named_by_its_last_address() -> None:
     """There is no pod to name."""
     ghost = line(9, flags=frozenset({Flag.FAIL}))
     seen = field(HEALTHY, 0, known={**at(HEALTHY, 0).known, ghost.node_id: ghost})
-    assert "10.0.0.9:6379 has no process" in the(seen, FindingCode.MEMBER_GONE).detail
+    detail = the(seen, FindingCode.MEMBER_GONE).detail
+    assert detail.endswith("at 10.0.0.9:6379 is gone: no node has a link to it")
 
 
 def test_a_replica_of_nobody_known_is_not_chained() -> None:

@@ -7,10 +7,10 @@ from bootstrap.core.actions import (
     Action,
     AssignSlots,
     CopyFunctions,
-    HoldFailover,
     Meet,
     Replicate,
     SetConfigEpoch,
+    SetNoFailover,
     Stage,
 )
 from bootstrap.core.facts import Facts
@@ -57,7 +57,8 @@ def assigned(actions: list[Action]) -> dict[int, str]:
 
 
 def introduced(seen: ClusterView, desired: DesiredTopology | str) -> list[Action]:
-    return forming.introduce(facts(seen, desired))
+    known = facts(seen, desired)
+    return (forming.form if forming.may_assign_first_slots(known) else forming.introduce)(known)
 
 
 def test_a_fresh_start_is_one_plan() -> None:
@@ -140,8 +141,8 @@ def test_a_moved_pod_is_met_by_everybody_and_by_one_for_itself() -> None:
     moved = own(HEALTHY, 0, address=address(0, moved=True))
     actions = introduced(moved, "3x1")
     assert sorted(meets(actions)) == [(i, 0) for i in range(1, 6)]
-    holds = [a for a in actions if isinstance(a, HoldFailover)]
-    assert [(ORDINAL[h.node], h.hold) for h in holds] == [(3, True)]
+    holds = [a for a in actions if isinstance(a, SetNoFailover)]
+    assert [(ORDINAL[h.node], h.no_failover) for h in holds] == [(3, True)]
     assert actions.index(holds[0]) == 0
 
 
@@ -150,7 +151,7 @@ def test_failovers_are_held_only_where_that_can_be_seen() -> None:
     moved = own(HEALTHY, 0, address=address(0, moved=True))
     for value in (None, True):
         actions = introduced(field(moved, 3, no_failover=value), "3x1")
-        assert not [a for a in actions if isinstance(a, HoldFailover)]
+        assert not [a for a in actions if isinstance(a, SetNoFailover)]
 
 
 def test_a_lone_moved_node_has_nobody_to_meet_it() -> None:
@@ -278,7 +279,7 @@ def test_an_outdated_view_is_nudged_by_the_node_it_is_wrong_about() -> None:
 
 def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
     """On Valkey the receiver sends the PING that carries the id."""
-    right = facts(HEALTHY, "3x1").true_shards
+    right = facts(HEALTHY, "3x1").shard_ids
     pair = frozenset({node_id(0), node_id(3)})
     wrong = (right - {pair}) | {frozenset({node_id(0)}), frozenset({node_id(3)})}
     seen = field(HEALTHY, 5, shards=wrong)
@@ -302,11 +303,11 @@ def test_an_heir_is_not_nudged() -> None:
 def test_holds_are_released() -> None:
     """On replicas, and on those that have become primaries since."""
     for number in (4, 1):
-        actions = forming.release_failover_holds(
-            facts(field(HEALTHY, number, no_failover=True), "3x1")
-        )
+        actions = forming.allow_failovers(facts(field(HEALTHY, number, no_failover=True), "3x1"))
         assert actions == [
-            HoldFailover(node=node_id(number), hold=False, reason=FindingCode.FAILOVER_HELD)
+            SetNoFailover(
+                node=node_id(number), no_failover=False, reason=FindingCode.FAILOVER_DISABLED
+            )
         ]
 
 

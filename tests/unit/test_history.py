@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from bootstrap.core.actions import BumpEpoch, ClaimSlots, Failover, Forget, Plan, Refusal, Stage
+from bootstrap.core.actions import (
+    BumpEpoch,
+    ClaimSlots,
+    Failover,
+    FailoverMode,
+    Forget,
+    Plan,
+    Refusal,
+    Stage,
+)
 from bootstrap.core.findings import Finding, FindingCode
 from bootstrap.core.history import EQUAL_FAILURES_S, MOST_EQUAL_FAILURES, History
 from tests.support.builders import node_id, slots
@@ -15,13 +24,15 @@ WAITING = Plan(findings=(Finding(code=FindingCode.POD_ABSENT, node="redis-app-1"
 GOSSIP = Plan(findings=(Finding(code=FindingCode.VIEW_OUTDATED),))
 REFUSED = Plan(refusals=(Refusal(cause="two clusters", remedy="choose one"),))
 BUMP = Plan(
-    stage=Stage.REPAIR,
+    stage=Stage.SEPARATE_EPOCHS,
     actions=(BumpEpoch(node=node_id(0), reason=FindingCode.EPOCH_COLLISION),),
     findings=(Finding(code=FindingCode.EPOCH_COLLISION),),
 )
 CLAIM = replace(BUMP, actions=(ClaimSlots(node=node_id(0), slots=slots("7"), reason=REASON),))
 FORGET = replace(BUMP, actions=(Forget(node=node_id(0), gone=node_id(1), reason=REASON),))
-TAKEOVER = replace(BUMP, actions=(Failover(node=node_id(0), takeover=True, reason=REASON),))
+TAKEOVER = replace(
+    BUMP, actions=(Failover(node=node_id(0), mode=FailoverMode.TAKEOVER, reason=REASON),)
+)
 REFRESH = replace(BUMP, stage=Stage.REFRESH_VIEWS)
 REFRESH_WHILE_DOWN = replace(REFRESH, findings=(Finding(code=FindingCode.STATE_FAIL),))
 

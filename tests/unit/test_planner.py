@@ -61,16 +61,17 @@ LOST = joined(without(view("3x0"), 2), replace(node(50), endpoint=endpoint(2)))
 GHOST = line(9, flags=frozenset({Flag.FAIL}))
 CHAINED = own(HEALTHY, 5, primary_id=node_id(3))
 UNEVEN = own(own(HEALTHY, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
+ORDERED = own(UNEVEN, 0, config_epoch=4)
 
 
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
         (HEALTHY, (None, {})),
-        (fresh(6), (Stage.INTRODUCE, {"SetConfigEpoch": 6, "AssignSlots": 3, "Meet": 3})),
+        (fresh(6), (Stage.FORM, {"SetConfigEpoch": 6, "AssignSlots": 3, "Meet": 3})),
         (estranged(HEALTHY, 0, 3), (Stage.INTRODUCE, {"Meet": 1})),
-        (field(HEALTHY, 0, migrating={3: node_id(1)}), (Stage.REPAIR, {"CloseSlots": 1})),
-        (own(HEALTHY, 0, config_epoch=2), (Stage.REPAIR, {"BumpEpoch": 1})),
+        (field(HEALTHY, 0, migrating={3: node_id(1)}), (Stage.CLOSE_SLOTS, {"CloseSlots": 1})),
+        (own(HEALTHY, 0, config_epoch=2), (Stage.SEPARATE_EPOCHS, {"BumpEpoch": 1})),
         (CHAINED, (Stage.REPLICATE, {"Replicate": 1})),
         (
             field(HEALTHY, 0, known={**at(HEALTHY, 0).known, GHOST.node_id: GHOST}),
@@ -78,8 +79,9 @@ UNEVEN = own(own(HEALTHY, 0, slots=slots("0-9")), 1, slots=slots("10-10922"))
         ),
         (told(HEALTHY, 0, 1, slots=SlotSet()), (Stage.REFRESH_VIEWS, {"Meet": 1})),
         (field(HEALTHY, 0, state_ok=False), (Stage.REFRESH_VIEWS, {})),
-        (field(HEALTHY, 4, no_failover=True), (Stage.REPAIR, {"HoldFailover": 1})),
-        (UNEVEN, (Stage.REBALANCE, {"MoveSlots": 1})),
+        (field(HEALTHY, 4, no_failover=True), (Stage.ALLOW_FAILOVERS, {"SetNoFailover": 1})),
+        (UNEVEN, (Stage.ORDER_EPOCHS, {"BumpEpoch": 1})),
+        (ORDERED, (Stage.REBALANCE, {"MoveSlots": 1})),
     ],
 )
 def test_each_trouble_has_its_stage(
@@ -91,12 +93,12 @@ def test_each_trouble_has_its_stage(
 
 def test_one_stage_at_a_time_in_order() -> None:
     """Links before open slots before replicas before evenness."""
-    broken = own(own(UNEVEN, 5, primary_id=node_id(3)), 2, config_epoch=2)
+    broken = own(own(ORDERED, 5, primary_id=node_id(3)), 2, config_epoch=2)
     broken = field(broken, 0, migrating={3: node_id(1)})
     assert stage(estranged(broken, 0, 4))[0] is Stage.INTRODUCE
-    assert stage(broken) == (Stage.REPAIR, {"CloseSlots": 1})
+    assert stage(broken) == (Stage.CLOSE_SLOTS, {"CloseSlots": 1})
     closed = field(broken, 0, migrating={})
-    assert stage(closed) == (Stage.REPAIR, {"BumpEpoch": 1})
+    assert stage(closed) == (Stage.SEPARATE_EPOCHS, {"BumpEpoch": 1})
     apart = own(closed, 2, config_epoch=9)
     assert stage(apart)[0] is Stage.REPLICATE
     assert stage(own(apart, 5, primary_id=node_id(2)))[0] is Stage.REBALANCE
@@ -104,8 +106,8 @@ def test_one_stage_at_a_time_in_order() -> None:
 
 def test_slots_do_not_move_while_views_disagree() -> None:
     """A new primary must be known by all before it gets slots."""
-    assert stage(told(UNEVEN, 2, 0, config_epoch=0))[0] is Stage.REFRESH_VIEWS
-    assert stage(field(UNEVEN, 5, link_up=False)) == (Stage.REFRESH_VIEWS, {})
+    assert stage(told(ORDERED, 2, 0, config_epoch=0))[0] is Stage.REFRESH_VIEWS
+    assert stage(field(ORDERED, 5, link_up=False)) == (Stage.REFRESH_VIEWS, {})
 
 
 def test_handshakes_under_way_are_waited_for() -> None:
@@ -156,7 +158,7 @@ def test_lost_slots_wait_for_the_heir() -> None:
     assert stage(back)[0] is Stage.INTRODUCE
     assert stage(introduced) == (Stage.REFRESH_VIEWS, {})
     failed = own(introduced, 0, flags=frozenset({Flag.FAIL}))
-    assert stage(failed) == (Stage.REPAIR, {"Failover": 1})
+    assert stage(failed) == (Stage.PROMOTE_REPLICAS, {"Failover": 1})
 
 
 def test_growth_in_steps() -> None:
@@ -168,7 +170,7 @@ def test_growth_in_steps() -> None:
     following = own(met, 7, role=Role.REPLICA, primary_id=node_id(6), config_epoch=4)
     assert stage(field(following, 6, state_ok=False), "4x1") == (Stage.REFRESH_VIEWS, {})
     with_functions = field(following, 0, libraries=1)
-    assert stage(with_functions, "4x1") == (Stage.ASSIGN, {"CopyFunctions": 1})
+    assert stage(with_functions, "4x1") == (Stage.COPY_FUNCTIONS, {"CopyFunctions": 1})
     assert stage(following, "4x1") == (Stage.REBALANCE, {"MoveSlots": 3})
 
 
@@ -176,19 +178,19 @@ def test_shrinking_in_steps() -> None:
     """Fail over or drain, then reset and forget."""
     smaller = DesiredTopology(nodes=4, replicas=1)
     first = stage(HEALTHY, smaller)
-    assert first[0] in {Stage.DRAIN, Stage.REPLICATE}
+    assert first == (Stage.ORDER_EPOCHS, {"BumpEpoch": 2})
     drained = own(own(HEALTHY, 2, slots=SlotSet()), 1, slots=slots("5462-16383"))
     drained = own(
         own(drained, 2, role=Role.REPLICA, primary_id=node_id(0)), 3, primary_id=node_id(0)
     )
     drained = own(drained, 0, slots=slots("0-8191"))
     drained = own(drained, 1, slots=slots("8192-16383"))
-    assert stage(drained, smaller)[0] in {Stage.REPLICATE, Stage.FORGET}
+    assert stage(drained, smaller)[0] in {Stage.REPLICATE, Stage.REMOVE_MEMBERS}
 
 
 def test_replicas_are_made_primaries_by_leaving_and_joining_again() -> None:
     """More shards out of the same pods."""
-    assert stage(view("2x2"), "3x1") == (Stage.REPLICATE, {"Reset": 1, "Forget": 5})
+    assert stage(view("2x2"), "3x1") == (Stage.CONVERT_REPLICAS, {"Reset": 1, "Forget": 5})
 
 
 def test_slots_to_ask_for() -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from bootstrap.core import open_slots
+from bootstrap.core import ownership
 from bootstrap.core.actions import Failover, Refusal
 from bootstrap.core.key_holders import slots_with_keys
-from bootstrap.core.refusals import refuse
+from bootstrap.core.planner import Policy
+from bootstrap.core.situation import Situation
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 from tests.support.builders import (
@@ -37,7 +38,7 @@ SHRUNK = DesiredTopology(nodes=2, replicas=0)
 def refusals(
     seen: ClusterView, desired: DesiredTopology | str = "3x1", *, consent: bool = False
 ) -> tuple[Refusal, ...]:
-    return refuse(facts(seen, desired), allow_data_loss=consent)
+    return Situation(facts(seen, desired), Policy(allow_data_loss=consent)).refusals
 
 
 def test_whole_and_fresh_clusters_are_not_refused() -> None:
@@ -110,7 +111,7 @@ def test_a_cluster_with_members_elsewhere() -> None:
 
 
 def test_a_broken_start_is_one_cluster() -> None:
-    """All members are ours, nobody owns what another owns, one group has keys."""
+    """All members are ours, no node owns what another owns, one group has keys."""
     assert refusals(ClusterView(nodes=(node(0, "0-8191"), node(1, "8192-16383"))), "2x0") == ()
 
 
@@ -141,10 +142,10 @@ def test_a_replica_that_copied_another_node_at_its_primarys_address() -> None:
     (refusal,) = refusals(seen, "3x2")
     assert refusal.node == "redis-app-3"
     assert refusals(seen, "3x2", consent=True) == ()
-    assert open_slots.promote_replicas_of_gone(facts(seen, "3x2")) == []
+    assert ownership.promote_replicas_of_gone(facts(seen, "3x2")) == []
     spared = field(seen, 6, link_up=False)
     assert refusals(spared, "3x2") == ()
-    heirs = open_slots.promote_replicas_of_gone(facts(spared, "3x2"))
+    heirs = ownership.promote_replicas_of_gone(facts(spared, "3x2"))
     assert [a.node for a in heirs if isinstance(a, Failover)] == [node_id(6)]
 
 
@@ -163,7 +164,7 @@ def test_slots_of_nobody() -> None:
     bare = own(view("3x0"), 0, slots=slots("1-5461"))
     assert refusals(bare, "3x0") == ()
     (refusal,) = refusals(field(bare, 1, keys=4), "3x0")
-    assert "nobody owns slots 0 " in refusal.cause
+    assert "no node owns slots 0 " in refusal.cause
     assert refusals(counted(bare, {1: {0: 4}}), "3x0") == ()
     importing = field(field(bare, 1, keys=4), 2, importing={0: node_id(0)})
     assert refusals(importing, "3x0") == ()
@@ -226,8 +227,8 @@ def test_a_slot_that_only_a_replica_has_keys_of() -> None:
     bare = counted(own(HEALTHY, 0, slots=slots("6-5461")), {4: {5: 2}, 1: {3: 1}})
     first, other = refusals(bare)
     assert first.node == "redis-app-4"
-    assert "slots 5, and only redis-app-4 holds keys of them" in first.cause
-    assert "nobody owns slots 0-2,4 and no node" in other.cause
+    assert "slots 5, and only redis-app-4 has keys of them" in first.cause
+    assert "no node owns slots 0-2,4 and no node" in other.cause
     assert refusals(bare, consent=True) == ()
     owner_by_peers = told(bare, 4, 0, slots=at(HEALTHY, 0).slots)  # Redis 8.4 counts by that view
     assert refusals(owner_by_peers) == ()

@@ -2,20 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
-from random import Random
 
-import pytest
-
-from bootstrap.core.roles import Roles, assign_roles, assign_shards, shared_domains_of
+from bootstrap.core.roles import Roles, assign_roles
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, NodeView, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, Role
 from tests.support.builders import (
     acquaint,
-    at,
     facts,
     field,
-    fresh,
     joined,
     node,
     node_id,
@@ -23,14 +17,9 @@ from tests.support.builders import (
     placed,
     slots,
     view,
-    wanted,
 )
 
 ORDINAL = {node_id(i): i for i in range(64)}
-
-
-def groups(nodes: Sequence[NodeView], shards: int) -> list[list[int]]:
-    return [[n.endpoint.ordinal for n in hand] for hand in assign_shards(nodes, shards)]
 
 
 def roles(seen: ClusterView, desired: DesiredTopology | str) -> Roles:
@@ -43,76 +32,6 @@ def numbers(ids: Sequence[str]) -> list[int]:
 
 def following(found: Roles) -> dict[int, int]:
     return {ORDINAL[a]: ORDINAL[b] for a, b in sorted(found.following.items())}
-
-
-def test_without_places_the_first_pods_are_primaries() -> None:
-    """Pod i replicates i mod M, as the seed does."""
-    assert groups(fresh(6).nodes, 3) == [[0, 3], [1, 4], [2, 5]]
-    assert groups(fresh(7).nodes, 3) == [[0, 3, 6], [1, 4], [2, 5]]
-    assert groups(fresh(3).nodes, 3) == [[0], [1], [2]]
-
-
-def test_three_zones_hold_one_primary_each_and_no_shard_twice() -> None:
-    """Six pods, two a zone."""
-    seen = placed(fresh(6), {i: f"z{i % 3}/n{i}" for i in range(6)})
-    dealt = assign_shards(seen.nodes, 3)
-    assert [len({n.place.zone for n in hand}) for hand in dealt] == [2, 2, 2]
-    assert len({hand[0].place.zone for hand in dealt}) == 3
-
-
-def conflicts(dealt: Sequence[Sequence[NodeView]], by: str) -> int:
-    """Members beyond the first of each domain in each shard."""
-    total = 0
-    for hand in dealt:
-        counts = Counter(getattr(n.place, by) for n in hand)
-        total += sum(count - 1 for count in counts.values())
-    return total
-
-
-def random_layout(order: Random) -> tuple[ClusterView, int]:
-    shards, replicas = order.randint(3, 8), order.randint(1, 2)
-    zones, hosts = order.randint(1, 5), order.randint(1, 4)
-    count = shards * (1 + replicas)
-    where = {
-        i: f"z{(zone := order.randrange(zones))}/z{zone}n{order.randrange(hosts)}"
-        for i in range(count)
-    }
-    return placed(fresh(count), where), shards
-
-
-def test_a_deal_reaches_the_lower_bound_of_conflicts() -> None:
-    """Sum of max(0, pods in the domain - shards), for zones and nodes at once."""
-    order = Random(7)
-    for _ in range(150):
-        seen, shards = random_layout(order)
-        dealt = assign_shards(seen.nodes, shards)
-        assert sorted(n.endpoint.ordinal for hand in dealt for n in hand) == [
-            *range(len(seen.nodes))
-        ]
-        for by in ("zone", "node"):
-            counts = Counter(getattr(n.place, by) for n in seen.nodes)
-            assert conflicts(dealt, by) == sum(max(0, c - shards) for c in counts.values())
-
-
-def test_primaries_are_as_level_over_zones_as_the_hands_allow() -> None:
-    """No zone holds a majority where that can be helped: compared with every choice there is."""
-    order = Random(11)
-    for _ in range(60):
-        seen, shards = random_layout(order)
-        if shards > 5:
-            continue
-        dealt = assign_shards(seen.nodes, shards)
-        most = max(Counter(hand[0].place.zone for hand in dealt).values())
-        best = min(
-            max(Counter(n.place.zone for n in choice).values()) for choice in product(*dealt)
-        )
-        assert most == best
-
-
-def test_equal_views_are_dealt_alike() -> None:
-    """Whatever the order of pods."""
-    seen = placed(fresh(9), {i: f"z{i % 2}/n{i % 4}" for i in range(9)})
-    assert groups(seen.nodes, 3) == groups(seen.nodes[::-1], 3)
 
 
 def test_roles_that_are_there_stay() -> None:
@@ -287,20 +206,3 @@ def test_no_owner_no_roles() -> None:
     """Nothing is settled without slots."""
     seen = acquaint([node(0, of=1), node(1, of=0)])
     assert following(roles(seen, DesiredTopology(nodes=2, replicas=1))) == {}
-
-
-@pytest.mark.parametrize(
-    ("places", "pairs"),
-    [
-        ({}, 0),
-        ({0: "a/1", 3: "a/2"}, 1),
-        ({0: "a/1", 3: "b/1"}, 1),
-        ({0: "a/1", 3: "b/2"}, 0),
-    ],
-)
-def test_crowded_shards_are_reported(places: dict[int, str], pairs: int) -> None:
-    """For people; they decide nothing."""
-    seen = placed(view("3x1"), places)
-    shards = [[at(seen, i), at(seen, i + 3)] for i in range(3)]
-    assert len(shared_domains_of(shards)) == pairs
-    assert wanted("3x1").primaries == 3

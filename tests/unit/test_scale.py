@@ -99,7 +99,7 @@ def test_reading_and_planning_stay_in_bounds(count: int, kind: str) -> None:
         assert not figures["findings"]
         assert not figures["actions"]
     elif kind == "fresh":
-        assert figures["stage"] == 1
+        assert figures["stage"] == "form"
     elif count >= 100:
         assert figures["findings"] == ["view_outdated"]
         assert figures["actions"] == count // 100 * (count // 20)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bootstrap.core import open_slots
+from bootstrap.core import config_epochs, open_slots, ownership
 from bootstrap.core.actions import Action, ClaimSlots, CloseSlots, Failover, GatherKeys, MoveSlots
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
@@ -46,8 +46,8 @@ def shown(actions: list[Action]) -> list[str]:
                 words.append(f"gather {s} {ordinal[a]}>{ordinal[b]}")
             case MoveSlots(source=a, target=b, slots=s):
                 words.append(f"move {s} {ordinal[a]}>{ordinal[b]}")
-            case Failover(node=n, takeover=t):
-                words.append(f"{'takeover' if t else 'failover'} {ordinal[n]}")
+            case Failover(node=n, mode=m):
+                words.append(f"{m} {ordinal[n]}")
             case _:
                 raise AssertionError(action)
     return words
@@ -143,7 +143,7 @@ def test_open_slots_without_owner_are_adopted_first() -> None:
     """Nothing can be closed towards nobody."""
     seen = own(opened({}, {B: A}, {B: 2}), A, slots=slots("0-4,6-5461"))
     assert open_slots.close_open_slots(facts(seen, "3x0")) == []
-    assert shown(open_slots.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
+    assert shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
         "claim 5 for B"
     ]
 
@@ -158,7 +158,7 @@ def test_a_move_told_to_the_source_alone_is_adopted() -> None:
     """Nobody owns the slot; the importing end has the keys."""
     seen = own(HEALTHY, A, slots=at(HEALTHY, A).slots - slots("5"))
     seen = counted(field(seen, B, importing={SLOT: node_id(A)}), {B: {SLOT: 3}})
-    assert shown(open_slots.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
+    assert shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
         "claim 5 for B"
     ]
 
@@ -169,7 +169,7 @@ UNOWNED = own(HEALTHY, A, slots=at(HEALTHY, A).slots - slots("5-7"))
 def test_orphans_go_to_the_node_with_most_keys() -> None:
     """And the keys of others are gathered there at once."""
     seen = counted(UNOWNED, {B: {5: 1, 6: 2}, C: {5: 4}})
-    assert shown(open_slots.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
+    assert shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
         "claim 5 for C",
         "claim 6 for B",
         "gather 5 B>C",
@@ -180,7 +180,7 @@ def test_keys_weigh_more_than_importing() -> None:
     """An importing node without keys takes the slot only where nobody has any."""
     seen = field(UNOWNED, C, importing={5: node_id(A), 6: node_id(A)})
     seen = counted(seen, {B: {5: 1}})
-    assert shown(open_slots.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
+    assert shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
         "claim 5 for B",
         "claim 6 for C",
     ]
@@ -190,15 +190,15 @@ def test_a_replicas_copy_does_not_make_it_the_owner() -> None:
     """It owns nothing."""
     seen = own(view("3x1"), A, slots=slots("0-4,6-5461"))
     seen = counted(seen, {3: {5: 1}})
-    assert open_slots.claim_uncovered_slots(facts(seen, "3x1"), allow_data_loss=False) == []
+    assert ownership.claim_uncovered_slots(facts(seen, "3x1"), allow_data_loss=False) == []
 
 
 def test_lost_slots_are_spread_by_consent() -> None:
     """Evenly, over the primaries with the fewest."""
     seen = joined(without(HEALTHY, C), replace(node(50), endpoint=endpoint(C)))
     known = facts(seen, "3x0")
-    assert open_slots.claim_uncovered_slots(known, allow_data_loss=False) == []
-    claims = open_slots.claim_uncovered_slots(known, allow_data_loss=True)
+    assert ownership.claim_uncovered_slots(known, allow_data_loss=False) == []
+    claims = ownership.claim_uncovered_slots(known, allow_data_loss=True)
     assert SlotSet(sum(c.slots.mask for c in claims if isinstance(c, ClaimSlots))) == slots(
         "10923-16383"
     )
@@ -206,7 +206,7 @@ def test_lost_slots_are_spread_by_consent() -> None:
     uneven = own(own(HEALTHY, C, slots=SlotSet()), A, slots=slots("0-5"))
     assert [
         len(c.slots)
-        for c in open_slots.claim_uncovered_slots(facts(uneven, "3x0"), allow_data_loss=True)
+        for c in ownership.claim_uncovered_slots(facts(uneven, "3x0"), allow_data_loss=True)
         if isinstance(c, ClaimSlots)
     ] == [5462, 5455]
 
@@ -214,9 +214,9 @@ def test_lost_slots_are_spread_by_consent() -> None:
 def test_nothing_is_given_away_before_replicas_inherit() -> None:
     """They may hold keys of slots that nobody owns."""
     seen = own(lost_primary(Flag.PFAIL), 1, slots=slots("5463-10922"))
-    assert open_slots.claim_uncovered_slots(facts(seen, "3x1"), allow_data_loss=True) == []
+    assert ownership.claim_uncovered_slots(facts(seen, "3x1"), allow_data_loss=True) == []
     promoted = own(seen, 3, role=Role.PRIMARY, primary_id=None, slots=slots("0-5461"))
-    assert len(open_slots.claim_uncovered_slots(facts(promoted, "3x1"), allow_data_loss=True)) == 1
+    assert len(ownership.claim_uncovered_slots(facts(promoted, "3x1"), allow_data_loss=True)) == 1
 
 
 def test_what_is_left_of_a_lost_nodes_keys_is_kept() -> None:
@@ -224,10 +224,10 @@ def test_what_is_left_of_a_lost_nodes_keys_is_kept() -> None:
     seen = joined(without(HEALTHY, C), replace(node(50), endpoint=endpoint(C)))
     seen = counted(seen, {B: {10923: 1}, A: {10923: 5}})
     assert facts(seen, "3x0").in_question == slots("10923-16383")
-    actions = shown(open_slots.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)[:1])
+    actions = shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)[:1])
     assert actions == ["claim 10923 for A"]
     assert shown(
-        open_slots.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)[-1:]
+        ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)[-1:]
     ) == ["gather 10923 B>A"]
 
 
@@ -240,7 +240,7 @@ def test_nobody_to_give_lost_slots_to() -> None:
         primary_id=node_id(9),
         slots=SlotSet(),
     )
-    assert open_slots.claim_uncovered_slots(facts(seen, "2x0"), allow_data_loss=True) == []
+    assert ownership.claim_uncovered_slots(facts(seen, "2x0"), allow_data_loss=True) == []
 
 
 def lost_primary(
@@ -256,27 +256,27 @@ def test_a_replica_inherits_when_its_primary_failed() -> None:
     """The one that has read most; with a quorum by election."""
     seen = lost_primary(Flag.FAIL, shape="3x2")
     seen = field(field(seen, 3, replication_offset=5), 6, replication_offset=9)
-    assert shown(open_slots.promote_replicas_of_gone(facts(seen, "3x2"))) == ["failover G"]
+    assert shown(ownership.promote_replicas_of_gone(facts(seen, "3x2"))) == ["force G"]
     tied = field(seen, 3, replication_offset=9)
-    assert shown(open_slots.promote_replicas_of_gone(facts(tied, "3x2"))) == ["failover D"]
+    assert shown(ownership.promote_replicas_of_gone(facts(tied, "3x2"))) == ["force D"]
     empty = field(tied, 6, keys=1)
-    assert shown(open_slots.promote_replicas_of_gone(facts(empty, "3x2"))) == ["failover G"]
+    assert shown(ownership.promote_replicas_of_gone(facts(empty, "3x2"))) == ["force G"]
 
 
 def test_no_failover_before_the_servers_agree_on_the_failure() -> None:
     """They elect by themselves then."""
     for flags in (None, Flag.PFAIL):
-        assert open_slots.promote_replicas_of_gone(facts(lost_primary(flags), "3x1")) == []
+        assert ownership.promote_replicas_of_gone(facts(lost_primary(flags), "3x1")) == []
 
 
 def test_takeover_where_nobody_can_vote() -> None:
     """Most primaries are gone; one suspicion is enough, there will be no agreement."""
     seen = lost_primary(Flag.PFAIL, gone=(0, 1))
-    assert sorted(shown(open_slots.promote_replicas_of_gone(facts(seen, "3x1")))) == [
+    assert sorted(shown(ownership.promote_replicas_of_gone(facts(seen, "3x1")))) == [
         "takeover D",
         "takeover E",
     ]
-    assert open_slots.promote_replicas_of_gone(facts(lost_primary(None, gone=(0, 1)), "3x1")) == []
+    assert ownership.promote_replicas_of_gone(facts(lost_primary(None, gone=(0, 1)), "3x1")) == []
 
 
 def half_moved(*, keys: dict[int, int], offset: int = 0) -> ClusterView:
@@ -298,23 +298,23 @@ def test_a_replica_is_promoted_that_alone_has_what_was_moved() -> None:
     """Its primary owned nothing yet, so nobody elects; the slot stays open until then."""
     seen = half_moved(keys={A: 9, 3: 2})
     known = facts(seen, "3x1")
-    assert open_slots.promote_replicas_of_gone(known) == []
-    assert shown(open_slots.promote_last_copies(known)) == ["takeover D"]
+    assert ownership.promote_replicas_of_gone(known) == []
+    assert shown(ownership.promote_last_copies(known)) == ["takeover D"]
     assert open_slots.close_open_slots(known) == []
     promoted = facts(own(seen, 3, role=Role.PRIMARY, primary_id=None), "3x1")
-    assert open_slots.promote_last_copies(promoted) == []
+    assert ownership.promote_last_copies(promoted) == []
     assert shown(open_slots.close_open_slots(promoted)) == ["gather 5 D>A"]
 
 
 def test_one_replica_is_promoted_of_several() -> None:
     """The one that read most; the others have nothing more than it has."""
     seen = half_moved(keys={3: 2, 4: 2}, offset=5)
-    assert shown(open_slots.promote_last_copies(facts(seen, "3x1"))) == ["takeover E"]
-    assert shown(open_slots.promote_last_copies(facts(half_moved(keys={3: 2, 4: 2}), "3x1"))) == [
+    assert shown(ownership.promote_last_copies(facts(seen, "3x1"))) == ["takeover E"]
+    assert shown(ownership.promote_last_copies(facts(half_moved(keys={3: 2, 4: 2}), "3x1"))) == [
         "takeover D"
     ]
     promoted = facts(own(seen, 4, role=Role.PRIMARY, primary_id=None), "3x1")
-    assert open_slots.promote_last_copies(promoted) == []
+    assert ownership.promote_last_copies(promoted) == []
     assert open_slots.close_open_slots(promoted) == []  # D has to replicate again first
 
 
@@ -322,9 +322,9 @@ def test_replicas_that_need_no_rescue() -> None:
     """One is about to follow who was elected; one has no key; one does not know its primary."""
     seen = half_moved(keys={A: 9, 3: 2})
     slower = told(seen, 3, 7, slots=slots("9"))
-    assert open_slots.promote_last_copies(facts(slower, "3x1")) == []
-    assert open_slots.promote_last_copies(facts(half_moved(keys={A: 9, 3: 0}), "3x1")) == []
-    assert open_slots.promote_last_copies(facts(estranged(seen, 3, 7), "3x1")) == []
+    assert ownership.promote_last_copies(facts(slower, "3x1")) == []
+    assert ownership.promote_last_copies(facts(half_moved(keys={A: 9, 3: 0}), "3x1")) == []
+    assert ownership.promote_last_copies(facts(estranged(seen, 3, 7), "3x1")) == []
 
 
 def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
@@ -334,10 +334,10 @@ def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
         seen = field(seen, number, version=(8, 4, 0))
     seen = replace(field(seen, 4, keys=2), slot_keys={})
     known = facts(seen, "3x1")
-    assert shown(open_slots.promote_last_copies(known)) == ["takeover E"]
+    assert shown(ownership.promote_last_copies(known)) == ["takeover E"]
     assert open_slots.close_open_slots(known) == []
     promoted = own(seen, 4, role=Role.PRIMARY, primary_id=None)
-    assert open_slots.promote_last_copies(facts(promoted, "3x1")) == []
+    assert ownership.promote_last_copies(facts(promoted, "3x1")) == []
     alone = own(promoted, 3, primary_id=node_id(A))
     alone = field(alone, B, keys=1)
     assert shown(open_slots.close_open_slots(facts(alone, "3x1"))) == [
@@ -345,7 +345,7 @@ def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
         "gather 5 E>A",
     ]
     idle = field(seen, A, migrating={})
-    assert open_slots.promote_last_copies(facts(idle, "3x1")) == []
+    assert ownership.promote_last_copies(facts(idle, "3x1")) == []
 
 
 def test_a_contested_slot_waits_for_the_replica_too() -> None:
@@ -359,7 +359,7 @@ def test_a_contested_slot_waits_for_the_replica_too() -> None:
 def test_nobody_votes_for_the_replica_of_a_primary_without_slots() -> None:
     """Somebody gives slots to the primary, but its replica never heard of that."""
     seen = told(lost_primary(Flag.FAIL), 3, 0, slots=SlotSet())
-    assert shown(open_slots.promote_replicas_of_gone(facts(seen, "3x1"))) == ["takeover D"]
+    assert shown(ownership.promote_replicas_of_gone(facts(seen, "3x1"))) == ["takeover D"]
 
 
 def test_an_heir_that_does_not_know_its_primary_waits() -> None:
@@ -367,12 +367,12 @@ def test_an_heir_that_does_not_know_its_primary_waits() -> None:
     seen = lost_primary(Flag.FAIL)
     heir = at(seen, 3)
     seen = field(seen, 3, known={i: k for i, k in heir.known.items() if i != node_id(0)})
-    assert open_slots.promote_replicas_of_gone(facts(seen, "3x1")) == []
+    assert ownership.promote_replicas_of_gone(facts(seen, "3x1")) == []
 
 
 def test_nobody_inherits_without_replica() -> None:
     """That is for refusals."""
-    assert open_slots.promote_replicas_of_gone(facts(without(HEALTHY, 0), "3x0")) == []
+    assert ownership.promote_replicas_of_gone(facts(without(HEALTHY, 0), "3x0")) == []
 
 
 def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
@@ -396,9 +396,7 @@ def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
 )
 def test_contests(epochs: tuple[int, int], keys: dict[int, int], expected: list[str]) -> None:
     """Who holds keys where the higher epoch holds none must get a higher one."""
-    assert (
-        shown(open_slots.resolve_contested_slots(facts(contest(epochs, keys), "3x0"))) == expected
-    )
+    assert shown(ownership.resolve_contested_slots(facts(contest(epochs, keys), "3x0"))) == expected
 
 
 @pytest.mark.parametrize(
@@ -408,10 +406,10 @@ def test_contests(epochs: tuple[int, int], keys: dict[int, int], expected: list[
 def test_nobody_claims_while_the_bus_is_cut(who: int, change: dict[str, frozenset[Flag]]) -> None:
     """Clients may write to both owners then; nor is a move between the two finished."""
     seen = field(contest((2, 3), {A: 4}), A, migrating={5: node_id(B)})
-    assert shown(open_slots.resolve_contested_slots(facts(seen, "3x0"))) == ["claim 5 for A"]
+    assert shown(ownership.resolve_contested_slots(facts(seen, "3x0"))) == ["claim 5 for A"]
     assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
     cut = told(seen, who, B if who == A else A, link_up=bool(change), **change)
-    assert open_slots.resolve_contested_slots(facts(cut, "3x0")) == []
+    assert ownership.resolve_contested_slots(facts(cut, "3x0")) == []
     assert open_slots.close_open_slots(facts(cut, "3x0")) == []
 
 
@@ -420,37 +418,37 @@ def test_a_claim_must_not_win_other_slots() -> None:
     seen = contest((2, 3), {A: 4})
     seen = told(seen, B, B, slots=at(seen, B).slots | slots("5-6"))
     seen = counted(seen, {A: {5: 4, 6: 4}, B: {6: 1}})
-    assert open_slots.resolve_contested_slots(facts(seen, "3x0")) == []
+    assert ownership.resolve_contested_slots(facts(seen, "3x0")) == []
 
 
 def test_no_epoch_changes_while_slots_are_contested() -> None:
     """It would settle the contest."""
     tied = own(own(HEALTHY, A, config_epoch=3), C, config_epoch=3)
     seen = told(tied, B, B, slots=at(HEALTHY, B).slots | slots("5"))
-    assert len(open_slots.separate_colliding_epochs(facts(tied, "3x0"))) == 1
-    assert open_slots.separate_colliding_epochs(facts(seen, "3x0")) == []
+    assert len(config_epochs.separate_colliding_epochs(facts(tied, "3x0"))) == 1
+    assert config_epochs.separate_colliding_epochs(facts(seen, "3x0")) == []
 
 
 def test_epochs_are_separated_one_at_a_time() -> None:
     """The later ordinal gets a new one."""
     seen = own(own(HEALTHY, A, config_epoch=3), B, config_epoch=3)
-    (bump,) = open_slots.separate_colliding_epochs(facts(seen, "3x0"))
+    (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(B)
-    assert open_slots.separate_colliding_epochs(facts(HEALTHY, "3x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(HEALTHY, "3x0")) == []
 
 
 def test_slots_that_others_remember_go_back() -> None:
     """But keys elsewhere weigh more."""
     forgetful = told(HEALTHY, A, A, slots=slots("8-5461"))
     assert shown(
-        open_slots.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=False)
+        ownership.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=False)
     ) == ["claim 0-7 for A"]
     everywhere = counted(forgetful, {B: dict.fromkeys(range(8), 1)})
     assert shown(
-        open_slots.claim_uncovered_slots(facts(everywhere, "3x0"), allow_data_loss=False)
+        ownership.claim_uncovered_slots(facts(everywhere, "3x0"), allow_data_loss=False)
     ) == ["claim 0-7 for B"]
     moved = counted(forgetful, {B: {5: 1}})
-    assert shown(open_slots.claim_uncovered_slots(facts(moved, "3x0"), allow_data_loss=False)) == [
+    assert shown(ownership.claim_uncovered_slots(facts(moved, "3x0"), allow_data_loss=False)) == [
         "claim 5 for B",
         "claim 0-4,6-7 for A",
     ]
@@ -459,14 +457,14 @@ def test_slots_that_others_remember_go_back() -> None:
 def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
     """Its header would not be believed."""
     seen = told(HEALTHY, B, A, config_epoch=9, slots=SlotSet())
-    (bump,) = open_slots.separate_colliding_epochs(facts(seen, "3x0"))
+    (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)
     cut = told(seen, B, A, flags=frozenset({Flag.FAIL}))
-    assert open_slots.separate_colliding_epochs(facts(cut, "3x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(cut, "3x0")) == []
     behind = told(HEALTHY, B, A, config_epoch=0)
-    assert open_slots.separate_colliding_epochs(facts(behind, "3x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(behind, "3x0")) == []
     empty = told(own(HEALTHY, A, slots=SlotSet()), B, A, config_epoch=9)
-    assert open_slots.separate_colliding_epochs(facts(empty, "3x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(empty, "3x0")) == []
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 0), (1, 1), (4, 1)])
@@ -476,9 +474,9 @@ def test_an_owner_that_others_rank_lower_is_bumped(epoch: int, expected: int) ->
     seen = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
     known = {**at(seen, C).known, ghost.node_id: ghost}
     seen = field(seen, C, known=known)
-    assert len(open_slots.separate_colliding_epochs(facts(seen, "3x0"))) == expected
+    assert len(config_epochs.separate_colliding_epochs(facts(seen, "3x0"))) == expected
     nobody = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
-    assert open_slots.separate_colliding_epochs(facts(nobody, "3x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(nobody, "3x0")) == []
 
 
 def test_an_owner_is_not_bumped_over_the_heir_of_another() -> None:
@@ -488,17 +486,17 @@ def test_an_owner_is_not_bumped_over_the_heir_of_another() -> None:
     known = {**at(seen, C).known, ghost.node_id: ghost}
     seen = field(seen, C, known=known)
     seen = told(seen, C, A, slots=at(HEALTHY, A).slots - slots("5"))
-    assert open_slots.separate_colliding_epochs(facts(seen, "4x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(seen, "4x0")) == []
     orphan = own(seen, 3, primary_id=node_id(B))
-    assert len(open_slots.separate_colliding_epochs(facts(orphan, "4x0"))) == 1
+    assert len(config_epochs.separate_colliding_epochs(facts(orphan, "4x0"))) == 1
 
 
 def test_an_owner_is_bumped_over_a_live_node_that_gave_the_slot_away() -> None:
     """SETSLOT NODE by hand at both ends gives no new epoch."""
     seen = own(HEALTHY, C, slots=at(HEALTHY, C).slots - slots("16383"))
     seen = own(seen, A, slots=at(HEALTHY, A).slots | slots("16383"))
-    assert open_slots.separate_colliding_epochs(facts(seen, "3x0")) == []
+    assert config_epochs.separate_colliding_epochs(facts(seen, "3x0")) == []
     seen = told(seen, B, A, slots=at(HEALTHY, A).slots)
     seen = told(seen, B, C, slots=at(HEALTHY, C).slots)
-    (bump,) = open_slots.separate_colliding_epochs(facts(seen, "3x0"))
+    (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)

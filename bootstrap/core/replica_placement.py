@@ -1,0 +1,129 @@
+"""Which primary each replica follows.
+
+Rules: replicas that are right stay where they are; then every primary gets the wanted number, then
+the surplus is spread evenly, then replicas are swapped where that takes members of a shard out of
+one failure domain.
+
+Invariant: no swap is made unless it reduces the number of shared domains, so swapping ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .facts import Facts
+from .topology import NodeId, NodeView, Place
+
+
+def place_replicas(
+    facts: Facts,
+    *,
+    primaries: Sequence[NodeId],
+    successors: Mapping[NodeId, NodeId],
+    drained: Sequence[NodeId],
+    converted: Sequence[NodeId],
+) -> dict[NodeId, NodeId]:
+    """Return the primary of each staying member that is to be a replica, where that is settled.
+
+    Replicas of a drained owner are left out: they keep a copy of its keys until it is empty.
+
+    Args:
+        facts: What is known of the cluster.
+        primaries: The staying primaries in the end.
+        successors: By the owner that leaves, the replica that takes its place.
+        drained: Owners that are to own nothing.
+        converted: Replicas that become primaries.
+    """
+    if not primaries:
+        return {}
+    placement = _Placement(facts, primaries)
+    taken = {*primaries, *converted, *drained}
+    for node in facts.staying:
+        if node.node_id in taken or node.is_isolated:
+            continue
+        primary = node.myself.primary_id or node.node_id
+        placement.add(node, successors.get(primary, primary), is_waiting=primary in drained)
+    return placement.settle()
+
+
+class _Placement:
+    """The replicas of each shard while they are being placed."""
+
+    def __init__(self, facts: Facts, primaries: Sequence[NodeId]) -> None:
+        self._facts = facts
+        self._shards: dict[NodeId, list[NodeView]] = {primary: [] for primary in primaries}
+        self._least = facts.desired.replicas
+        self._most = facts.desired.most_replicas
+        self._free: list[NodeView] = []
+
+    def add(self, node: NodeView, primary: NodeId, *, is_waiting: bool) -> None:
+        """Start with a node where it is now; one whose primary is drained waits."""
+        if primary in self._shards:
+            self._shards[primary].append(node)
+        elif not is_waiting:
+            self._free.append(node)
+
+    def settle(self) -> dict[NodeId, NodeId]:
+        """Return the primary of each replica."""
+        self._free_surplus()
+        for node in sorted(self._free, key=lambda n: n.endpoint.ordinal):
+            self._place(node)
+        self._separate()
+        return {n.node_id: shard for shard, nodes in self._shards.items() for n in nodes}
+
+    def _free_surplus(self) -> None:
+        """Free replicas of shards that have too many, as far as other shards lack some."""
+        for shard, nodes in self._shards.items():
+            while len(nodes) > self._most or (len(nodes) > self._least and self._is_lacking()):
+                worst = max(nodes, key=lambda n: (self._conflicts(n, shard), n.endpoint.ordinal))
+                nodes.remove(worst)
+                self._free.append(worst)
+
+    def _is_lacking(self) -> bool:
+        """Return whether the free nodes are too few to give every primary its replicas."""
+        lacking = sum(max(0, self._least - len(nodes)) for nodes in self._shards.values())
+        return lacking > len(self._free)
+
+    def _place(self, node: NodeView) -> None:
+        shard = min(
+            self._shards,
+            key=lambda s: (
+                len(self._shards[s]) >= self._least,
+                len(self._shards[s]) >= self._most,
+                self._conflicts(node, s),
+                len(self._shards[s]),
+                self._facts.live[s].endpoint.ordinal,
+            ),
+        )
+        self._shards[shard].append(node)
+
+    def _conflicts(self, node: NodeView, shard: NodeId) -> int:
+        """Return how much a node shares of its place with the other members of a shard."""
+        members = [self._facts.live[shard], *self._shards[shard]]
+        return sum(node.place.overlap(m.place) for m in members if m.node_id != node.node_id)
+
+    def _separate(self) -> None:
+        """Swap replicas between shards while that takes members of one domain apart."""
+        improved = any(n.place != Place() for n in self._facts.staying)
+        while improved:
+            improved = any(
+                self._conflicts(node, shard) and self._swap(node, shard)
+                for shard in self._shards
+                for node in tuple(self._shards[shard])
+            )
+
+    def _swap(self, node: NodeView, shard: NodeId) -> bool:
+        for other_shard, others in self._shards.items():
+            for other in others if other_shard != shard else ():
+                before = self._conflicts(node, shard) + self._conflicts(other, other_shard)
+                self._exchange(node, shard, other, other_shard)
+                if self._conflicts(node, other_shard) + self._conflicts(other, shard) < before:
+                    return True
+                self._exchange(other, shard, node, other_shard)
+        return False
+
+    def _exchange(
+        self, node: NodeView, shard: NodeId, other: NodeView, other_shard: NodeId
+    ) -> None:
+        self._shards[shard][self._shards[shard].index(node)] = other
+        self._shards[other_shard][self._shards[other_shard].index(other)] = node

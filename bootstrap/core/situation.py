@@ -1,0 +1,131 @@
+"""What one pass knows: the facts, and what is derived from them for more than one decision.
+
+Rules: each value is worked out once, when it is first asked for, and handed on; a healthy cluster
+of a thousand nodes must not pay for roles that nothing asks for.
+
+Invariant: a situation never changes; another view makes another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from . import config_epochs, disagreements, open_slots, refusals, slot_moves
+from .actions import Action, MoveSlots, Refusal
+from .facts import Facts
+from .findings import Finding, FindingCode, diagnose
+from .policy import Policy
+from .roles import Roles, assign_roles
+from .slots import SlotSet
+
+_DISAGREEMENT = frozenset(
+    {
+        FindingCode.NODE_UNKNOWN,
+        FindingCode.ADDRESS_STALE,
+        FindingCode.NODE_FAILING,
+        FindingCode.VIEW_OUTDATED,
+        FindingCode.STATE_FAIL,
+        FindingCode.REPLICA_LINK_DOWN,
+        FindingCode.MEMBER_GONE,
+        FindingCode.SHARDS_DISAGREE,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """The facts of one view under one policy.
+
+    Attributes:
+        facts: What follows from the view.
+        policy: What the people who run the cluster allow.
+    """
+
+    facts: Facts
+    policy: Policy
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that keeps the cluster from being healthy."""
+        return diagnose(self.facts, rebalance=self.policy.rebalance)
+
+    @cached_property
+    def node_refusals(self) -> tuple[Refusal, ...]:
+        """Reasons to change nothing that do not depend on which node has which keys."""
+        return refusals.refuse_nodes(self.facts)
+
+    @cached_property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Every reason for not changing anything."""
+        if self.node_refusals or self.is_blocked:
+            return self.node_refusals
+        allow_data_loss = self.policy.allow_data_loss
+        return (
+            *refusals.refuse_data_loss(self.facts, allow_data_loss=allow_data_loss),
+            *(refusals.refuse_drain(self.facts, self.roles.drain) if self._may_drain else ()),
+        )
+
+    @property
+    def is_blocked(self) -> bool:
+        """Return whether a wanted pod is absent, or a member runs that is not reached.
+
+        It may own slots or have the only copy of keys.
+        """
+        return bool(self.facts.blocking_pods or self.facts.unseen)
+
+    @property
+    def probe_slots(self) -> SlotSet:
+        """Return the slots of which keys must be counted; none where nothing will be done."""
+        if self.is_blocked or not self.facts.in_question or self.node_refusals:
+            return SlotSet()
+        return self.facts.in_question
+
+    @property
+    def _may_drain(self) -> bool:
+        owners, desired = self.facts.owners, self.facts.desired
+        return len(owners) > desired.primaries or not all(
+            desired.stays(n.endpoint.ordinal) for n in owners
+        )
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Which node is to be what."""
+        return assign_roles(self.facts)
+
+    @cached_property
+    def is_joined(self) -> bool:
+        """Return whether all members know each other where they are."""
+        return not any(disagreements.unacquainted_pairs(self.facts)) and not any(
+            disagreements.stale_addresses(self.facts)
+        )
+
+    @cached_property
+    def views_agree(self) -> bool:
+        """Return whether all views agree and serve, so that slots and members may move."""
+        return not any(finding.code in _DISAGREEMENT for finding in self.findings)
+
+    @cached_property
+    def open_slot_actions(self) -> list[Action]:
+        """What finishes or reverts the slots in transit, moves included."""
+        return open_slots.close_open_slots(self.facts)
+
+    @cached_property
+    def open_slot_moves(self) -> list[MoveSlots]:
+        """The moves that finish slots in transit."""
+        return [a for a in self.open_slot_actions if isinstance(a, MoveSlots)]
+
+    @cached_property
+    def moves(self) -> list[MoveSlots]:
+        """The moves that empty drained owners and even out the others."""
+        return slot_moves.move_slots(self.facts, self.roles, rebalance=self.policy.rebalance)
+
+    @property
+    def may_finish_moves(self) -> bool:
+        """Return whether config epochs let every target of an open move win over its source."""
+        return config_epochs.are_ordered(self.facts, self.open_slot_moves)
+
+    @property
+    def may_move(self) -> bool:
+        """Return whether config epochs let every target of a move win over its source."""
+        return config_epochs.are_ordered(self.facts, self.moves)

@@ -1,0 +1,104 @@
+"""`reconcile`: keeps the cluster healthy, and says over HTTP whether it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..errors import ExitCode
+from ..loop.health import Health
+from ..loop.reconcile import Reconciler
+from ..loop.stopping import run_until
+from ..process import redaction, signals
+from ..process.http_server import Response, serving
+from ..process.summary import Summary
+from ..report import metrics
+from . import run, wiring
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+# A pod that hangs is to be seen soon; a run, which waits for servers at work, is more patient.
+PATIENCE_S = 3.0
+
+_log = structlog.get_logger()
+
+
+async def reconcile(settings: Settings) -> ExitCode:
+    """Keep the cluster healthy until a signal.
+
+    Raises:
+        SettingsError: The HTTP address cannot be listened on; settings are wrong for a pod.
+    """
+    stop = asyncio.Event()
+    health = Health(
+        desired=wiring.desired(settings), fresh_s=3 * settings.interval_s + 2 * PATIENCE_S
+    )
+
+    async def run_once() -> Summary:
+        summary = await run.converge(settings, stop=stop)
+        log = _log.info if summary.exit_code is ExitCode.HEALTHY else _log.warning
+        log("run.ended", **summary.redacted(redaction.redact).fields())
+        return summary
+
+    with signals.setting(stop):
+        async with (
+            serving(settings.http_listen, paths(health)),
+            wiring.connected(settings, acts=True, patience_s=PATIENCE_S) as nodes,
+        ):
+            _log.info("reconcile.started", cluster=settings.cluster, nodes=settings.nodes)
+            reconciler = Reconciler(
+                assessor=nodes.assessor,
+                run_once=run_once,
+                health=health,
+                stop=stop,
+                interval_s=settings.interval_s,
+            )
+            await run_until(stop, reconciler.run(), is_closing=lambda: reconciler.is_running)
+    return ExitCode.STOPPED
+
+
+def paths(health: Health) -> Mapping[str, Callable[[], Response]]:
+    """Return what is served: liveness, readiness and metrics."""
+
+    def ready() -> Response:
+        state, reason = health.verdict.state, health.verdict.reason
+        text = redaction.redact(f"{state}: {reason}\n" if reason else f"{state}\n")
+        status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return Response(text=text, status=status)
+
+    return {
+        "/healthz": lambda: Response(text="ok\n"),
+        "/readyz": ready,
+        "/metrics": lambda: Response(text=rendered(health), content_type=metrics.CONTENT_TYPE),
+    }
+
+
+def rendered(health: Health) -> str:
+    """Return the metrics."""
+    return metrics.rendered(
+        state=health.verdict.state,
+        gauges={
+            "healthy": ("Whether the cluster is healthy.", int(health.is_ready)),
+            "pods_wanted": ("Pods that the cluster must have.", health.desired.nodes),
+            "pods_answering": ("Wanted pods that answered.", health.pods),
+            "slots_owned": ("Hash slots that a live node owns.", health.slots),
+            "observation_age_seconds": ("Age of the last observation.", health.age_s),
+            "observation_seconds": ("How long it took.", health.observation_s),
+            "last_run_seconds": ("How long the last run took.", health.run_s),
+            "last_healthy_timestamp_seconds": (
+                "When the cluster was last observed healthy.",
+                health.healthy_at,
+            ),
+        },
+        counters={
+            "slots_moved_total": ("Hash slots moved.", health.slots_moved),
+            "keys_moved_total": ("Keys moved.", health.keys_moved),
+        },
+        findings=health.findings,
+        runs=health.runs,
+    )

@@ -1,0 +1,146 @@
+"""Keeps a cluster healthy: observes it again and again, and runs the loop when it is not.
+
+Rules: a run is started only when there is something to do, the same plan was seen twice in a row
+and the cluster has been still for a while (`core.stillness`), so that a person or another tool is
+never interrupted. Runs that fail are followed by others at growing intervals, and a refusal is
+observed again at growing intervals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from ..core.actions import Plan
+from ..core.history import History
+from ..core.stillness import Stillness
+from ..core.verdict import Verdict
+from ..errors import ExitCode, TransientError
+from ..process.summary import Summary
+from .health import Health
+from .observation import Assessor, Observation
+from .stopping import pause
+
+# While something is wrong it is observed more often than while all is well.
+UNHEALTHY_INTERVAL_S = 1.0
+LONGEST_INTERVAL_S = 30.0
+FIRST_RUN_PAUSE_S = 5.0
+LONGEST_RUN_PAUSE_S = 120.0
+_JITTER = 0.2
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Reconciler:
+    """Observes and runs until it is stopped.
+
+    Attributes:
+        assessor: Observes and plans.
+        run_once: Runs the loop once and returns how that ended.
+        health: What readiness and metrics are made from.
+        stop: Ends it.
+        interval_s: Time between two observations of a healthy cluster.
+    """
+
+    assessor: Assessor
+    run_once: Callable[[], Awaitable[Summary]]
+    health: Health
+    stop: asyncio.Event
+    interval_s: float
+    _history: History = field(default_factory=History)
+    _stillness: Stillness = field(default_factory=Stillness)
+    _verdict: Verdict | None = None
+    _refusals: int = 0
+    _failed_runs: int = 0
+    _next_run_at: float = 0.0
+    _is_running: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether a run is under way, which closes what it has begun when it is stopped."""
+        return self._is_running
+
+    async def run(self) -> None:
+        """Keep the cluster healthy until the stop.
+
+        Raises:
+            SettingsError: Settings or credentials are wrong for a pod.
+        """
+        while not self.stop.is_set():
+            try:
+                seen = await self._observe()
+                if self._should_run(seen):
+                    await self._run()
+            except TransientError as error:
+                self._history = self._history.after_failure(error.cause, now=_now())
+                self.health.note_failure(str(error))
+            self._log_change()
+            await pause(self.stop, self._interval())
+
+    async def _observe(self) -> Observation:
+        began = _now()
+        shards = self._history.wants_shards
+        seen = await self.assessor.observe(shards=shards)
+        now = _now()
+        self._history = self._history.after(seen.plan, now=now, has_shards=shards)
+        self._stillness = self._stillness.after(seen.view, now=now)
+        self._refusals = self._refusals + 1 if seen.plan.refusals else 0
+        self.health.note(seen, self._history, seconds=now - began)
+        return seen
+
+    def _should_run(self, seen: Observation) -> bool:
+        """Return whether a run has something to do that nobody else is doing."""
+        plan, now = seen.plan, _now()
+        return (
+            bool(plan.actions)
+            and self._history.is_confirmed
+            and self._stillness.allows(plan, seen.view, now=now)
+            and now >= self._next_run_at
+        )
+
+    async def _run(self) -> None:
+        self._is_running = True
+        try:
+            summary = await self.run_once()
+        finally:
+            self._is_running = False
+        self.health.note_run(summary)
+        is_healthy = summary.exit_code is ExitCode.HEALTHY
+        self._failed_runs = 0 if is_healthy else self._failed_runs + 1
+        wait_s = FIRST_RUN_PAUSE_S * 2 ** (self._failed_runs - 1) if self._failed_runs else 0.0
+        self._next_run_at = _now() + min(wait_s, LONGEST_RUN_PAUSE_S)
+        self._history, self._stillness = History(), Stillness()
+
+    def _interval(self) -> float:
+        """Return the seconds until the next observation."""
+        if self._history.healthy_in_a_row > 1:
+            wait_s = self.interval_s
+        elif self._refusals:
+            wait_s = min(UNHEALTHY_INTERVAL_S * 1.5**self._refusals, LONGEST_INTERVAL_S)
+        else:
+            wait_s = min(UNHEALTHY_INTERVAL_S, self.interval_s)
+        return wait_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+
+    def _log_change(self) -> None:
+        """Log the state where it has changed, so that one line stands for many observations."""
+        if self.health.verdict == self._verdict:
+            return
+        self._verdict = self.health.verdict
+        plan = self._history.plan or Plan()
+        remedy = plan.refusals[0].remedy if plan.refusals else None
+        log = _log.warning if plan.refusals else _log.info
+        log(
+            "health.changed",
+            state=self._verdict.state,
+            reason=self._verdict.reason or None,
+            remedy=remedy,
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,227 +1,222 @@
-"""The command line: every option is a flag and a BOOTSTRAP_* variable, declared once, here.
+"""The command line, made of the table in `options`.
 
 Only `main` catches broadly, and only `__main__` exits. What a command needs is imported when it
-runs, so that help, faults in settings and signals before the first connection cost no time.
+runs, so that `--help`, faulty settings and early signals cost no time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
-from . import __version__
-from .errors import SettingsError
-from .options import FORMATS, LEVELS, OUTPUTS, TERMINATION_LOG
+from . import __version__, options
+from .errors import ExitCode, SettingsError
 from .process import signals, stdio
 
 if TYPE_CHECKING:
     from .settings import Settings
 
-_Command = TypeVar("_Command", bound=Callable[..., None])
-_option = functools.partial(click.option, show_envvar=True)
+Texts = dict[str, str | None]
 
-_CONNECTION = (
-    ("--nodes", "", "N", "Pods that the cluster must have (required, unless --endpoints)."),
-    ("--replicas", "1", "N", "Replicas per primary."),
-    ("--statefulset", "redis-app", "NAME", "StatefulSet; pod i is called NAME-i."),
-    ("--service", "redis-service", "NAME", "Its headless Service."),
-    ("--namespace", "", "NAME", "Namespace; the pod's own by default."),
-    ("--cluster-domain", "", "DOMAIN", "Cluster domain; resolv.conf's by default."),
-    ("--port", "6379", "PORT", "Client port; the bus port is what a node announces."),
-    ("--nameservers", "", "IP[:PORT],…", "Ask these instead of resolv.conf's."),
-    ("--endpoints", "", "HOST[:PORT],…", "Nodes by name instead of DNS discovery."),
-    ("--username", "", "NAME", "ACL user."),
-    ("--password", "", "TEXT", "Password; several, one a line, are tried in order."),
-    ("--password-file", "", "PATH", "The same from a file; one trailing newline is dropped."),
-    ("--tls-ca", "", "PATH", "CA certificates in PEM; the system's by default."),
-    ("--tls-cert", "", "PATH", "Client certificate in PEM."),
-    ("--tls-key", "", "PATH", "Its key in PEM."),
-    ("--timeout", "600", "SECONDS", "For the whole run; below the Job's activeDeadlineSeconds."),
-)
-_SWITCHES = (
-    ("--tls", "false", "Verified TLS, against the pod's DNS name."),
-    ("--allow-data-loss", "false", "Consent to give uncovered slots to new owners."),
-    ("--rebalance", "true", "Move slots to even the primaries out."),
-)
+_SHORT_HELP = "-h"
+_EXAMPLES = {
+    "run": (
+        "redis-cluster-bootstrap run --nodes 6",
+        "redis-cluster-bootstrap run --nodes 6 --expect 0f3a91c2d4e5",
+        "redis-cluster-bootstrap run --endpoints 10.0.0.1,10.0.0.2,10.0.0.3 --replicas 0",
+    ),
+    "reconcile": ("redis-cluster-bootstrap reconcile --nodes 6 --http-listen 0.0.0.0:9102",),
+    "plan": (
+        "redis-cluster-bootstrap plan --nodes 8",
+        "redis-cluster-bootstrap plan --nodes 8 --output json --exit-code",
+    ),
+    "status": (
+        "redis-cluster-bootstrap status --nodes 6",
+        "redis-cluster-bootstrap status --nodes 6 --watch",
+    ),
+    "wait": ("redis-cluster-bootstrap wait --nodes 6 --timeout 120",),
+    "sandbox": ("redis-cluster-bootstrap sandbox --nodes 6 --replicas 1",),
+}
 
 
-def _variable(flag: str) -> str:
-    return "BOOTSTRAP_" + flag.removeprefix("--").replace("-", "_").upper()
+class _Option(click.Option):
+    """A flag and a variable out of the table; its text is checked together with all others."""
 
-
-def _word(
-    flag: str, choices: Sequence[str], default: str, text: str
-) -> Callable[[_Command], _Command]:
-    """Return an option of few words; `settings.load` checks it, together with all others."""
-    metavar = f"[{'|'.join(choices)}]"
-    return _option(flag, default=default, envvar=_variable(flag), metavar=metavar, help=text)
-
-
-def _settings_options(command: _Command) -> _Command:
-    """Add every setting as an option."""
-    for flag, default, text in reversed(_SWITCHES):
-        command = _option(
-            flag,
+    def __init__(self, declared: options.Option[object]) -> None:
+        default = declared.default or declared.absent
+        # A switch may stand alone; the flag of any other option needs a value.
+        alone: dict[str, Any] = {"flag_value": "true"} if declared.is_switch else {}
+        known = f"{declared.variable}; default: {default}" if default else declared.variable
+        super().__init__(
+            [declared.flag],
+            type=click.STRING,
+            default=declared.default or None,
+            envvar=declared.variable,
+            metavar=declared.metavar,
+            help=f"{declared.meaning} [{known}]",
             is_flag=False,
-            flag_value="true",
-            metavar="BOOL",
-            default=default,
-            envvar=_variable(flag),
-            help=text,
-        )(command)
-    for flag, default, metavar, text in reversed(_CONNECTION):
-        command = _option(
-            flag, default=default, envvar=_variable(flag), metavar=metavar, help=text
-        )(command)
-    return _log_options(command)
+            **alone,
+        )
+        self.declared = declared
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the words to choose from, or let the shell complete a file name."""
+        if self.declared.metavar == "PATH":
+            return [CompletionItem(incomplete, type="file")]
+        if self.declared.choices:
+            words = self.declared.choices
+            return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+        return super().shell_complete(ctx, incomplete)
 
 
-def _log_options(command: _Command) -> _Command:
-    for flag, choices, default, text in (
-        ("--log-level", LEVELS, "info", "Least level that is logged."),
-        ("--log-format", FORMATS, "auto", "auto: console on a terminal, else json."),
-    ):
-        command = _word(flag, choices, default, text)(command)
-    return command
+class _Command(click.Command):
+    """A command whose `--help` has its options in groups, and examples."""
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group of options."""
+        params = self.get_params(ctx)
+        for group in options.Group:
+            if records := [
+                record
+                for param in params
+                if isinstance(param, _Option) and param.declared.group is group
+                if (record := param.get_help_record(ctx))
+            ]:
+                with formatter.section(group.value):
+                    formatter.write_dl(records)
+        if help_option := self.get_help_option(ctx):
+            with formatter.section("Other"):
+                formatter.write_dl([record] if (record := help_option.get_help_record(ctx)) else [])
 
-def _output_option(command: _Command) -> _Command:
-    return _word("--output", OUTPUTS, "text", "What stdout carries.")(command)
-
-
-def _run_options(command: _Command) -> _Command:
-    command = _option(
-        "--termination-log",
-        default=TERMINATION_LOG,
-        envvar="BOOTSTRAP_TERMINATION_LOG",
-        metavar="PATH",
-        help="Where the summary goes as JSON.",
-    )(command)
-    return _output_option(_settings_options(command))
-
-
-class _Count(click.IntRange):
-    name = "whole number"
-
-
-def _count(flag: str, default: int, text: str, *, least: int) -> Callable[[_Command], _Command]:
-    """Return an option of `sandbox`, which has no settings that would check it."""
-    kind = _Count(min=least)
-    return _option(flag, default=default, type=kind, metavar="N", envvar=_variable(flag), help=text)
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        with formatter.section("Examples"):
+            for example in _EXAMPLES[ctx.info_name or "run"]:
+                formatter.write(f"  {example}\n")
 
 
 class _DefaultToRun(click.Group):
     """A group whose default command is `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `run` in front when the first word is no command."""
-        if not args or (args[0] not in self.commands and args[0] not in {"--help", "--version"}):
+        """Put `run` in front of flags that are not of the group itself."""
+        own = {*ctx.help_option_names, "--version"}
+        is_run = args[0].startswith("-") and args[0] not in own if args else True
+        if is_run and (args or not ctx.resilient_parsing):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return commands, and the flags of `run` as well, which need no command."""
+        items = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            known = {item.value for item in items}
+            flags = self.commands["run"].shell_complete(ctx, incomplete)
+            items += [item for item in flags if item.value not in known]
+        return items
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the table."""
+        return list(options.OPTIONS)
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
 
 
 @click.group(
     cls=_DefaultToRun,
-    context_settings={"show_default": True, "auto_envvar_prefix": None, "max_content_width": 100},
-    help="Make one Redis or Valkey Cluster out of the pods of a StatefulSet, prove it, and exit.",
-    epilog="Exit codes: 0 healthy, 1 unforeseen, 2 settings or credentials wrong, 3 refused, "
-    "4 our bug, 5 not healthy in time, 10 plan has work, 143 stopped.",
+    context_settings={
+        "help_option_names": [_SHORT_HELP, "--help"],
+        "auto_envvar_prefix": None,
+        "max_content_width": 100,
+    },
+    help="Form a Redis or Valkey Cluster from the pods of a StatefulSet, verify it and exit. "
+    "Without a command it is `run`. Every option is a flag and a BOOTSTRAP_* variable; "
+    "`COMMAND --help` lists them.",
 )
 @click.version_option(__version__, package_name="redis-cluster-bootstrap")
 def cli() -> None:
     """Hold the commands together."""
 
 
-@cli.command("run", help="Observe, plan, apply, verify, until the cluster is healthy (default).")
-@_run_options
-@_option(
-    "--expect",
-    default=None,
-    envvar="BOOTSTRAP_EXPECT",
-    metavar="FINGERPRINT",
-    help="Refuse unless the plan is the one with this fingerprint.",
-)
-def run_command(output: str, termination_log: str, expect: str | None, **raw: str) -> None:
+def _command(name: str, meaning: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Return the decorator that makes a command with the options that the table gives it."""
+    params: list[click.Parameter] = [_Option(declared) for declared in options.OPTIONS[name]]
+    return cli.command(name, cls=_Command, params=params, help=meaning)
+
+
+@_command("run", "Form, resize and heal the cluster, verify it and exit (default).")
+def run_command(**texts: str | None) -> None:
     """Make the cluster healthy."""
-    _converge(raw, output=output, termination_log=termination_log, expect=expect)
+    _converge(texts, may_change=True)
 
 
-@cli.command("wait", help="Block until the cluster is healthy; change nothing.")
-@_run_options
-def wait_command(output: str, termination_log: str, **raw: str) -> None:
-    """Wait for the cluster."""
-    _converge(raw, output=output, termination_log=termination_log, may_change=False)
+@_command("reconcile", "Keep the cluster healthy: run continuously and serve readiness.")
+def reconcile_command(**texts: str | None) -> None:
+    """Keep the cluster healthy."""
+
+    def work(settings: Settings) -> Coroutine[Any, Any, int]:
+        from .commands import reconcile  # noqa: PLC0415 - see above
+
+        return reconcile.reconcile(settings)
+
+    _show(texts, work=work)
 
 
-@cli.command("plan", help="Show what run would do; change nothing.")
-@_settings_options
-@_output_option
-@_option(
-    "--exit-code", is_flag=True, envvar="BOOTSTRAP_EXIT_CODE", help="Exit 10 when there is work."
-)
-def plan_command(output: str, exit_code: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
+@_command("plan", "Show what run would do; change nothing.")
+def plan_command(**texts: str | None) -> None:
     """Show the plan."""
 
-    def work(settings: Settings) -> Coroutine[None, None, int]:
+    def work(settings: Settings) -> Coroutine[Any, Any, int]:
         from .commands import inspect  # noqa: PLC0415 - see above
 
-        return inspect.plan(settings, output=output, exit_code=exit_code)
+        return inspect.plan(settings, output=settings.output, exit_code=settings.exit_code)
 
-    _show(raw, output=output, work=work)
+    _show(texts, work=work)
 
 
-@cli.command("status", help="Show what is there; exit 0 only when the cluster is healthy.")
-@_settings_options
-@_output_option
-@_option(
-    "--watch", is_flag=True, envvar="BOOTSTRAP_WATCH", help="Draw it again, about every second."
-)
-def status_command(output: str, watch: bool, **raw: str) -> None:  # noqa: FBT001 - click's way
+@_command("status", "Show the nodes, shards and findings; exit 0 only when healthy.")
+def status_command(**texts: str | None) -> None:
     """Show the state."""
 
-    def work(settings: Settings) -> Coroutine[None, None, int]:
+    def work(settings: Settings) -> Coroutine[Any, Any, int]:
         from .commands import inspect  # noqa: PLC0415 - see above
 
-        return inspect.status(settings, output=output, watch=watch)
+        return inspect.status(settings, output=settings.output, watch=settings.watch)
 
-    _show(raw, output=output, work=work)
+    _show(texts, work=work)
 
 
-@cli.command(
-    "sandbox", help="Start servers and a DNS server on loopback, bootstrap them, keep them."
-)
-@_log_options
-@_count("--nodes", 6, "Servers to start.", least=1)
-@_count("--replicas", 1, "Replicas per primary.", least=0)
-@_option(
-    "--server",
-    default=None,
-    envvar="BOOTSTRAP_SERVER",
-    metavar="PATH",
-    help="A redis-server or valkey-server; the bundled one by default.",
-)
-@click.option("--exit", "exits", is_flag=True, help="Stop them when the cluster is healthy.")
-def sandbox_command(
-    nodes: int,
-    replicas: int,
-    server: str | None,
-    exits: bool,  # noqa: FBT001 - click's way
-    log_format: str,
-    log_level: str,
-) -> None:
-    """Show the whole thing on one machine."""
+@_command("wait", "Block until the cluster is healthy; change nothing.")
+def wait_command(**texts: str | None) -> None:
+    """Wait for the cluster."""
+    _converge(texts, may_change=False)
+
+
+@_command("sandbox", "Run a local demo cluster until Ctrl-C.")
+def sandbox_command(**texts: str | None) -> None:
+    """Show everything on one machine."""
     from .commands import sandbox  # noqa: PLC0415 - see above
     from .process import logs  # noqa: PLC0415 - see above
+    from .settings import Reader  # noqa: PLC0415 - see above
 
-    logs.configure(log_format=log_format, level=log_level)
-    raise _Exit(sandbox.show(nodes=nodes, replicas=replicas, server=server, exits=exits))
+    logs.configure(log_format=texts["log_format"], level=texts["log_level"])
+    reader = Reader(texts)
+    nodes, replicas = reader.read(options.SANDBOX_NODES), reader.read(options.REPLICAS)
+    server, exits = reader.read(options.SERVER), reader.read(options.EXIT)
+    reader.read(options.LOG_LEVEL)
+    reader.read(options.LOG_FORMAT)
+    reader.check()
+    raise _Exit(sandbox.show(nodes=nodes, replicas=replicas, server=server or None, exits=exits))
 
 
 class _Exit(Exception):  # noqa: N818 - not an error
@@ -232,71 +227,67 @@ class _Exit(Exception):  # noqa: N818 - not an error
         self.code = code
 
 
-def _load(raw: dict[str, str], *, output: str) -> Settings:
+def _load(texts: Texts) -> Settings:
     import structlog  # noqa: PLC0415 - see above
 
     from . import settings  # noqa: PLC0415 - see above
     from .process import logs, redaction  # noqa: PLC0415 - see above
 
-    known = {field.name for field in fields(settings.RawSettings)}
-    texts = {name: value for name, value in raw.items() if name in known}
-    given = settings.RawSettings(**texts, output=output)
-    logs.configure(log_format=given.log_format, level=given.log_level)
-    redaction.hide(settings.passwords_in(given.password))
-    if unread := settings.unread_variables(_variables()):
-        structlog.get_logger().warning("settings.ignored", variables=unread)
-    loaded = settings.load(given)
-    redaction.hide(loaded.passwords)
+    logs.configure(log_format=texts["log_format"], level=texts["log_level"])
+    given = settings.passwords_in(texts["password"] or "")
+    redaction.hide(given)
+    log = structlog.get_logger()
+    if unread := settings.unread_variables():
+        log.warning("settings.ignored", variables=unread)
+    source = click.get_current_context().get_parameter_source(options.PASSWORD.field)
+    if given and source is ParameterSource.COMMANDLINE:
+        log.warning(
+            "password.exposed",
+            detail=f"{options.PASSWORD.flag} is visible in the process list; "
+            f"use {options.PASSWORD_FILE.variable} or {options.PASSWORD.variable}",
+        )
+    loaded = settings.load(texts)
+    redaction.hide((*given, *loaded.passwords))
     return loaded
 
 
-def _variables() -> frozenset[str]:
-    """Return every variable that some command reads."""
-    return frozenset(
-        str(option.envvar) for command in cli.commands.values() for option in command.params
-    )
-
-
-def _show(
-    raw: dict[str, str], *, output: str, work: Callable[[Settings], Coroutine[None, None, int]]
-) -> NoReturn:
-    """Print what is there, or why that cannot be told."""
+def _show(texts: Texts, *, work: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Print what is there, or why that cannot be shown."""
     phase = "settings"
     try:
-        settings = _load(raw, output=output)
+        settings = _load(texts)
         phase = "observe"
         code = asyncio.run(work(settings))
-    except Exception as error:  # noqa: BLE001 - whatever it is, stdout and the last line tell
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
         from .process import exit_report  # noqa: PLC0415 - see above
 
-        code = exit_report.fail(error, phase=phase, output=output)
+        code = exit_report.fail(error, phase=phase, output=texts.get("output"))
     raise _Exit(code)
 
 
-def _converge(
-    raw: dict[str, str],
-    *,
-    output: str,
-    termination_log: str,
-    may_change: bool = True,
-    expect: str | None = None,
-) -> NoReturn:
-    """Run the loop and leave its summary on stdout, in the termination log and as last line."""
+def _converge(texts: Texts, *, may_change: bool) -> NoReturn:
+    """Run the loop; leave its summary on stdout, in the termination log and as the last line."""
     from .commands import run  # noqa: PLC0415 - see above
     from .process import exit_report  # noqa: PLC0415 - see above
     from .process.summary import Counters, Summary  # noqa: PLC0415 - see above
 
     started = time.monotonic()
     try:
-        settings = _load(raw, output=output)
-        verbose = raw["log_level"] == "debug"
+        settings = _load(texts)
         summary = asyncio.run(
-            run.converge(settings, may_change=may_change, expect=expect, verbose=verbose)
+            run.converge(
+                settings,
+                may_change=may_change,
+                expect=settings.expect,
+                verbose=texts["log_level"] == "debug",
+            )
         )
-    except Exception as error:  # noqa: BLE001 - whatever it is, the last line is said
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
         counters = Counters(duration_s=round(time.monotonic() - started, 3))
         summary = Summary.of(error, phase="settings", counters=counters)
-    exit_report.finish_run(summary, output=output, termination_log=termination_log)
+    exit_report.finish_run(
+        summary, output=texts["output"], termination_log=texts["termination_log"]
+    )
     raise _Exit(summary.exit_code)
 
 
@@ -316,33 +307,35 @@ def _run(argv: Sequence[str] | None) -> int:
     except _Exit as end:
         return int(end.code)
     except click.ClickException as error:
-        return _misused(error)
-    except Exception as error:  # noqa: BLE001 - an exit code for everything
+        return _report_misuse(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
         from .process import exit_report  # noqa: PLC0415 - see above
 
-        return exit_report.fail(error, phase="start")
+        return exit_report.fail(error, phase="start", output=None)
     return 0
 
 
-def _misused(error: click.ClickException) -> int:
-    """Tell what click found wrong as any other fault in the settings."""
+def _report_misuse(error: click.ClickException) -> int:
+    """Report words that click does not know in the same way as any other faulty setting."""
     from .process import exit_report, logs  # noqa: PLC0415 - see above
     from .process.summary import Summary  # noqa: PLC0415 - see above
 
     context: click.Context | None = getattr(error, "ctx", None)
     program = context.command_path if context else "redis-cluster-bootstrap"
+    command = context.info_name if context and context.parent else "run"
     fault = SettingsError(cause=error.format_message(), remedy=f"see `{program} --help`")
-    # What was given otherwise is not known, as click parsed none of it.
-    given = os.environ.get
-    logs.configure(log_format=given("BOOTSTRAP_LOG_FORMAT") or "auto", level="info")
-    output = given("BOOTSTRAP_OUTPUT") or "text"
-    if context is None or context.info_name not in {"run", "wait"}:
-        shows = context is not None and context.info_name in {"plan", "status"}
-        return exit_report.fail(fault, phase="settings", output=output if shows else "text")
+    # click has read nothing else, so only variables can say how to report it.
+    given = {name: os.environ.get(f"BOOTSTRAP_{name.upper()}") for name in ("log_format", "output")}
+    logs.configure(log_format=given["log_format"], level=None)
+    if options.TERMINATION_LOG not in options.OPTIONS[command or "run"]:
+        is_read = options.OUTPUT in options.OPTIONS[command or "run"]
+        return exit_report.fail(
+            fault, phase="settings", output=given["output"] if is_read else None
+        )
     summary = Summary.of(fault, phase="settings")
     exit_report.finish_run(
         summary,
-        output=output,
-        termination_log=given("BOOTSTRAP_TERMINATION_LOG") or TERMINATION_LOG,
+        output=given["output"],
+        termination_log=os.environ.get(options.TERMINATION_LOG.variable),
     )
     return summary.exit_code

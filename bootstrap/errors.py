@@ -1,13 +1,13 @@
-"""Every way a run can end other than healthy, and the exit code that tells a Job what to do next.
+"""Every way in which a run can fail, and the exit code that tells a Job what to do next.
 
-The Job's podFailurePolicy is written from `ExitCode`: 2, 3 and 4 fail it at once, 1 and 5 count
-as a try.
+The podFailurePolicy of the Job is written from `ExitCode`: 2, 3 and 4 fail the Job at once, 1 and
+5 count towards its backoffLimit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
@@ -22,10 +22,40 @@ class ExitCode(IntEnum):
     PLAN_HAS_WORK = 10
     STOPPED = 143
 
+    @property
+    def meaning(self) -> str:
+        """Return what it means, in a few words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.HEALTHY: "healthy",
+    ExitCode.UNFORESEEN: "unforeseen error, with a traceback",
+    ExitCode.SETTINGS: "settings or credentials are wrong",
+    ExitCode.REFUSED: "refused, a person must decide",
+    ExitCode.INVARIANT: "impossible reply, please report a bug",
+    ExitCode.NOT_HEALTHY: "not healthy in time, or a pod is unreachable",
+    ExitCode.PLAN_HAS_WORK: "plan --exit-code, and there is work to do",
+    ExitCode.STOPPED: "stopped by SIGTERM or SIGINT",
+}
+
+
+class Outcome(StrEnum):
+    """How a run ended, in one word; part of the public contract."""
+
+    HEALTHY = "healthy"
+    NOT_HEALTHY = "not_healthy"
+    REFUSED = "refused"
+    SETTINGS = "settings"
+    CREDENTIALS = "credentials"
+    INVARIANT = "invariant"
+    STOPPED = "stopped"
+    UNFORESEEN = "unforeseen"
+
 
 @dataclass(kw_only=True)
 class BootstrapError(Exception):
-    """Something that ends a run, told in one sentence with its remedy.
+    """A reason to end a run or a pass, with its remedy.
 
     Attributes:
         cause: What is wrong, naming the thing.
@@ -38,50 +68,50 @@ class BootstrapError(Exception):
     node: str | None = None
 
     exit_code = ExitCode.UNFORESEEN
-    outcome = "failed"
+    outcome = Outcome.UNFORESEEN
 
     def __post_init__(self) -> None:
-        """Give `Exception` its arguments, so that `repr` and pickling work."""
+        """Pass the arguments on to `Exception`, so that `repr` and pickling work."""
         super().__init__(self.cause, self.remedy)
 
     def __str__(self) -> str:
-        """Return cause and remedy as one line, the pod first when the cause does not name it."""
+        """Return cause and remedy on one line, after the pod where the cause does not name it."""
         pod = f"{self.node}: " if self.node and self.node not in self.cause else ""
         return f"{pod}{self.cause}; {self.remedy}"
 
 
 class SettingsError(BootstrapError):
-    """The settings cannot work, whatever the cluster does."""
+    """The settings cannot work, whatever state the cluster is in."""
 
     exit_code = ExitCode.SETTINGS
-    outcome = "settings"
+    outcome = Outcome.SETTINGS
 
 
 class CredentialsError(SettingsError):
-    """A node did not accept who we are or what we asked (NOAUTH, WRONGPASS, NOPERM)."""
+    """A node rejected the credentials or the command (NOAUTH, WRONGPASS, NOPERM)."""
 
-    outcome = "credentials"
+    outcome = Outcome.CREDENTIALS
 
 
 class RefusedError(BootstrapError):
-    """Going on could harm data; a person must decide."""
+    """To continue could harm data; a person must decide."""
 
     exit_code = ExitCode.REFUSED
-    outcome = "refused"
+    outcome = Outcome.REFUSED
 
 
 class InvariantError(BootstrapError):
-    """A reply or state that was held impossible: a bug of this program."""
+    """A reply or a state that should be impossible: a bug of this program."""
 
     exit_code = ExitCode.INVARIANT
-    outcome = "invariant"
+    outcome = Outcome.INVARIANT
 
 
 class TransientError(BootstrapError):
-    """Not now; the same may work later."""
+    """A condition that may pass; the loop tries again until its deadline."""
 
     exit_code = ExitCode.NOT_HEALTHY
-    outcome = "not_healthy"
+    outcome = Outcome.NOT_HEALTHY
 
 
 class NodeUnreachableError(TransientError):
@@ -89,23 +119,23 @@ class NodeUnreachableError(TransientError):
 
 
 class NodeNotReadyError(NodeUnreachableError):
-    """A node answered that it cannot serve now (LOADING, BUSY)."""
+    """A node answered that it cannot serve yet (LOADING, BUSY)."""
 
 
 class DiscoveryError(TransientError):
-    """The name servers did not tell every pod's address."""
+    """The name servers did not return the address of every pod."""
 
 
 class StaleViewError(TransientError):
-    """The world moved after it was looked at; look again."""
+    """The cluster changed after it was observed; the next pass observes it again."""
 
 
 class NotConvergedError(TransientError):
-    """The deadline came before the cluster was healthy."""
+    """The deadline passed before the cluster was healthy."""
 
 
 class StoppedError(BootstrapError):
-    """SIGTERM or SIGINT: what was in flight is closed, the next run goes on."""
+    """A signal ended the run; moves in flight are closed, and the next run continues."""
 
     exit_code = ExitCode.STOPPED
-    outcome = "stopped"
+    outcome = Outcome.STOPPED

@@ -1,75 +1,45 @@
-"""Settings out of the command line and the environment, checked before anything is contacted.
+"""Settings, made of the texts of the options and checked before anything is contacted.
 
-Every fault is told at once, in one `SettingsError`.
+All faults are reported together, in one `SettingsError`.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from . import options, validation
 from .errors import SettingsError
-from .options import FORMATS, LEVELS, OUTPUTS
+from .options import Option
+
+T = TypeVar("T")
 
 FEWEST_PRIMARIES = 3
 MOST_PRIMARIES = 16384
-LONGEST_LABEL = 63
-LONGEST_NAME = 253
+# The pods' label controller-revision-hash is this name, a dash and ten characters, and a label
+# has at most 63: kubernetes/kubernetes#64023.
+LONGEST_STATEFULSET = 52
+DNS_PORT = 53
 RESOLV_CONF = Path("/etc/resolv.conf")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.IGNORECASE)
-_SPELLED = (
-    "BOOTSTRAP_STATEFULSET, BOOTSTRAP_SERVICE, BOOTSTRAP_NAMESPACE and BOOTSTRAP_CLUSTER_DOMAIN"
+_SPELLED = ", ".join(
+    option.variable for option in (options.STATEFULSET, options.SERVICE, options.NAMESPACE)
 )
-# Docker Compose puts underscores into names.
-_HOST_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.IGNORECASE)
-_BRACKETED = re.compile(r"\[([^]]*)\](?::(.*))?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawSettings:
-    """What the command line and the environment say, as text; empty for not given."""
-
-    nodes: str = ""
-    replicas: str = "1"
-    statefulset: str = "redis-app"
-    service: str = "redis-service"
-    namespace: str = ""
-    cluster_domain: str = ""
-    port: str = "6379"
-    nameservers: str = ""
-    endpoints: str = ""
-    username: str = ""
-    password: str = ""
-    password_file: str = ""
-    tls: str = "false"
-    tls_ca: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
-    timeout: str = "600"
-    allow_data_loss: str = "false"
-    rebalance: str = "true"
-    log_level: str = "info"
-    log_format: str = "auto"
-    output: str = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Checked settings.
+    """Checked and completed settings.
 
     Attributes:
-        nodes: Pods that the cluster must have.
-        service: Absolute name of the headless Service, without the last dot.
-        nameservers: Address and port; resolv.conf's when empty.
+        service: Absolute name of the headless Service, without the last dot; empty with endpoints.
+        nameservers: Address and port; those of resolv.conf when empty.
         endpoints: Host and port; DNS discovery when empty.
         passwords: In the order to try.
         tls: A context that verifies; None for plain TCP.
-        timeout_s: Seconds for the whole run.
     """
 
     nodes: int
@@ -85,6 +55,12 @@ class Settings:
     timeout_s: float
     allow_data_loss: bool
     rebalance: bool
+    expect: str | None
+    exit_code: bool
+    watch: bool
+    interval_s: float
+    http_listen: tuple[str, int]
+    output: str
 
     @property
     def cluster(self) -> str:
@@ -92,291 +68,285 @@ class Settings:
         return self.endpoints[0][0] if self.endpoints else f"{self.statefulset}.{self.service}"
 
 
-class _Faults(list[str]):
-    """Collects what is wrong, so that all of it is told at once."""
+class Reader:
+    """Parses the texts of options and collects what is wrong with them.
 
-    def number(self, name: str, value: str, *, least: int, most: int | None = None) -> int:
+    A faulty option reads as its default, so that the others are checked as well.
+    """
+
+    def __init__(self, texts: Mapping[str, str | None]) -> None:
+        self._texts = texts
+        self._faulty: set[str] = set()
+        self.faults: list[str] = []
+
+    def is_given(self, option: Option[object]) -> bool:
+        """Return whether there is a text; an empty variable of a manifest is none."""
+        return bool(self._texts.get(option.field))
+
+    def read(self, option: Option[T]) -> T:
+        """Return the value of an option."""
         try:
-            number = int(value.strip())
-        except ValueError:
-            self.append(f"{name} must be a whole number, not {value!r}")
-            return least
-        if number < least or (most is not None and number > most):
-            limits = f"at least {least}" if most is None else f"from {least} to {most}"
-            self.append(f"{name} must be {limits}, not {number}")
-            return least
-        return number
+            return option.parse(self._texts.get(option.field) or option.default)
+        except validation.Fault as fault:
+            self.reject(option, *fault.problems)
+            return option.parse(option.default)
 
-    def seconds(self, name: str, value: str) -> float:
-        try:
-            number = float(value.strip())
-        except ValueError:
-            number = 0.0
-        if not 0 < number < float("inf"):
-            self.append(f"{name} must be a finite number of seconds above 0, not {value!r}")
-            return 1.0
-        return number
+    def reject(self, option: Option[object], *problems: str) -> None:
+        """Add what is wrong with an option: predicates, such as `must be a whole number`."""
+        if problems:
+            self._faulty.add(option.name)
+            self.faults += [f"{option.variable} {problem}" for problem in problems]
 
-    def switch(self, name: str, value: str) -> bool:
-        word = value.strip().lower()
-        if word in {"true", "yes", "on", "1"}:
-            return True
-        if word not in {"false", "no", "off", "0", ""}:
-            self.append(f"{name} must be true or false, not {value!r}")
-        return False
+    def accepts(self, *given: Option[object]) -> bool:
+        """Return whether nothing is wrong with any of these, so that they can be compared."""
+        return self._faulty.isdisjoint(option.name for option in given)
 
-    def word(self, name: str, value: str, choices: Sequence[str]) -> None:
-        if value not in choices:
-            self.append(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-    def label(self, name: str, value: str) -> str:
-        if not _LABEL.fullmatch(value):
-            self.append(f"{name} must be one DNS label, not {value!r}")
-        return value
-
-    def name(self, prefix: str, name: str) -> None:
-        """Check what labels together make, as DNS cannot ask for longer names."""
-        longest = max(map(len, name.split(".")))
-        if longest > LONGEST_LABEL or len(name) > LONGEST_NAME:
-            self.append(
-                f"{prefix} make the name {name}, but DNS has {LONGEST_LABEL} characters for a "
-                f"label and {LONGEST_NAME} for a name"
-            )
-
-    def text(self, name: str, value: str) -> str:
-        """Return text that can be sent; the value itself may be a secret and is not told."""
-        if not _is_text(value):
-            self.append(f"{name} is not UTF-8 text")
-            return ""
-        return value
-
-    def read(self, name: str, path: str) -> bytes:
+    def file(self, option: Option[str]) -> bytes:
+        """Return the content of the file that an option names; nothing if it cannot be read."""
+        path = self.read(option)
         try:
             return Path(path).read_bytes()
-        except OSError as error:
-            self.append(f"{name}: cannot read {path}: {error.strerror}")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            self.reject(option, f"names {path!r}, which cannot be read: {reason}")
             return b""
 
+    def check(self) -> None:
+        """Raise what was collected.
 
-def load(raw: RawSettings) -> Settings:
-    """Check and complete the settings.
+        Raises:
+            SettingsError: With all faults.
+        """
+        if self.faults:
+            raise SettingsError(
+                cause="; ".join(self.faults), remedy="fix the settings and run again"
+            )
+
+
+def load(texts: Mapping[str, str | None]) -> Settings:
+    """Return the settings that texts make, by the field of their options.
 
     Raises:
         SettingsError: With all faults.
     """
-    faults = _Faults()
-    port = faults.number("BOOTSTRAP_PORT", raw.port, least=1, most=65535)
-    endpoints = _hosts(faults, "BOOTSTRAP_ENDPOINTS", raw.endpoints, default_port=port)
-    nodes, replicas = _shape(faults, raw, len(endpoints))
+    reader = Reader(texts)
+    port = reader.read(options.PORT)
+    endpoints = _hosts(reader, options.ENDPOINTS, default_port=port)
+    nodes = _nodes(reader, len(endpoints))
     settings = Settings(
         nodes=nodes,
-        replicas=replicas,
-        statefulset=faults.label("BOOTSTRAP_STATEFULSET", raw.statefulset),
-        service="" if endpoints else _service(faults, raw),
+        replicas=reader.read(options.REPLICAS),
+        statefulset=reader.read(options.STATEFULSET),
+        service="" if reader.is_given(options.ENDPOINTS) else _service(reader, nodes),
         port=port,
-        nameservers=_nameservers(faults, raw.nameservers),
+        nameservers=_hosts(reader, options.NAMESERVERS, default_port=DNS_PORT),
         endpoints=endpoints,
-        username=faults.text("BOOTSTRAP_USERNAME", raw.username) or None,
-        passwords=_passwords(faults, raw),
-        tls=_tls(faults, raw),
-        timeout_s=faults.seconds("BOOTSTRAP_TIMEOUT", raw.timeout),
-        allow_data_loss=faults.switch("BOOTSTRAP_ALLOW_DATA_LOSS", raw.allow_data_loss),
-        rebalance=faults.switch("BOOTSTRAP_REBALANCE", raw.rebalance),
+        username=reader.read(options.USERNAME),
+        passwords=_passwords(reader),
+        tls=_tls(reader),
+        timeout_s=reader.read(options.TIMEOUT),
+        allow_data_loss=reader.read(options.ALLOW_DATA_LOSS),
+        rebalance=reader.read(options.REBALANCE),
+        expect=reader.read(options.EXPECT),
+        exit_code=reader.read(options.EXIT_CODE),
+        watch=reader.read(options.WATCH),
+        interval_s=reader.read(options.INTERVAL),
+        http_listen=reader.read(options.HTTP_LISTEN),
+        output=reader.read(options.OUTPUT),
     )
-    if settings.service:
-        last = f"{settings.statefulset}-{nodes - 1}.{settings.service}"
-        faults.name(_SPELLED, last)
-    faults.word("BOOTSTRAP_LOG_LEVEL", raw.log_level, LEVELS)
-    faults.word("BOOTSTRAP_LOG_FORMAT", raw.log_format, FORMATS)
-    faults.word("BOOTSTRAP_OUTPUT", raw.output, OUTPUTS)
-    if faults:
-        raise SettingsError(cause="; ".join(faults), remedy="fix the settings and run again")
+    # The other two are applied before the settings are read, as faults are logged.
+    reader.read(options.LOG_LEVEL)
+    reader.read(options.LOG_FORMAT)
+    reader.check()
     return settings
 
 
-def _shape(faults: _Faults, raw: RawSettings, endpoints: int) -> tuple[int, int]:
-    """Return pods and replicas per primary, if they can make a cluster."""
-    before = len(faults)
-    replicas = faults.number("BOOTSTRAP_REPLICAS", raw.replicas, least=0)
-    if raw.nodes.strip():
-        nodes = faults.number("BOOTSTRAP_NODES", raw.nodes, least=1)
-    elif endpoints:
+def _hosts(
+    reader: Reader, option: Option[tuple[validation.Host, ...]], *, default_port: int
+) -> tuple[tuple[str, int], ...]:
+    """Return the hosts of an option with their ports; no host may be named twice."""
+    hosts = tuple((host, port or default_port) for host, port in reader.read(option))
+    folded = [(host.lower(), port) for host, port in hosts]
+    repeated = sorted({host for host in folded if folded.count(host) > 1})
+    reader.reject(option, *(f"names {host}:{port} twice" for host, port in repeated))
+    return hosts
+
+
+def _nodes(reader: Reader, endpoints: int) -> int:
+    """Return the number of pods, if it can make a cluster with these replicas."""
+    replicas, nodes = reader.read(options.REPLICAS), reader.read(options.NODES)
+    if nodes is None:
         nodes = endpoints
-    else:
-        faults.append("BOOTSTRAP_NODES is required: the number of pods of the StatefulSet")
-        return 1, replicas
+        if not reader.is_given(options.ENDPOINTS) and reader.accepts(options.NODES):
+            reader.reject(options.NODES, "is required: the number of pods of the StatefulSet")
+    if not reader.accepts(options.NODES, options.REPLICAS, options.ENDPOINTS):
+        return 1
     if endpoints and nodes > endpoints:
-        faults.append(f"BOOTSTRAP_NODES is {nodes} but BOOTSTRAP_ENDPOINTS names {endpoints}")
+        named = options.ENDPOINTS.variable
+        reader.reject(options.NODES, f"is {nodes}, but {named} names {endpoints} hosts")
+        return nodes
     primaries = nodes // (replicas + 1)
-    if len(faults) > before:
-        return nodes, replicas
+    if primaries > MOST_PRIMARIES:
+        problem = f"is {nodes}, but {primaries} primaries cannot share {MOST_PRIMARIES} slots"
+        reader.reject(options.NODES, problem)
     if primaries < FEWEST_PRIMARIES:
         least = FEWEST_PRIMARIES * (replicas + 1)
-        faults.append(
-            f"{nodes} nodes with {replicas} replicas each make {primaries} primaries, and a "
-            f"cluster needs {FEWEST_PRIMARIES}: set BOOTSTRAP_NODES to {least} or more, or "
-            "BOOTSTRAP_REPLICAS lower"
+        reader.faults.append(
+            f"{_counted(nodes, 'node')} with {_counted(replicas, 'replica')} per primary allow "
+            f"only {_counted(primaries, 'primary', 'primaries')}, but at least "
+            f"{FEWEST_PRIMARIES} are required: set {options.NODES.variable} to {least} or more, "
+            f"or {options.REPLICAS.variable} lower"
         )
-    if primaries > MOST_PRIMARIES:
-        faults.append(f"{primaries} primaries cannot share {MOST_PRIMARIES} slots")
-    return nodes, replicas
+    return nodes
 
 
-def _service(faults: _Faults, raw: RawSettings) -> str:
+def _counted(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
+def _service(reader: Reader, nodes: int) -> str:
     """Return the Service's absolute name; namespace and domain from the pod's search list."""
-    service = faults.label("BOOTSTRAP_SERVICE", raw.service)
-    namespace, domain = raw.namespace, raw.cluster_domain.strip(".")
-    if not namespace or not domain:
-        found_namespace, found_domain = _search_list()
-        namespace = namespace or found_namespace or "default"
-        domain = domain or found_domain or "cluster.local"
-    faults.label("BOOTSTRAP_NAMESPACE", namespace)
-    for label in domain.split("."):
-        faults.label("BOOTSTRAP_CLUSTER_DOMAIN", label)
-    return f"{service}.{namespace}.svc.{domain}"
+    statefulset = reader.read(options.STATEFULSET)
+    if len(statefulset) > LONGEST_STATEFULSET:
+        reader.reject(
+            options.STATEFULSET,
+            f"has {len(statefulset)} characters, but Kubernetes creates no pods for a StatefulSet "
+            f"whose name is longer than {LONGEST_STATEFULSET}",
+        )
+    found = _search_list()
+    namespace = reader.read(options.NAMESPACE) or found[0] or "default"
+    domain = reader.read(options.CLUSTER_DOMAIN) or found[1] or "cluster.local"
+    service = f"{reader.read(options.SERVICE)}.{namespace}.svc.{domain}"
+    last = f"{statefulset}-{nodes - 1}.{service}"
+    if len(last) > validation.LONGEST_NAME:
+        reader.faults.append(
+            f"{_SPELLED} and {options.CLUSTER_DOMAIN.variable} make names of {len(last)} "
+            f"characters, but DNS allows {validation.LONGEST_NAME}: {last}"
+        )
+    return service
 
 
 def _search_list() -> tuple[str, str]:
-    """Return namespace and cluster domain out of `search NAMESPACE.svc.DOMAIN …`."""
+    """Return namespace and cluster domain out of `search NAMESPACE.svc.DOMAIN …`.
+
+    As glibc reads resolv.conf: of several `search` and `domain` lines the last one counts, and
+    bytes that are not UTF-8 do not matter (man 5 resolv.conf, resolv/res_init.c).
+    """
     try:
-        lines = RESOLV_CONF.read_text().splitlines()
+        lines = RESOLV_CONF.read_bytes().decode("latin-1").split("\n")
     except OSError:
         return "", ""
+    names: list[str] = []
     for line in lines:
-        words = line.split()
-        for name in words[1:] if words[:1] == ["search"] else ():
-            namespace, svc, domain = name.partition(".svc.")
-            if svc and "." not in namespace:
-                return namespace, domain.strip(".")
+        keyword, *words = line.split() or [""]
+        if words and keyword in {"search", "domain"} and line.startswith(keyword):
+            names = words if keyword == "search" else words[:1]
+    for name in names:
+        namespace, svc, domain = name.partition(".svc.")
+        if svc and "." not in namespace:
+            return namespace, domain.strip(".")
     return "", ""
 
 
-def _hosts(
-    faults: _Faults, name: str, value: str, *, default_port: int
-) -> tuple[tuple[str, int], ...]:
-    """Read `host[:port],…`, with brackets or without a port for IPv6."""
-    hosts = []
-    for word in value.replace(",", " ").split():
-        host, port = word, ""
-        if bracketed := _BRACKETED.fullmatch(word):
-            host, port = bracketed[1], bracketed[2]
-        elif word.count(":") == 1:
-            host, _, port = word.partition(":")
-        port = str(default_port) if not port and not word.endswith(":") else port
-        host = _canonical(host)
-        if not _is_host(host):
-            faults.append(f"{name}: {word!r} is not host or host:port")
-        hosts.append((host, faults.number(f"{name} {word!r}: port", port, least=1, most=65535)))
-    folded = [(host.lower(), port) for host, port in hosts]
-    repeated = {host for host in folded if folded.count(host) > 1}
-    faults.extend(f"{name} names {host}:{port} twice" for host, port in sorted(repeated))
-    return tuple(hosts)
-
-
-def _nameservers(faults: _Faults, value: str) -> tuple[tuple[str, int], ...]:
-    servers = _hosts(faults, "BOOTSTRAP_NAMESERVERS", value, default_port=53)
-    faults.extend(
-        f"BOOTSTRAP_NAMESERVERS: {host!r} is not a numeric address"
-        for host, _ in servers
-        if _is_host(host) and not _is_address(host)
-    )
-    return servers
-
-
-def _canonical(host: str) -> str:
-    """Return the one spelling of an address that servers announce, or a name without last dot."""
-    return str(ipaddress.ip_address(host)) if _is_address(host) else host.removesuffix(".")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_host(host: str) -> bool:
-    """Return whether it is an address or can be asked for in DNS, also after IDNA."""
-    if _is_address(host):
-        return True
-    try:
-        name = host.encode("idna").decode()
-    except UnicodeError:
-        return False
-    return len(name) <= LONGEST_NAME and all(map(_HOST_LABEL.fullmatch, name.split(".")))
-
-
-def _is_text(value: str) -> bool:
-    """Return whether it has no bytes that Python could not decode and keeps as surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _passwords(faults: _Faults, raw: RawSettings) -> tuple[str, ...]:
-    """Return passwords, one a line, a trailing newline dropped; the file wins over the variable."""
-    before = len(faults)
-    text = faults.text("BOOTSTRAP_PASSWORD", raw.password)
-    if raw.password_file:
+def _passwords(reader: Reader) -> tuple[str, ...]:
+    """Return the passwords, in the order to try; the file wins over the variable."""
+    option = next(filter(reader.is_given, (options.PASSWORD_FILE, options.PASSWORD)), None)
+    text = reader.read(options.PASSWORD)
+    if option is options.PASSWORD_FILE:
         try:
-            text = faults.read("BOOTSTRAP_PASSWORD_FILE", raw.password_file).decode()
+            text = reader.file(options.PASSWORD_FILE).decode()
         except UnicodeDecodeError:
-            faults.append(f"BOOTSTRAP_PASSWORD_FILE: {raw.password_file} is not UTF-8 text")
+            reader.reject(options.PASSWORD_FILE, "names a file that is not UTF-8 text")
     passwords = passwords_in(text)
-    if raw.username and not passwords and len(faults) == before:
-        faults.append("BOOTSTRAP_USERNAME needs BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE")
+    if option is not None and not passwords and reader.accepts(option):
+        holds = "names a file that holds no password"
+        reader.reject(option, holds if option is options.PASSWORD_FILE else "holds no password")
+    if option is None and reader.is_given(options.USERNAME):
+        needed = f"needs {options.PASSWORD.variable} or {options.PASSWORD_FILE.variable}"
+        reader.reject(options.USERNAME, needed)
     return passwords
 
 
 def passwords_in(text: str) -> tuple[str, ...]:
-    """Return the passwords of a variable or a file, in the order to try."""
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    return tuple(line for line in lines if line)
+    """Return the passwords of a variable or a file, in the order to try.
+
+    One per line; a trailing newline is dropped, and the byte order mark of Windows editors.
+    """
+    lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
+    return tuple(line for line in (line.removesuffix("\r") for line in lines) if line)
 
 
-def _tls(faults: _Faults, raw: RawSettings) -> ssl.SSLContext | None:
+def _tls(reader: Reader) -> ssl.SSLContext | None:
     """Return a verifying context; there is no way to skip verification."""
-    wanted = faults.switch("BOOTSTRAP_TLS", raw.tls)
-    files = {
-        "BOOTSTRAP_TLS_CA": raw.tls_ca,
-        "BOOTSTRAP_TLS_CERT": raw.tls_cert,
-        "BOOTSTRAP_TLS_KEY": raw.tls_key,
-    }
-    if not wanted:
-        faults.extend(
-            f"{name} is set but BOOTSTRAP_TLS is not" for name, path in files.items() if path
+    files = [
+        option
+        for option in (options.TLS_CA, options.TLS_CERT, options.TLS_KEY)
+        if reader.is_given(option)
+    ]
+    if not reader.read(options.TLS):
+        for option in files if reader.accepts(options.TLS) else ():
+            reader.reject(option, f"is set, but {options.TLS.variable} is not true")
+        return None
+    if (options.TLS_CERT in files) != (options.TLS_KEY in files):
+        given, missing = options.TLS_CERT, options.TLS_KEY
+        if given not in files:
+            given, missing = missing, given
+        reader.reject(given, f"needs {missing.variable}")
+    for option in files:
+        _check_pem(reader, option)
+    return _context(reader) if reader.accepts(*files) else None
+
+
+def _check_pem(reader: Reader, option: Option[str]) -> None:
+    """Reject what can be named better than OpenSSL does."""
+    content = reader.file(option)
+    is_key = option is options.TLS_KEY
+    if not reader.accepts(option):
+        return
+    if b"-----BEGIN " not in content:
+        reader.reject(option, f"names {reader.read(option)!r}, which is not a PEM file")
+    elif (b"PRIVATE KEY-----" if is_key else b"CERTIFICATE-----") not in content:
+        kind = "private key" if is_key else "certificate"
+        reader.reject(option, f"names {reader.read(option)!r}, which holds no {kind}")
+    elif is_key and b"ENCRYPTED" in content:
+        reader.reject(
+            option,
+            f"names {reader.read(option)!r}, whose key is encrypted; "
+            "store it without a passphrase, as `openssl pkey` writes it",
         )
-        return None
-    if bool(raw.tls_cert) != bool(raw.tls_key):
-        faults.append("BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY go together")
-    unreadable = len(faults)
-    for name, path in files.items():
-        if path:
-            faults.read(name, path)
-    if len(faults) > unreadable:
-        return None
-    name = f"BOOTSTRAP_TLS_CA: {raw.tls_ca}"
-    context: ssl.SSLContext | None = None
+
+
+def _context(reader: Reader) -> ssl.SSLContext | None:
+    """Return the context; rejects files that OpenSSL cannot use."""
+    certificate, key = reader.read(options.TLS_CERT), reader.read(options.TLS_KEY)
+    option = options.TLS_CA
     try:
-        context = ssl.create_default_context(cafile=raw.tls_ca or None)
-        # Chain and name are verified all the same; strict refuses CAs as `openssl req -x509`
-        # makes them, and only from Python 3.13 on.
+        context = ssl.create_default_context(cafile=reader.read(options.TLS_CA) or None)
+        # Python 3.13 and later also require the extensions of RFC 5280 (VERIFY_X509_STRICT), which
+        # authorities made with `openssl req -x509` lack. Chain, dates and name are verified anyway.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        name = f"BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY: {raw.tls_cert} and {raw.tls_key}"
-        if raw.tls_cert and raw.tls_key:
-            # A key that is encrypted would be asked for on the terminal.
-            context.load_cert_chain(raw.tls_cert, raw.tls_key, password="")
-    except (ssl.SSLError, OSError, ValueError) as error:
+        if certificate:
+            # Loaded alone first, as an error does not say which of the two files it is about.
+            option = options.TLS_CERT
+            ssl.create_default_context(cafile=certificate)
+            option = options.TLS_KEY
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        # ssl.SSLError is an OSError.
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        faults.append(f"{name}: not what it must be in PEM: {reason.replace('_', ' ').lower()}")
+        if reason == "KEY_VALUES_MISMATCH":
+            reader.reject(
+                option, f"names a key that does not match the certificate {certificate!r}"
+            )
+        else:
+            said = reason.replace("_", " ").lower()
+            reader.reject(option, f"names {reader.read(option)!r}, which is not valid PEM: {said}")
+        return None
     return context
 
 
-def unread_variables(names: frozenset[str]) -> list[str]:
-    """Return BOOTSTRAP_* variables that nothing reads, which are most often misspelt."""
-    return sorted(
-        name for name in os.environ if name.startswith("BOOTSTRAP_") and name not in names
-    )
+def unread_variables() -> list[str]:
+    """Return BOOTSTRAP_* variables that no option reads, which are most often misspelled."""
+    given = (name for name in os.environ if name.startswith("BOOTSTRAP_"))
+    return sorted(name for name in given if name not in options.VARIABLES)

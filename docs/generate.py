@@ -7,75 +7,54 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
 from bootstrap.cli import cli
 from bootstrap.errors import ExitCode
+from bootstrap.options import OPTIONS, Group, Option
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 _BLOCK = "<!-- generated: {} -->\n{}\n<!-- end -->"
-_LAST = ("--output", "--termination-log", "--log-format", "--log-level")
-_FIRST = ("run", "plan", "status", "wait", "sandbox")
-
-EXIT_CODES = {
-    ExitCode.HEALTHY: ("healthy", "is complete"),
-    ExitCode.UNFORESEEN: ("something unforeseen, with a traceback", "tries again"),
-    ExitCode.SETTINGS: ("settings or credentials are wrong", "fails at once"),
-    ExitCode.REFUSED: ("refused: a person must decide", "fails at once"),
-    ExitCode.INVARIANT: ("a reply that cannot be: a bug of this program", "fails at once"),
-    ExitCode.NOT_HEALTHY: ("not healthy in time, or a pod is unreachable", "tries again"),
-    ExitCode.PLAN_HAS_WORK: ("`plan --exit-code` and there is work to do", "never sees it"),
-    ExitCode.STOPPED: ("stopped by SIGTERM or SIGINT", "tries again; not counted if drained"),
+_JOB = {
+    ExitCode.HEALTHY: "is complete",
+    ExitCode.UNFORESEEN: "tries again",
+    ExitCode.SETTINGS: "fails at once",
+    ExitCode.REFUSED: "fails at once",
+    ExitCode.INVARIANT: "fails at once",
+    ExitCode.NOT_HEALTHY: "tries again",
+    ExitCode.PLAN_HAS_WORK: "never sees it",
+    ExitCode.STOPPED: "tries again; not counted if drained",
 }
+EXIT_CODES = {code: (code.meaning, _JOB[code]) for code in ExitCode}
 
 
 def commands() -> Iterator[str]:
     """Yield the table of commands."""
     yield "| command | does |"
     yield "|---|---|"
-    for name in _FIRST:
+    for name in OPTIONS:
         yield f"| `{name}` | {cli.commands[name].help} |"
 
 
 def settings() -> Iterator[str]:
-    """Yield the table of settings; those of single commands come last, with their command."""
+    """Yield the table of settings in the order of `--help`, with the command that alone has one."""
     yield "| variable | default | meaning |"
     yield "|---|---|---|"
     shown: set[str] = set()
-    for command in _FIRST:
-        for option in sorted(cli.commands[command].params, key=_is_last):
-            if not isinstance(option, click.Option) or not isinstance(option.envvar, str):
-                continue
-            if option.envvar not in shown:
-                shown.add(option.envvar)
-                yield _setting(option, command)
+    declared = [option for options in OPTIONS.values() for option in options]
+    for group in Group:
+        for option in declared:
+            if option.group is group and option.variable not in shown:
+                shown.add(option.variable)
+                yield _setting(option)
 
 
-def _choices(option: click.Option) -> list[str]:
-    if isinstance(option.type, click.Choice):
-        return list(option.type.choices)
-    metavar = option.metavar or ""
-    return metavar[1:-1].split("|") if metavar.startswith("[") else []
-
-
-def _is_last(option: click.Parameter) -> bool:
-    return option.opts[0] in _LAST
-
-
-def _setting(option: click.Option, command: str) -> str:
-    users = [
-        name
-        for name in _FIRST
-        if any(
-            getattr(param, "envvar", None) == option.envvar for param in cli.commands[name].params
-        )
-    ]
-    only = "" if len(users) > 1 else f" (`{command}` only)"
-    default = "" if option.default in (None, "", False) or option.is_flag else f"`{option.default}`"
-    text = (option.help or "").rstrip(".") + only
-    if choices := _choices(option):
-        text += f"; one of {', '.join(f'`{choice}`' for choice in choices)}"
-    return f"| `{option.envvar}` | {default} | {text} |"
+def _setting(option: Option[object]) -> str:
+    users = [name for name, options in OPTIONS.items() if option in options]
+    default = f"`{option.default}`" if option.default else option.absent
+    text = option.meaning.rstrip(".")
+    if option.choices and not option.is_switch:
+        text += f"; one of {', '.join(f'`{choice}`' for choice in option.choices)}"
+    only = f" (`{users[0]}` only)" if len(users) == 1 else ""
+    return f"| `{option.variable}` | {default} | {text}{only} |"
 
 
 def exit_codes() -> Iterator[str]:

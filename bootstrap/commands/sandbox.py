@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import click
 
-from .. import settings
+from .. import options, settings
 from ..errors import ExitCode, SettingsError, StoppedError
 from ..process import signals
 from ..sandbox.binary import find_server
@@ -30,12 +30,14 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
         binary = find_server(server)
         with World(nodes=nodes, server=binary, config=_CONFIG) as world:
             variables = {**world.env(), "BOOTSTRAP_REPLICAS": str(replicas)}
-            checked = settings.load(_raw(variables))
+            checked = settings.load(options.texts(variables))
             version = ".".join(map(str, binary.version))
             click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
             with signals.calling(signals.interrupt):
                 world.start()
             summary = asyncio.run(run.converge(checked))
+            if summary.error is not None:
+                raise summary.error
             click.echo(summary.text())
             asyncio.run(inspect.status(checked, output="text", watch=False))
             if not exits:
@@ -43,11 +45,6 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
     except SandboxError as error:
         raise SettingsError(cause=error.problem, remedy=error.remedy) from error
     return ExitCode.HEALTHY
-
-
-def _raw(variables: dict[str, str]) -> settings.RawSettings:
-    names = {name.removeprefix("BOOTSTRAP_").lower(): value for name, value in variables.items()}
-    return settings.RawSettings(**names)
 
 
 def _keep(variables: dict[str, str], world: World) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
+from .. import options
 from ..errors import BootstrapError, ExitCode
-from ..options import TERMINATION_LOG
 from . import logs, redaction
 from .summary import Summary
 
@@ -23,10 +23,10 @@ _WHY = frozenset({"outcome", "exit_code", "node", "phase", "cause", "remedy"})
 _log = structlog.get_logger()
 
 
-def finish_run(summary: Summary, *, output: str, termination_log: str) -> None:
+def finish_run(summary: Summary, *, output: str | None, termination_log: str | None) -> None:
     """Leave the summary of a run in the termination message, as last line and on stdout."""
     summary = summary.redacted(redaction.redact)
-    _leave_message(termination_log, summary.message())
+    _leave_message(termination_log or options.TERMINATION_LOG.default, summary.message())
     if summary.error is not None:
         _print_traceback(summary.error)
     logs.let_all_pass()
@@ -40,7 +40,7 @@ def finish_run(summary: Summary, *, output: str, termination_log: str) -> None:
         print_text(summary.text())
 
 
-def fail(error: BaseException, *, phase: str, output: str = "text") -> int:
+def fail(error: BaseException, *, phase: str, output: str | None) -> int:
     """Tell the error of a command that is no run, in one log line, and return its exit code.
 
     Where stdout was to carry JSON it does, so that what reads it needs no second way.
@@ -89,5 +89,5 @@ def _leave_message(path: str, text: str) -> None:
         is_there = target.exists()
         target.write_text(text, encoding="utf-8")
     except OSError as error:
-        if is_there or path != TERMINATION_LOG:
+        if is_there or path != options.TERMINATION_LOG.default:
             _log.warning("termination_log.failed", path=path, cause=error.strerror)

@@ -13,7 +13,7 @@ from . import redaction
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure(*, log_format: str, level: str) -> None:
+def configure(*, log_format: str | None, level: str | None) -> None:
     """Set logging up for the process.
 
     Args:
@@ -21,7 +21,7 @@ def configure(*, log_format: str, level: str) -> None:
         level: `debug`, `info`, `warning` or `error`; another word is told as a fault elsewhere.
     """
     on_terminal = sys.stderr.isatty()
-    console = log_format == "console" or (log_format == "auto" and on_terminal)
+    console = log_format == "console" or (log_format != "json" and on_terminal)
     renderers: list[structlog.typing.Processor] = (
         [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
@@ -46,7 +46,9 @@ def configure(*, log_format: str, level: str) -> None:
             _redact,
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, _LEVELS["info"])),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            _LEVELS.get(level or "info", _LEVELS["info"])
+        ),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )

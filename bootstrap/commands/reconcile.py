@@ -12,7 +12,7 @@ import structlog
 from ..errors import ExitCode
 from ..loop.health import Health
 from ..loop.reconcile import Reconciler
-from ..loop.stopping import run_until
+from ..loop.stopping import run_until, stopped_with
 from ..process import redaction, signals
 from ..process.http_server import Response, serving
 from ..process.summary import Summary
@@ -40,7 +40,9 @@ async def reconcile(settings: Settings) -> ExitCode:
     )
 
     async def run_once() -> Summary:
-        summary = await run.converge(settings, stop=stop)
+        # A run has a stop of its own: its deadline must not end the reconciler.
+        async with stopped_with(stop) as run_stop:
+            summary = await run.converge_until(run_stop, settings)
         log = _log.info if summary.exit_code is ExitCode.HEALTHY else _log.warning
         log("run.ended", **summary.redacted(redaction.redact).fields())
         return summary

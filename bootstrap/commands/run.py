@@ -22,63 +22,68 @@ _log = structlog.get_logger()
 
 
 async def converge(
-    settings: Settings,
-    *,
-    may_change: bool = True,
-    expect: str | None = None,
-    verbose: bool = False,
-    stop: asyncio.Event | None = None,
+    settings: Settings, *, may_change: bool = True, expect: str | None = None, verbose: bool = False
 ) -> Summary:
-    """Run the loop until the cluster is healthy, and return how it ended.
+    """Run the loop until the cluster is healthy or a signal comes; return how it ended.
 
     Args:
         settings: Which cluster, and what it is to be.
         may_change: False for `wait`.
         expect: Fingerprint of the reviewed plan.
         verbose: Log every action.
-        stop: Ends the run; set by signals where none is given.
     """
+    stop = asyncio.Event()
+    with signals.setting(stop):
+        return await converge_until(
+            stop, settings, may_change=may_change, expect=expect, verbose=verbose
+        )
+
+
+async def converge_until(
+    stop: asyncio.Event,
+    settings: Settings,
+    *,
+    may_change: bool = True,
+    expect: str | None = None,
+    verbose: bool = False,
+) -> Summary:
+    """Run the loop until the cluster is healthy or the event is set; see `converge`."""
     run_id = secrets.token_hex(4)
     began = time.monotonic()
-    structlog.contextvars.bind_contextvars(run_id=run_id)
-    _log.info(
-        "run.started", cluster=settings.cluster, nodes=settings.nodes, replicas=settings.replicas
-    )
-    async with wiring.connected(settings, acts=may_change) as nodes:
-        deadline = Deadline(stop or asyncio.Event(), settings.timeout_s)
-        progress = ProgressLog(desired=nodes.assessor.desired, verbose=verbose)
-        executor = wiring.executor(nodes, progress, deadline.stop)
-        loop = wiring.converger(
-            nodes,
-            executor,
-            progress,
-            deadline,
-            run_id=run_id,
-            may_change=may_change,
-            expect=expect,
+    error: Exception | None = None
+    with structlog.contextvars.bound_contextvars(run_id=run_id):
+        _log.info(
+            "run.started",
+            cluster=settings.cluster,
+            nodes=settings.nodes,
+            replicas=settings.replicas,
         )
-        error: Exception | None = None
-        try:
-            if stop is None:
-                with signals.setting(deadline.stop):
-                    await loop.run()
-            else:
+        async with wiring.connected(settings, acts=may_change) as nodes:
+            deadline = Deadline(stop, settings.timeout_s)
+            progress = ProgressLog(desired=nodes.assessor.desired, verbose=verbose)
+            executor = wiring.executor(nodes, progress, stop)
+            loop = wiring.converger(
+                nodes,
+                executor,
+                progress,
+                deadline,
+                run_id=run_id,
+                may_change=may_change,
+                expect=expect,
+            )
+            try:
                 await loop.run()
-        except Exception as ended:  # noqa: BLE001 - however a run ends, its summary says how far it came
-            error = ended
-    traffic = nodes.pool.access.traffic
-    return Summary.of(
-        error,
-        phase=loop.phase,
-        run_id=run_id,
-        counters=Counters(
-            passes=loop.passes,
-            actions=executor.totals.actions,
-            slots_moved=executor.totals.slots_moved,
-            keys_moved=executor.totals.keys_moved,
-            duration_s=round(time.monotonic() - began, 3),
-            commands=traffic.commands,
-            write_commands=traffic.writes,
-            round_trips=traffic.round_trips,
-        ),
+            except Exception as ended:  # noqa: BLE001 - however it ends, the summary says how far it came
+                error = ended
+    traffic, totals = nodes.pool.access.traffic, executor.totals
+    counters = Counters(
+        passes=loop.passes,
+        actions=totals.actions,
+        slots_moved=totals.slots_moved,
+        keys_moved=totals.keys_moved,
+        duration_s=round(time.monotonic() - began, 3),
+        commands=traffic.commands,
+        write_commands=traffic.writes,
+        round_trips=traffic.round_trips,
     )
+    return Summary.of(error, phase=loop.phase, run_id=run_id, counters=counters)

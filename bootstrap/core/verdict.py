@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .actions import Plan
-from .findings import Finding, FindingCode
+from .findings import WAITING, Finding, FindingCode
 from .topology import ClusterView
 
 
@@ -47,8 +47,6 @@ _AT_RISK = (
 _DEGRADED = (
     FindingCode.SLOTS_UNCOVERED,
     FindingCode.STATE_FAIL,
-    FindingCode.POD_ABSENT,
-    FindingCode.MEMBER_UNSEEN,
     FindingCode.NODE_FAILING,
 )
 
@@ -60,6 +58,9 @@ def verdict(plan: Plan, view: ClusterView) -> Verdict:
     if not view.nodes:
         reason = plan.findings[0].detail if plan.findings else "no pod answered"
         return Verdict(state=State.UNKNOWN, reason=reason)
+    # A pod that was not observed may own the slots whose owner seems to be gone.
+    if waited_for := _first(plan.findings, tuple(sorted(WAITING))):
+        return Verdict(state=State.DEGRADED, reason=waited_for.detail)
     for state, codes in ((State.DATA_AT_RISK, _AT_RISK), (State.DEGRADED, _DEGRADED)):
         if worst := _first(plan.findings, codes):
             return Verdict(state=state, reason=worst.detail)

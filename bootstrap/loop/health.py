@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -53,14 +54,14 @@ class Health:
     @property
     def age_s(self) -> float | None:
         """Return the age of the last observation in seconds; None before the first one."""
-        return None if self.observed_at is None else time.monotonic() - self.observed_at
+        return None if self.observed_at is None else _now() - self.observed_at
 
     def note(self, seen: Observation, history: History, *, seconds: float) -> None:
         """Take over what an observation showed."""
         facts = Facts(seen.view, self.desired)
         self.verdict = verdict(seen.plan, seen.view)
         self.is_healthy = history.is_proven_healthy(now=history.healthy_since, steady_s=0.0)
-        self.observed_at, self.observation_s = time.monotonic(), seconds
+        self.observed_at, self.observation_s = _now(), seconds
         self.pods, self.slots = len(facts.staying), len(facts.owned)
         self.findings = Counter(finding.code.value for finding in seen.plan.findings)
         if self.is_healthy:
@@ -78,3 +79,7 @@ class Health:
         self.run_s = summary.counters.duration_s
         self.slots_moved += summary.counters.slots_moved
         self.keys_moved += summary.counters.keys_moved
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,3 +77,19 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Wait, at most until the stop."""
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
+
+
+@asynccontextmanager
+async def stopped_with(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """Provide an event that is set with another one, and can be set without it."""
+    own = asyncio.Event()
+
+    async def follow() -> None:
+        await stop.wait()
+        own.set()
+
+    following = asyncio.ensure_future(follow())
+    try:
+        yield own
+    finally:
+        following.cancel()

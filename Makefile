@@ -1,15 +1,16 @@
-# Everything a developer or a CI machine runs. `make help` lists it.
+# Everything that a developer or a CI machine runs. `make help` lists it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-SHARED ?= ../shared
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bootstrap/__init__.py)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE := redis-cluster-bootstrap:$(VERSION)
+# Called with a folder, a tag and IMAGE_ARGS.
+BUILD_IMAGE ?= scripts/build-image
 
-.PHONY: help demo test unit check format bench soak lock image clean
+.PHONY: help demo test unit check prose format bench soak servers lock image wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -23,20 +24,23 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 demo: $(VENV)/.ready ## Six real servers and a DNS server on loopback, bootstrapped and shown (ARGS=--exit to stop them)
 	$(BIN)/python -m bootstrap sandbox $(ARGS)
 
-test: $(VENV)/.ready ## All tests that this machine allows; says what it left out and why
+test: $(VENV)/.ready ## All tests that this machine allows; reports what was skipped and why
 	$(BIN)/python -m pytest -n 2 --dist worksteal -rs --durations=10 $(ARGS)
 
 unit: $(VENV)/.ready ## Pure tests only
 	$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
 
-check: $(VENV)/.ready ## Lint, types, import contracts; hadolint, shellcheck, actionlint (if there), manifest schemas
+check: $(VENV)/.ready prose ## Lint, types, import contracts, prose; hadolint, shellcheck, actionlint (if installed), manifest schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -rs tests/packaging $(ARGS)
 
-format: $(VENV)/.ready ## Format and mend what can be mended
+prose: $(VENV)/.ready ## Words and phrases of the documents
+	$(BIN)/python -m docs.prose
+
+format: $(VENV)/.ready ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -46,13 +50,19 @@ bench: $(VENV)/.ready ## Measure against redis-cli and valkey-cli and write docs
 soak: $(VENV)/.ready ## Thousands of steps of the random walk (STEPS, SEED)
 	SOAK_STEPS=$(or $(STEPS),3000) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/integration/test_random_walk.py
 
-lock: $(VENV)/.ready ## Resolve the dependencies anew
+servers: ## Fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1 for the tests (TEST_SERVERS names the folder)
+	scripts/get-servers
+
+lock: $(VENV)/.ready ## Resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --no-annotate -q --upgrade -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --universal --group dev --extra sandbox --generate-hashes --no-header --no-emit-index-url --no-annotate -q --upgrade -o requirements-dev.lock
 
-image: ## Build the image on the test Kubernetes
-	$(SHARED)/kube/build-image . $(IMAGE)
+image: ## Build the image with docker, podman or buildah (BUILD_IMAGE names another command)
+	$(BUILD_IMAGE) . $(IMAGE) $(IMAGE_ARGS)
+
+wheel: $(VENV)/.ready ## Build the wheel and the source archive into dist/
+	$(BIN)/hatchling build
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,17 +1,14 @@
 """Which real servers this machine has, and the command-line tool of each."""
 
-import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
+from tests.servers import installed
 
-GET = Path(__file__).resolve().parent.parent.parent / "shared" / "servers" / "get"
 _ON_PATH = ("redis-server", "valkey-server")
-_NAME = re.compile(r"(redis|valkey)-\d+\.\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +37,16 @@ class Server:
 
 def find(names: Sequence[str]) -> tuple[list[Server], list[str]]:
     """Return the servers that are there, and a note for each name that is not."""
-    servers = {server.name: server for server in (_fetched(names) if GET.exists() else _on_path())}
+    servers = {server.name: server for server in [*_on_path(), *_fetched()]}
     notes = [f"{name} is not on this machine: left out" for name in names if name not in servers]
     return [servers[name] for name in names if name in servers], notes
 
 
-def _fetched(names: Sequence[str]) -> list[Server]:
-    known = [name for name in names if _NAME.fullmatch(name)]
-    printed = subprocess.run([GET, *known], check=False, stdout=subprocess.PIPE, text=True).stdout
+def _fetched() -> list[Server]:
     servers = []
-    for line in printed.splitlines():
-        name, _, path, cli = line.split()
+    for name, path in installed().items():
         binary = find_server(path)
-        servers.append(Server(name=name, binary=binary, cli=None if cli == "-" else Path(cli)))
+        servers.append(Server(name=name, binary=binary, cli=binary.cli))
     return servers
 
 

@@ -32,7 +32,7 @@ def acl_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> 
     if request.param == "embedded":
         return request.getfixturevalue("server")
     if request.param not in installed:
-        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+        pytest.skip(f"{request.param} is not installed: run scripts/get-servers")
     return find_server(installed[request.param])
 
 

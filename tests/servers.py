@@ -1,4 +1,4 @@
-"""The real servers that tests and benchmarks run on: where they are, and which versions are supported.
+"""The real servers that tests and benchmarks run on: where they are, and which there are.
 
 `scripts/get-servers` fetches them into the folder that the variable TEST_SERVERS names.
 """

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -205,7 +206,6 @@ def wait_command(**texts: str | None) -> None:
 @_command("sandbox", "Run a local demo cluster until Ctrl-C.")
 def sandbox_command(**texts: str | None) -> None:
     """Show everything on one machine."""
-    from .commands import sandbox  # noqa: PLC0415 - see above
     from .process import logs  # noqa: PLC0415 - see above
     from .settings import Reader  # noqa: PLC0415 - see above
 
@@ -216,6 +216,13 @@ def sandbox_command(**texts: str | None) -> None:
     reader.read(options.LOG_LEVEL)
     reader.read(options.LOG_FORMAT)
     reader.check()
+    if find_spec(".sandbox", __package__) is None:  # as in the image
+        raise SettingsError(
+            cause="this installation does not include the sandbox",
+            remedy="install redis-cluster-bootstrap[sandbox] with pip on Linux, and run it there",
+        )
+    from .commands import sandbox  # noqa: PLC0415 - see above
+
     raise _Exit(sandbox.show(nodes=nodes, replicas=replicas, server=server or None, exits=exits))
 
 

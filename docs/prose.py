@@ -32,7 +32,7 @@ _NOT_PROSE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _COMMENT = re.compile(r"(?:^|(?<=\s))#(?![!:])(.*)$", re.MULTILINE)
-_SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
+_SENTENCE = re.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _QUOTES = re.compile(r"^[A-Za-z]*(\"\"\"|'''|\"|')|(\"\"\"|'''|\"|')$")
 _STRINGS = {
@@ -63,7 +63,8 @@ def python(text: str) -> str:
         starts.append(starts[-1] + len(line))
     spans = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        is_text = token.type in _STRINGS and _SENTENCE.search(token.string)
+        words = _PLACEHOLDER.sub("", token.string)
+        is_text = token.type in _STRINGS and _SENTENCE.search(words)
         if token.type == tokenize.COMMENT or is_text:
             (row, column), (last_row, last_column) = token.start, token.end
             spans.append((starts[row - 1] + column, starts[last_row - 1] + last_column))

@@ -1,0 +1,62 @@
+"""The image has the program without the sandbox: what the Dockerfile copies is enough to run."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rendering import MANIFESTS, ROOT
+
+from bootstrap import __version__
+
+IMPORT_ALL = (
+    "import bootstrap, importlib, pkgutil as p; [importlib.import_module(m.name) for m in "
+    "p.walk_packages(bootstrap.__path__, 'bootstrap.') if '__main__' not in m.name]"
+)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the program as `COPY bootstrap` does."""
+    folder = tmp_path_factory.mktemp("image")
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    shutil.copytree(ROOT / "bootstrap", folder / "bootstrap")
+    for line in lines:
+        if line.startswith("bootstrap/"):
+            path = folder / line
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_sandbox_is_left_out(copied: Path) -> None:
+    assert not (copied / "bootstrap/sandbox").exists()
+    assert (copied / "bootstrap/cli.py").exists()
+
+
+def test_every_module_imports_without_the_sandbox(copied: Path) -> None:
+    assert IMPORT_ALL in (ROOT / "Dockerfile").read_text()
+    done = run(copied, "-c", IMPORT_ALL)
+    assert done.returncode == 0, done.stderr
+
+
+def test_sandbox_command_says_what_to_install(copied: Path) -> None:
+    done = run(copied, "-m", "bootstrap", "sandbox", "--log-format", "json")
+    assert done.returncode == 2
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert last["cause"] == "this installation does not include the sandbox"
+    assert "redis-cluster-bootstrap[sandbox]" in last["remedy"]
+
+
+def test_manifests_use_the_image_of_this_version() -> None:
+    kustomization = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())
+    tags = {image["name"]: image["newTag"] for image in kustomization["images"]}
+    assert tags["redis-cluster-bootstrap"] == __version__

@@ -7,7 +7,7 @@ PYTHON ?= python3
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bootstrap/__init__.py)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE := redis-cluster-bootstrap:$(VERSION)
-# Called with a folder, a tag and IMAGE_ARGS.
+# Called with a directory, a tag and IMAGE_ARGS.
 BUILD_IMAGE ?= scripts/build-image
 
 .PHONY: help demo test unit check prose format bench soak servers lock image wheel clean
@@ -50,7 +50,7 @@ bench: $(VENV)/.ready ## Measure against redis-cli and valkey-cli and write docs
 soak: $(VENV)/.ready ## Thousands of steps of the random walk (STEPS, SEED)
 	SOAK_STEPS=$(or $(STEPS),3000) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/integration/test_random_walk.py
 
-servers: ## Fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1 for the tests (TEST_SERVERS names the folder)
+servers: ## Fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1 for the tests (TEST_SERVERS names the directory)
 	scripts/get-servers
 
 lock: $(VENV)/.ready ## Resolve the dependencies again

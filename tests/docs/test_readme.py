@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.servers import VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
 
 
 def block(mark: str) -> str:
@@ -83,11 +85,28 @@ def test_image_has_the_version_of_the_program() -> None:
 
 
 def test_tested_versions_are_those_of_the_tests() -> None:
-    told = re.search(r"^Tested with Redis (.*) and Valkey (.*?);", README, re.MULTILINE)
-    assert told is not None
-    names = [f"redis-{version}" for version in told[1].split(", ")]
-    names += [f"valkey-{version}" for version in told[2].split(", ")]
+    claimed = re.search(r"^Tested with Redis (.*) and Valkey (.*?), on", README, re.MULTILINE)
+    assert claimed is not None
+    names = [f"redis-{version}" for version in claimed[1].split(", ")]
+    names += [f"valkey-{version}" for version in claimed[2].split(", ")]
     assert tuple(names) == VERSIONS
+    assert tuple(WORKFLOW["jobs"]["server"]["strategy"]["matrix"]["server"]) == VERSIONS
+
+
+def test_tested_pythons_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pythons = WORKFLOW["jobs"]["python"]["strategy"]["matrix"]["python"]
+    assert project["requires-python"] == f">={pythons[0]}"
+    classifier = "Programming Language :: Python :: "
+    named = [c.removeprefix(classifier) for c in project["classifiers"] if "3." in c]
+    assert named == pythons
+    assert f"Python {pythons[0]} to {pythons[-1]}" in README
+
+
+def test_changelog_has_the_version_of_the_program() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)
+    assert headings[:2] == ["Unreleased", __version__]
 
 
 @pytest.mark.redis

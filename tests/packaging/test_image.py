@@ -60,3 +60,28 @@ def test_manifests_use_the_image_of_this_version() -> None:
     kustomization = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())
     tags = {image["name"]: image["newTag"] for image in kustomization["images"]}
     assert tags["redis-cluster-bootstrap"] == __version__
+
+
+@pytest.mark.parametrize(
+    ("working", "expected"),
+    [
+        (("docker", "podman"), "docker build --tag mine:1 --build-arg A=B ."),
+        (("podman", "buildah"), "podman build --tag mine:1 --build-arg A=B ."),
+        (("buildah",), "buildah build --tag mine:1 --build-arg A=B ."),
+    ],
+)
+def test_image_is_built_with_the_first_tool_that_works(
+    tmp_path: Path, working: tuple[str, ...], expected: str
+) -> None:
+    for tool in ("docker", "podman", "buildah"):
+        answers = f"echo {tool} $*" if tool in working else "exit 1"
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{answers}\n")
+        (tmp_path / tool).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "scripts/build-image", ".", "mine:1", "--build-arg", "A=B"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )
+    assert done.stdout.splitlines()[-1] == expected

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
-from tests.servers import installed
+from tests.support.servers import installed
 
 _ON_PATH = ("redis-server", "valkey-server")
 

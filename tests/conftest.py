@@ -6,8 +6,8 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.errors import SandboxError
-from tests import servers
-from tests.servers import VERSIONS
+from tests.support import servers
+from tests.support.servers import VERSIONS
 
 EMBEDDED = "embedded"
 

@@ -16,7 +16,7 @@ from bootstrap.errors import ExitCode
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
 from docs import generate
-from tests.servers import VERSIONS
+from tests.support.servers import VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()

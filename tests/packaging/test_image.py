@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from rendering import MANIFESTS, ROOT
 
-from bootstrap import __version__
+from tests.support.rendering import ROOT
 
 IMPORT_ALL = (
     "import bootstrap, importlib, pkgutil as p; [importlib.import_module(m.name) for m in "
@@ -54,12 +52,6 @@ def test_sandbox_command_says_what_to_install(copied: Path) -> None:
     last = json.loads(done.stderr.splitlines()[-1])
     assert last["cause"] == "this installation does not include the sandbox"
     assert "redis-cluster-bootstrap[sandbox]" in last["remedy"]
-
-
-def test_manifests_use_the_image_of_this_version() -> None:
-    kustomization = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())
-    tags = {image["name"]: image["newTag"] for image in kustomization["images"]}
-    assert tags["redis-cluster-bootstrap"] == __version__
 
 
 @pytest.mark.parametrize(

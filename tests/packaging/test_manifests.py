@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 import yaml
 
+from bootstrap import __version__
 from bootstrap.errors import ExitCode
 from tests.support.rendering import (
     COMPONENTS,
@@ -134,10 +135,8 @@ def test_deadlines_are_in_order() -> None:
 
 
 def test_image_has_the_version_of_the_package() -> None:
-    project = (ROOT / "pyproject.toml").read_text()
-    version = project.split('\nversion = "')[1].split('"')[0]
     images = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())["images"]
-    assert {"name": "redis-cluster-bootstrap", "newTag": version} in images
+    assert {"name": "redis-cluster-bootstrap", "newTag": __version__} in images
     told = subprocess.run(
         ["git", "grep", "-lE", r"redis-cluster-bootstrap:[0-9]", "--", "manifests"],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -7,7 +7,7 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.world import World
-from tests.servers import folder
+from tests.support.servers import folder
 
 WaitUntil = Callable[[Callable[[], bool]], None]
 

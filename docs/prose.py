@@ -82,7 +82,12 @@ def _only(spans: Iterable[tuple[int, int]], text: str) -> str:
     return _CODE_IN_TEXT.sub(_blank, result + re.sub(r"[^\n]", " ", text[end:]))
 
 
-_READERS: dict[str, Callable[[str], str]] = {".md": markdown, ".py": python}
+def reader(name: str, text: str) -> Callable[[str], str]:
+    """Return what finds the prose in a file."""
+    if name.endswith(".md"):
+        return markdown
+    is_python = name.endswith(".py") or re.match(r"#!.*python", text)
+    return python if is_python else comments
 
 
 def _register() -> Config:
@@ -105,7 +110,7 @@ def _register() -> Config:
 def faults(name: str, text: str) -> Iterator[str]:
     """Yield what is wrong with the prose of a file, one line each, in order."""
     config = _register()
-    prose = _READERS.get(Path(name).suffix, comments)(text)
+    prose = reader(name, text)(text)
     for found in LintFile(name, prose).lint(config):
         line, column = found.pos
         message = " ".join(found.check_result.message.split())

@@ -35,11 +35,9 @@ _COMMENT = re.compile(r"(?:^|(?<=\s))#(?![!:])(.*)$", re.MULTILINE)
 _SENTENCE = re.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _QUOTES = re.compile(r"^[A-Za-z]*(\"\"\"|'''|\"|')|(\"\"\"|'''|\"|')$")
-_STRINGS = {
-    getattr(tokenize, name)
-    for name in ("STRING", "FSTRING_MIDDLE")  # the latter from Python 3.12 on
-    if hasattr(tokenize, name)
-}
+# From Python 3.12 on an f-string is several tokens.
+_FSTRING_START = getattr(tokenize, "FSTRING_START", None)
+_FSTRING_END = getattr(tokenize, "FSTRING_END", None)
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -62,12 +60,19 @@ def python(text: str) -> str:
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     spans = []
+    begun: list[tuple[int, int]] = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        words = _PLACEHOLDER.sub("", token.string)
-        is_text = token.type in _STRINGS and _SENTENCE.search(words)
-        if token.type == tokenize.COMMENT or is_text:
-            (row, column), (last_row, last_column) = token.start, token.end
-            spans.append((starts[row - 1] + column, starts[last_row - 1] + last_column))
+        if token.type == _FSTRING_START:
+            begun.append(token.start)
+        elif token.type in {tokenize.COMMENT, tokenize.STRING, _FSTRING_END}:
+            row, column = begun.pop() if token.type == _FSTRING_END else token.start
+            last_row, last_column = token.end
+            if begun:
+                continue  # within the braces of another one
+            start, end = starts[row - 1] + column, starts[last_row - 1] + last_column
+            words = _PLACEHOLDER.sub("", text[start:end])
+            if token.type == tokenize.COMMENT or _SENTENCE.search(words):
+                spans.append((start, end))
     return _only(spans, text)
 
 

@@ -35,7 +35,7 @@ check: $(VENV)/.ready prose ## Lint, types, import contracts, prose; hadolint, s
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -rs tests/packaging $(ARGS)
+	$(BIN)/python -m pytest -n 2 -rs tests/packaging $(ARGS)
 
 prose: $(VENV)/.ready ## Words and phrases of the documents
 	$(BIN)/python -m docs.prose

@@ -39,3 +39,24 @@ def test_dockerfile_is_clean() -> None:
 
 def test_workflows_are_clean() -> None:
     assert told("actionlint", *(ROOT / ".github/workflows").glob("*.yaml")) == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ("Servers come from one directory\n\nThe reason.\n", ""),
+        (f"{'x' * 72}\n# a comment of git\n", ""),
+        (f"{'x' * 73}\n", "73 characters"),
+        ("It ends with a period.\n", "period"),
+        ("No line between\nthem\n", "empty line"),
+        ("\n", "empty"),
+    ],
+)
+def test_commit_subjects_are_checked(tmp_path: Path, message: str, fault: str) -> None:
+    file = tmp_path / "message"
+    file.write_text(message)
+    done = subprocess.run(
+        [ROOT / "scripts/check-subject", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == bool(fault)
+    assert fault in done.stderr

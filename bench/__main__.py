@@ -25,12 +25,13 @@ _HEALED_NODES = 6
 _HEAD = """# Benchmarks
 
 Written by `make bench`. Both tools ran in turns on the same machine in the same run, on fresh
-servers on loopback addresses with their default settings (node time-out 15 s,
+servers on loopback addresses with their default settings (node timeout 15 s,
 `repl-diskless-sync-delay` 5 s), one replica per primary. The clock starts when the command starts
 and stops when the cluster is *healthy* on every node's own view, by a check that shares no code
-with the program (`faults` in `tests/rig.py`). Figures are medians of the runs that the tables name.
+with the program (`faults` in `tests/support/rig.py`). Figures are medians of the runs that the
+tables name.
 """
-_WHOLE = """## Fresh servers to a healthy cluster
+_FORMING = """## Fresh servers to a healthy cluster
 
 "Ends" is when the command returned. `redis-cli` and `valkey-cli` end before the cluster is healthy:
 they wait neither for `cluster_state:ok` nor for every node to know every replica. The servers set
@@ -42,9 +43,9 @@ Counted by the program itself, from its last log line. A pipeline is one round t
 _AGAIN = """## A second run on a healthy cluster
 
 It sends no write command. "Without the interpreter" has the time of `python -c pass` taken off."""
-_VIEWS = """## Beyond what runs here: made-up views
+_VIEWS = """## Larger than what runs here: synthetic views
 
-One look at made-up replies and one plan: reading (parsing every node's `CLUSTER NODES`), then
+One pass over synthetic replies: observing (parsing every node's `CLUSTER NODES`), then
 diagnosing and planning. The cluster is either healthy or all nodes are new. No network is in these
 figures."""
 _HEALING = """## All pods on new addresses
@@ -53,7 +54,7 @@ All servers are killed and come back with their data on other addresses; the clo
 run after that. Roles are kept if each pod is primary or replica as before."""
 _REBALANCE = """## Rebalance from three primaries to four
 
-Ours is timed from the look at the cluster to the last slot, the CLI as a process. "Wanted" is the
+Ours is timed from the first command to the last slot, the CLI as a process. "Wanted" is the
 ratio that this project set itself."""
 
 
@@ -106,7 +107,7 @@ def _views(sizes: Sequence[int]) -> list[str]:
     lines = [
         (
             "| nodes | state | lines read | read, s | diagnose and plan, s | actions | peak MB "
-            "| before the look, MB |"
+            "| before the pass, MB |"
         ),
         "|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
@@ -127,7 +128,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sizes", default="6,30,100", help="nodes of the clusters")
     parser.add_argument("--servers", default=SERVERS)
     parser.add_argument("--runs", type=int, default=3, help="at 6 nodes; fewer at more")
-    parser.add_argument("--views", default="10,100,300,1000", help="nodes of made-up views")
+    parser.add_argument("--views", default="10,100,300,1000", help="nodes of synthetic views")
     parser.add_argument("--keys", type=int, default=500_000, help="keys of the rebalance")
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     options = parser.parse_args(arguments)
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = forming.measure(found, sizes, runs=options.runs, say=_say)
         put(
             "forming",
-            (_WHOLE, forming.whole_table(measured)),
+            (_FORMING, forming.healthy_table(measured)),
             (_COST, forming.cost_table(measured)),
             (_AGAIN, forming.again_table(measured)),
         )

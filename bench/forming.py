@@ -64,7 +64,7 @@ def _median(outcomes: Sequence[Outcome], choose: Callable[[Outcome], float]) -> 
     return statistics.median(map(choose, outcomes)) if outcomes else float("nan")
 
 
-def whole_table(measured: Sequence[Series]) -> Lines:
+def healthy_table(measured: Sequence[Series]) -> Lines:
     """Return the seconds until healthy, and until the command ended."""
     lines = [
         (

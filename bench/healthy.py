@@ -1,8 +1,8 @@
-"""When is a cluster healthy? Judged from outside, by the same eyes for every tool.
+"""When is a cluster healthy? Checked from outside, in the same way for every tool.
 
 The judge is the tests' own check, which reads every node's view and shares no code with the
 program. It is not cheap, so two cheaper questions come first; both are necessary conditions, so
-they cannot make anybody look slower or faster than the judge would.
+they do not change the moment that the judge alone would find.
 """
 
 import threading
@@ -25,7 +25,7 @@ class Observation:
     def __init__(self, world: World, *, replicas: int = 1) -> None:
         self._world = world
         self._replicas = replicas
-        self._whole_at: float | None = None
+        self._healthy_at: float | None = None
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -34,7 +34,7 @@ class Observation:
         self._thread.join(seconds)
         self._ends.set()
         self._thread.join()
-        return self._whole_at
+        return self._healthy_at
 
     def _watch(self) -> None:
         with ExitStack() as stack:
@@ -45,7 +45,7 @@ class Observation:
             while not self._ends.is_set():
                 looked_at = time.monotonic()
                 if _agree(connections) and not rig.faults(self._world, replicas=self._replicas):
-                    self._whole_at = looked_at
+                    self._healthy_at = looked_at
                     return
                 spent = time.monotonic() - looked_at
                 self._ends.wait(max(_SHORTEST_POLL_S, spent * (1 / _MOST_OF_TIME - 1)))

@@ -1,4 +1,4 @@
-"""Runs of the program as a process, and what each told about itself."""
+"""Runs of the program as a process, and what each reported about itself."""
 
 import json
 import os
@@ -47,16 +47,16 @@ def ours(world: World) -> Outcome:
         outcome = unwatched(world)
         if late := rig.faults(world):
             print("the program ended, and the check still says:", late[:3], file=sys.stderr)
-        whole_at = observation.wait(PATIENCE_S)
-    if whole_at is None:
+        healthy_at = observation.wait(PATIENCE_S)
+    if healthy_at is None:
         message = "the program ended with 0, and the cluster is not healthy"
         raise RuntimeError(message)
     # It may have been healthy before the program started.
-    return replace(outcome, healthy_s=max(0.0, whole_at - began))
+    return replace(outcome, healthy_s=max(0.0, healthy_at - began))
 
 
 def unwatched(world: World) -> Outcome:
-    """Run the program to its end, with nobody else asking the servers.
+    """Run the program to its end, with no other client asking the servers.
 
     Raises:
         RuntimeError: It did not end with 0.
@@ -95,11 +95,11 @@ def theirs(world: World, server: Server) -> Outcome:
             timeout=PATIENCE_S,
         )
         ended = time.monotonic()
-        whole_at = observation.wait(PATIENCE_S)
-    if whole_at is None:
+        healthy_at = observation.wait(PATIENCE_S)
+    if healthy_at is None:
         message = f"{server.tool} left the cluster not healthy"
         raise RuntimeError(message)
-    return Outcome(healthy_s=whole_at - began, ended_s=ended - began, last={})
+    return Outcome(healthy_s=healthy_at - began, ended_s=ended - began, last={})
 
 
 def ended_in(*args: str) -> float:

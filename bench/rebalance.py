@@ -1,7 +1,7 @@
 """Measures how long a rebalance from three primaries to four takes, against the servers' own CLI.
 
 Both tools move the same slots of the same cluster in turns; in between the fourth primary is
-emptied again. Ours is timed from the look at the cluster to the last slot, theirs as a process.
+emptied again. Ours is timed from the first command to the last slot, theirs as a process.
 """
 
 import argparse
@@ -141,7 +141,7 @@ class Ours:
         self._found = _Fixed(pods, port)
 
     async def move(self, choose: Callable[[ClusterView], list[MoveSlots]]) -> float:
-        """Look, move, and return the seconds it took."""
+        """Observe, move, and return the seconds it took."""
         access = Access()
         pool = ConnectionPool(access)
         observer = Observer(discovery=self._found, pool=pool)

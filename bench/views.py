@@ -1,4 +1,4 @@
-"""What one look costs at sizes that do not run here: made-up replies through the real observer.
+"""What one pass costs at sizes that do not run here: synthetic replies through the real observer.
 
 Every reply is made when it is asked for, as it would come out of a socket, and that time is taken
 off. `python -m bench.views NODES healthy|fresh` prints the figures of one size as JSON.

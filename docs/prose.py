@@ -3,7 +3,7 @@
 `python -m docs.prose` checks the files that prose.toml names, `python -m docs.prose FILE...` other
 files. What is not prose (code, links, quoted output) is blanked before, so that places stay right.
 """
-# ruff: noqa: INP001 - a program in a folder of documents
+# ruff: noqa: INP001 - a program beside the documents
 
 import io
 import re

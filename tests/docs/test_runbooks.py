@@ -1,0 +1,64 @@
+"""What a runbook shows for servers on machines, followed to the letter on real servers."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary, find_server
+from bootstrap.sandbox.world import World
+from tests.support import rig
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def block(name: str) -> str:
+    """Return the commands of a runbook, for this interpreter."""
+    text = (ROOT / "docs/runbooks" / name).read_text()
+    match = re.search(r"<!-- runs -->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert match is not None
+    return match[1].replace(".venv/bin/python", sys.executable)
+
+
+@pytest.fixture(params=["redis-6.2", "redis-8.6", "valkey-9.1"])
+def server_with_cli(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
+    """A server that came with its command-line tool."""
+    if request.param not in installed:
+        pytest.skip(f"{request.param} is not installed: run scripts/get-servers")
+    return find_server(installed[request.param])
+
+
+@pytest.mark.redis
+def test_cluster_made_by_the_servers_own_tool_is_taken_over_unchanged(
+    server_with_cli: ServerBinary,
+) -> None:
+    with World(nodes=6, server=server_with_cli) as world:
+        world.start()
+        addresses = [f"{pod.address}:{pod.port}" for pod in world.pods]
+        create = ["--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"]
+        subprocess.run(
+            [str(server_with_cli.cli), *create], check=True, capture_output=True, timeout=60
+        )
+        rig.until(lambda: not rig.faults(world))
+        before = world.pods[0].command("CLUSTER", "MYID"), slots(world)
+        done = subprocess.run(
+            ["bash", "-euc", block("adopt.md")],
+            env=rig.environment({"HOSTS": ",".join(addresses)}),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "healthy: exit code 0, 2 passes, 0 actions" in done.stdout
+        assert (world.pods[0].command("CLUSTER", "MYID"), slots(world)) == before
+
+
+def slots(world: World) -> list[str]:
+    """Return the slots that each pod's own line names."""
+    lines = [str(pod.command("CLUSTER", "NODES")).splitlines() for pod in world.pods]
+    return [line.split(" ", 8)[-1] for each in lines for line in each if "myself" in line]

@@ -132,4 +132,4 @@ def test_commands_for_named_servers_run(server: ServerBinary) -> None:
     start = printed.index("\n{") + 1
     status, _ = json.JSONDecoder().raw_decode(printed[start:])
     assert status["healthy"]
-    assert "next: introduce" in printed[:start]
+    assert "next: form" in printed[:start]

@@ -1,10 +1,9 @@
-"""From names to endpoints, by asking the name servers ourselves.
+"""From names to endpoints, by asking the name servers directly.
 
-Rules: names are absolute; an answer is a hint that a connection confirms; NXDOMAIN means "not
-yet", SERVFAIL and time-outs mean "ask again"; the headless Service is asked before any pod, and a
-pod only when it can exist: a question that comes too early plants a negative answer in caches
-(CoreDNS, nodelocaldns) for 5 to 30 s. One address family for all pods, as mixed ones end in
-handshake time-outs (bitnami/charts#34822).
+Rules: an answer is a hint that a connection confirms; a pod is asked for only when it can exist
+(`service_records`); all pods have one address family, because mixed ones end in handshake
+time-outs (bitnami/charts#34822); what the records themselves show is the cause that is reported,
+before any guess.
 """
 
 from __future__ import annotations
@@ -15,27 +14,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import dns.flags
-
 from ..core.topology import Absent, Endpoint
 from ..errors import DiscoveryError
+from .dns_causes import NOT_YET, Names
 from .dns_queries import (
     FAMILIES,
     NAMED_BY_HAND,
     ask,
     both_families,
-    host_port,
     numeric,
     one_family,
     resolver_for,
     system_addresses,
 )
+from .name_server import host_port
+from .service_records import Records, ServiceRecords
 
 QUERIES_AT_ONCE = 64
 BLIND_AFTER_S = 10.0
 DOUBT_FOR_S = 30.0
-PAUSES_S = (0.3, 0.7, 1.0, 2.0, 3.0, 4.0, 6.0, 6.0, 3.0)
-_BOTH = dns.flags.DO | dns.flags.CD
+# A pod often comes right after another one, so pauses start again with each that came.
+PAUSES_S = (0.3, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0)
+NOTHING_YET_S = 1.0
+# Larger clusters are not recommended (Redis Cluster specification); bounds what DNS can make us do.
+MOST_PODS = 1000
+
+_Addresses = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +49,23 @@ class Found:
     Attributes:
         endpoints: Pods with an address, by ordinal; those beyond the wanted number leave.
         absent: Wanted pods without one.
+        surplus: Names of the endpoints beyond the wanted number.
     """
 
     endpoints: tuple[Endpoint, ...]
     absent: tuple[Absent, ...]
+    surplus: tuple[str, ...] = ()
 
 
 class Discovery(Protocol):
     """A source of endpoints."""
 
     async def find(self) -> Found:
-        """Look once."""
+        """Ask once."""
 
 
 class ServiceDiscovery:
-    """The pods of a StatefulSet behind its headless Service.
-
-    While pods are missing the Service is asked in turn for addresses and for SRV, with and without
-    the DO and CD bits: a cache like CoreDNS's keeps an answer (up to 30 s, also "no such name") by
-    name, type and these bits, so each of the eight questions is fresh once. Asked with growing
-    pauses they last as long as the cache does. The question that found all pods is asked on.
-    """
+    """The pods of a StatefulSet behind its headless Service."""
 
     def __init__(
         self,
@@ -89,125 +89,121 @@ class ServiceDiscovery:
                 in a third that the name servers do not answer.
         """
         self._nodes = nodes
-        self._statefulset = statefulset
-        self._service = service
+        self._names = Names(
+            statefulset=statefulset, service=service, nodes=nodes, most=max(nodes, MOST_PODS)
+        )
         self._port = port
         self._blind_after_s = min(BLIND_AFTER_S, timeout_s / 2)
         self._doubt_for_s = min(DOUBT_FOR_S, timeout_s / 2)
         self._doubted_at: float | None = None
-        self._resolvers = [
-            resolver_for(nameservers, bits, timeout_s=timeout_s)
-            for bits in (0, dns.flags.DO, dns.flags.CD, _BOTH)
-        ]
+        self._records = ServiceRecords(resolver_for(nameservers, timeout_s=timeout_s), service)
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
+        self._kinds: tuple[str, ...] = ()
         self._turn = 0
-        self._count = 0
         self._ask_at = 0.0
         self._named_at = time.monotonic()
-        self._last = self._all_absent("no address in DNS yet")
+        self._last = self._all_absent(NOT_YET)
 
     async def find(self) -> Found:
-        """Ask the Service, then the pods that can exist; too early, the last answer again."""
+        """Ask the Service, then the pods that can exist; too early, return the last answer."""
         now = time.monotonic()
         if self._last.absent and now < self._ask_at:
             return self._last
+        before = self._last
         try:
-            ordinals = await self._existing(now)
+            self._last = await self._found(now)
         except DiscoveryError as error:
             self._last = self._all_absent(error.cause, remedy=error.remedy)
-            return self._last
-        if ordinals is not None:
-            answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in ordinals))
-            found = self._found(dict(zip(ordinals, answers, strict=True)))
-            self._last = self._without_doubtful(found, now)
         if self._last.absent:
-            self._ask_at = now + PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
-            self._turn += 1
+            self._turn = 0 if len(self._last.endpoints) > len(before.endpoints) else self._turn + 1
+            pause = PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
+            self._ask_at = now + (pause if self._last.endpoints else min(pause, NOTHING_YET_S))
         return self._last
 
-    async def _existing(self, now: float) -> Sequence[int] | None:
-        """Return the ordinals of pods that exist; None when this turn's answer tells nothing."""
-        if self._turn % 2 == 0:
-            answers = await both_families(lambda kind: self._ask(self._service, kind))
-            self._count = max(map(len, answers.values()))
-            if self._count == self._nodes:
-                return range(self._count)
-            if not self._count:
-                return ()
+    async def _found(self, now: float) -> Found:
+        records = await self._records.observe(self._nodes, again=not self._last.absent)
+        self._kinds = self._kinds or (self._records.family,)
+        ordinals = self._ordinals(records, now)
+        if records.addresses and self._records.are_all_cached:
+            ordinals |= await self._unlisted(ordinals)
+        answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in sorted(ordinals)))
+        found = self._chosen(dict(zip(sorted(ordinals), answers, strict=True)), records)
+        return self._without_doubtful(found, now)
+
+    def _ordinals(self, records: Records, now: float) -> set[int]:
+        """Return the ordinals of pods that can exist."""
+        count = min(records.addresses, MOST_PODS)
+        if records.targets is None:
+            if count == self._nodes:
+                return set(range(count))
+            if not count or now - self._named_at < self._blind_after_s:
+                return set()
+            # To say which pod is missing is worth a negative answer in a cache by then. Pods leave
+            # in any order, so beyond the wanted ones there may be gaps.
+            return set(range(max(self._nodes, 2 * count - self._nodes)))
+        self._named_at = now
+        listed = self._names.ordinals(records.targets)
+        # One of the two answers is older where they differ.
+        differs = count >= self._nodes and count != len(records.targets)
+        return listed | set(range(count)) if differs else listed
+
+    async def _unlisted(self, listed: set[int]) -> set[int]:
+        """Return the ordinals of wanted pods that exist though a cached list lacks them."""
+        missing = [i for i in range(self._nodes) if i not in listed]
+        answers = await asyncio.gather(*(self._is_there(ordinal) for ordinal in missing))
+        return {ordinal for ordinal, is_there in zip(missing, answers, strict=True) if is_there}
+
+    async def _is_there(self, ordinal: int) -> bool:
         try:
-            named = await self._named(now)
+            async with self._gate:
+                return await self._records.is_there(self._names.host(ordinal))
         except DiscoveryError:
-            named = self._guessed(now)
-        if self._count <= self._nodes:
-            return named
-        # Pods leave in any order: beyond the wanted ones there may be gaps, and SRV may be older.
-        spare = 0 if named else self._count - self._nodes
-        return sorted({*range(self._count + spare), *(named or ())})
+            return False
 
-    async def _named(self, now: float) -> Sequence[int] | None:
-        """Return the ordinals that SRV names."""
-        prefix = f"{self._statefulset}-"
-        names = [target.split(".")[0] for target in await self._ask(self._service, "SRV")]
-        ordinals = {
-            int(name.removeprefix(prefix))
-            for name in names
-            if name.startswith(prefix) and name.removeprefix(prefix).isdigit()
-        }
-        if not ordinals:
-            return self._guessed(now)
-        self._named_at = now
-        return sorted(ordinals)
-
-    def _guessed(self, now: float) -> Sequence[int] | None:
-        """Return all ordinals after a while in which there were some pods and no SRV.
-
-        To say which pod is missing is worth a negative answer in a cache by then.
-        """
-        if not self._count or now - self._named_at < self._blind_after_s:
-            return None
-        self._named_at = now
-        return range(self._nodes)
-
-    def _all_absent(self, cause: str, *, remedy: str = "") -> Found:
-        absent = (self._absent(i, cause, remedy=remedy) for i in range(self._nodes))
-        return Found(endpoints=(), absent=tuple(absent))
-
-    async def _pod(self, ordinal: int) -> dict[str, tuple[str, ...]] | DiscoveryError:
+    async def _pod(self, ordinal: int) -> _Addresses | DiscoveryError:
         """Return a pod's addresses by family, or why there are none."""
-        name = f"{self._statefulset}-{ordinal}.{self._service}"
+
+        async def question(kind: str) -> tuple[str, ...]:
+            async with self._gate:
+                return await self._records.addresses(self._names.host(ordinal), kind)
+
         try:
-            return await both_families(lambda kind: self._ask(name, kind))
+            if self._kinds == FAMILIES:
+                return await both_families(question)
+            (kind,) = self._kinds
+            return dict.fromkeys(FAMILIES, ()) | {kind: await question(kind)}
         except DiscoveryError as error:
             return error
 
-    async def _ask(self, name: str, kind: str) -> tuple[str, ...]:
-        async with self._gate:
-            return await ask(self._resolvers[self._turn // 2 % len(self._resolvers)], name, kind)
-
-    def _found(self, answers: dict[int, dict[str, tuple[str, ...]] | DiscoveryError]) -> Found:
+    def _chosen(self, answers: dict[int, _Addresses | DiscoveryError], records: Records) -> Found:
+        """Return the pods with an address of the one family, and why the others have none."""
         resolved = {i: a for i, a in answers.items() if isinstance(a, dict) and any(a.values())}
         family = one_family(a for i, a in resolved.items() if i < self._nodes)
-        endpoints, absent = [], []
-        for ordinal in sorted({*answers, *range(self._nodes)}):
-            answer = resolved.get(ordinal)
-            if answer is not None and answer[family]:
-                endpoints.append(self._endpoint(ordinal, answer[family]))
-            elif ordinal < self._nodes:
-                failure = answers.get(ordinal)
-                cause, remedy = "no address in DNS yet", ""
-                if isinstance(failure, DiscoveryError):
-                    cause, remedy = failure.cause, failure.remedy
-                elif answer is not None:
-                    other = "IPv4" if family == "A" else "IPv6"
-                    cause = f"no {other} address, which the other pods have"
+        endpoints = tuple(
+            self._endpoint(i, resolved[i][family]) for i in sorted(resolved) if resolved[i][family]
+        )
+        missing = set(range(self._nodes)) - {endpoint.ordinal for endpoint in endpoints}
+        # The other family matters only while a pod has no address of this one.
+        self._kinds = FAMILIES if missing else (family,)
+        cause, remedy = self._names.why_absent(records, missing)
+        common = "IPv4" if family == "A" else "IPv6"
+        absent = []
+        for ordinal in sorted(missing):
+            answer = answers.get(ordinal)
+            if isinstance(answer, DiscoveryError):
+                absent.append(self._absent(ordinal, answer.cause, remedy=answer.remedy))
+            elif ordinal in resolved:
+                absent.append(self._absent(ordinal, f"no {common} address, as the other pods have"))
+            else:
                 absent.append(self._absent(ordinal, cause, remedy=remedy))
-        return Found(endpoints=tuple(endpoints), absent=tuple(absent))
+        surplus = tuple(e.name for e in endpoints if e.ordinal >= self._nodes)
+        return Found(endpoints=endpoints, absent=tuple(absent), surplus=surplus)
 
     def _without_doubtful(self, found: Found, now: float) -> Found:
-        """Take pods that have the address of another one for missing, as long as caches last.
+        """Treat pods that have the address of another one as missing, as long as caches last.
 
         Where pods come back on new addresses, the old one of a pod can be the new one of another,
-        and a cache still has the record. Where it stays like that it is for a person.
+        and a cache still has the record. Where it stays like that a person must decide.
         """
         first: dict[tuple[str, ...], str] = {}
         doubtful = {
@@ -225,7 +221,7 @@ class ServiceDiscovery:
             self._absent(
                 endpoint.ordinal,
                 f"its address in DNS, {endpoint.addresses[0]}, is that of {name} too",
-                remedy="wait until caches forget the older record, or look at the name servers",
+                remedy="wait until caches drop the older record, or check the name servers",
             )
             for endpoint, name in doubtful.items()
         )
@@ -235,19 +231,27 @@ class ServiceDiscovery:
             absent=(*found.absent, *absent),
         )
 
+    def _all_absent(self, cause: str, *, remedy: str = "") -> Found:
+        absent = (self._absent(i, cause, remedy=remedy) for i in range(self._nodes))
+        return Found(endpoints=(), absent=tuple(absent))
+
     def _endpoint(self, ordinal: int, addresses: tuple[str, ...]) -> Endpoint:
-        name = f"{self._statefulset}-{ordinal}"
         return Endpoint(
-            name=name,
-            host=f"{name}.{self._service}",
+            name=self._names.pod(ordinal),
+            host=self._names.host(ordinal),
             ordinal=ordinal,
             addresses=addresses,
             port=self._port,
         )
 
     def _absent(self, ordinal: int, cause: str, *, remedy: str = "") -> Absent:
-        name = f"{self._statefulset}-{ordinal}"
-        return Absent(name=name, ordinal=ordinal, phase="dns", cause=cause, remedy=remedy)
+        return Absent(
+            name=self._names.pod(ordinal),
+            ordinal=ordinal,
+            phase="dns",
+            cause=cause,
+            remedy=remedy,
+        )
 
 
 class StaticDiscovery:
@@ -290,16 +294,21 @@ class StaticDiscovery:
                 )
         return Found(endpoints=tuple(endpoints), absent=tuple(absent))
 
-    async def _addresses(self, host: str) -> dict[str, tuple[str, ...]] | DiscoveryError:
+    async def _addresses(self, host: str) -> _Addresses | DiscoveryError:
         try:
             if literal := numeric(host):
                 return {kind: (host,) * (kind == literal) for kind in FAMILIES}
             resolver = self._resolver
             if resolver is None:
                 return await system_addresses(host)
-            answers = await both_families(lambda kind: ask(resolver, host, kind))
+
+            async def question(kind: str) -> tuple[str, ...]:
+                # An alias is right here: a person gave the name.
+                return (await ask(resolver, host, kind)).values
+
+            answers = await both_families(question)
         except DiscoveryError as error:
             return error
         if not any(answers.values()):
-            return DiscoveryError(cause="no address in DNS yet", remedy=NAMED_BY_HAND)
+            return DiscoveryError(cause=NOT_YET, remedy=NAMED_BY_HAND)
         return answers

@@ -1,30 +1,180 @@
-"""Asks name servers, and the system, for addresses.
+"""Ask name servers, and the system, for addresses.
 
-Rules: names are absolute; NXDOMAIN means "not yet", SERVFAIL and time-outs mean "ask again".
+Rules: NXDOMAIN means "not yet", SERVFAIL and time-outs mean "ask again". A server that is silent is
+asked last from then on, by all questions of the run. An answer says where an alias leads, because
+a wildcard record in a search domain can answer for names that do not exist (coredns#3765).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import dns.asyncresolver
 import dns.exception
-import dns.flags
-import dns.name
-import dns.nameserver
-import dns.resolver
+import dns.inet
+import dns.message
+import dns.query
+import dns.rcode
 
 from ..errors import DiscoveryError, SettingsError
+from .name_server import DNS_PORT, NameServer
 
-EDNS_BYTES = 1232
 QUERY_TIMEOUT_S = 2.0
+# The second family cannot change the result once the first one has answered.
+SECOND_FAMILY_S = 0.3
+# CoreDNS and its like keep answers of the cluster's own names no longer.
+CACHED_AT_MOST_S = 30.0
 FAMILIES = ("A", "AAAA")
+RESOLV_CONF = Path("/etc/resolv.conf")
 DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
+OTHER_SOURCE_REMEDY = (
+    "let replies come from the address that was asked: on the nodes, load br_netfilter and set "
+    "net.bridge.bridge-nf-call-iptables to 1"
+)
 NAMED_BY_HAND = "check the names in BOOTSTRAP_ENDPOINTS, and who resolves them"
+_TIMED_OUT = "timed out"
+_SOURCE = re.compile(r"response from \('([^']+)'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a name server answered.
+
+    Attributes:
+        values: Addresses, or the targets of SRV records, sorted; none for other types.
+        exists: Whether the name exists, with or without records of this type.
+        ttl_s: How long caches keep this answer.
+        alias: Name that a CNAME leads to; empty where the records belong to the name itself.
+        server: Name server that answered.
+    """
+
+    values: tuple[str, ...]
+    exists: bool
+    ttl_s: float
+    alias: str
+    server: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Resolver:
+    """The name servers, the one to ask first at the front; one for all questions of a run.
+
+    Attributes:
+        timeout_s: How long one server may take for one answer.
+    """
+
+    servers: list[NameServer]
+    timeout_s: float
+
+    def put_last(self, server: NameServer) -> None:
+        """Ask a silent server last from now on, so that its time-out is paid once."""
+        self.servers.remove(server)
+        self.servers.append(server)
+
+
+def resolver_for(nameservers: Sequence[tuple[str, int]], *, timeout_s: float) -> Resolver:
+    """Return a resolver that asks these servers, or resolv.conf's where there are none.
+
+    Args:
+        nameservers: Address and port of each.
+        timeout_s: Deadline of the run; a question that nobody answers takes a third of it at most,
+            so that a second observation and a cause that names the servers fit in.
+
+    Raises:
+        SettingsError: resolv.conf names no server.
+    """
+    addresses = list(nameservers) or [(ip, DNS_PORT) for ip in resolv_conf()[0]]
+    if not addresses:
+        raise SettingsError(
+            cause="resolv.conf names no name server", remedy="set BOOTSTRAP_NAMESERVERS"
+        )
+    attempts = 1 + len(addresses)
+    return Resolver(
+        servers=[NameServer(ip=ip, port=port) for ip, port in addresses],
+        timeout_s=min(QUERY_TIMEOUT_S, timeout_s / 3 / attempts),
+    )
+
+
+def resolv_conf() -> tuple[list[str], list[str]]:
+    """Return the name servers and the search list of resolv.conf, read as glibc reads it.
+
+    Bytes that are not UTF-8 do no harm, and the last `search` or `domain` line counts
+    (resolv.conf(5)).
+    """
+    try:
+        lines = RESOLV_CONF.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return [], []
+    servers: list[str] = []
+    search: list[str] = []
+    for keyword, *words in filter(None, map(str.split, lines)):
+        if keyword == "nameserver" and words and dns.inet.is_address(words[0]):
+            servers.append(words[0])
+        elif keyword in ("search", "domain"):
+            search = words
+    return servers, search
+
+
+async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answer:
+    """Return the answer to one question; without values for NXDOMAIN and for another type.
+
+    Each server is asked once, and the first again where it was silent: a datagram can be lost.
+
+    Args:
+        resolver: Whom to ask.
+        name: Absolute name without the last dot.
+        kind: Record type.
+        flags: DO and CD, which caches keep apart.
+
+    Raises:
+        DiscoveryError: No name server answered (SERVFAIL, REFUSED, time-out).
+    """
+    reasons: dict[NameServer, str] = {}
+    remedy = DNS_REMEDY
+    servers = tuple(resolver.servers)
+    for server in (*servers, servers[0]):
+        if reasons.get(server, _TIMED_OUT) != _TIMED_OUT:
+            continue
+        try:
+            reply = await server.ask(name, kind, flags, resolver.timeout_s)
+            if reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                return _answer(reply, server)
+            reasons[server] = dns.rcode.to_text(reply.rcode())
+        except dns.exception.Timeout:
+            resolver.put_last(server)
+            reasons[server] = _TIMED_OUT
+        except dns.query.UnexpectedSource as error:
+            resolver.put_last(server)
+            source = _SOURCE.search(str(error))
+            reasons[server] = f"the reply came from another address, {source and source[1]}"
+            remedy = OTHER_SOURCE_REMEDY
+        except (OSError, EOFError, ValueError, dns.exception.DNSException) as error:
+            resolver.put_last(server)
+            reasons[server] = str(error) or type(error).__name__
+    told = ", ".join(f"{server}: {reason}" for server, reason in reasons.items())
+    raise DiscoveryError(
+        node=name, cause=f"name servers gave no answer for {name} ({told})", remedy=remedy
+    )
+
+
+def _answer(reply: dns.message.Message, server: NameServer) -> Answer:
+    if not isinstance(reply, dns.message.QueryMessage):
+        raise dns.query.BadResponse
+    chain = reply.resolve_chaining()
+    records = [] if chain.answer is None else [record.to_text() for record in chain.answer]
+    return Answer(
+        # The target is the last word of an SRV record, and an address the only one of its record.
+        values=tuple(sorted({text.split()[-1].removesuffix(".") for text in records})),
+        exists=reply.rcode() == dns.rcode.NOERROR,
+        ttl_s=min(chain.minimum_ttl, CACHED_AT_MOST_S),
+        alias=chain.canonical_name.to_text(omit_final_dot=True) if chain.cnames else "",
+        server=str(server),
+    )
 
 
 async def both_families(
@@ -32,67 +182,33 @@ async def both_families(
 ) -> dict[str, tuple[str, ...]]:
     """Return the addresses of a name by family.
 
-    IPv4 is taken where both are complete, so what it answers stands also where AAAA fails: some
-    name servers refuse types that they do not serve. The other way round families would change
-    with every answer that is late.
+    IPv4 is taken where both are complete, so what it answers stands also where AAAA fails or is
+    late: some name servers refuse types that they do not serve, and some drop them
+    (kubernetes#56903).
 
     Raises:
         DiscoveryError: There was no answer, and no IPv4 address.
     """
-    answers: dict[str, tuple[str, ...]] = {}
-    failure: DiscoveryError | None = None
-    results = await asyncio.gather(*map(question, FAMILIES), return_exceptions=True)
-    for kind, result in zip(FAMILIES, results, strict=True):
-        if isinstance(result, DiscoveryError):
-            failure = failure or result
-            answers[kind] = ()
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            answers[kind] = result
-    if failure is not None and not answers["A"]:
-        raise failure
-    return answers
+    async with asyncio.TaskGroup() as tasks:
+        first, second = (tasks.create_task(_caught(question(kind))) for kind in FAMILIES)
+        ipv4 = await first
+        if not isinstance(ipv4, DiscoveryError) and ipv4:
+            await asyncio.wait({second}, timeout=SECOND_FAMILY_S)
+            second.cancel()
+    ipv6 = () if second.cancelled() else second.result()
+    answers = {"A": ipv4, "AAAA": ipv6}
+    failures = [answer for answer in answers.values() if isinstance(answer, DiscoveryError)]
+    known = {k: () if isinstance(a, DiscoveryError) else a for k, a in answers.items()}
+    if failures and not known["A"]:
+        raise failures[0]
+    return known
 
 
-async def ask(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> tuple[str, ...]:
-    """Return the answers to one question; none for NXDOMAIN and for a name without this type.
-
-    Raises:
-        DiscoveryError: The name servers did not answer (SERVFAIL, REFUSED, time-out).
-    """
-    began = time.monotonic()
+async def _caught(answer: Awaitable[tuple[str, ...]]) -> tuple[str, ...] | DiscoveryError:
     try:
-        answer = await resolver.resolve(dns.name.from_text(f"{name}."), kind, search=False)
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return ()
-    except dns.exception.DNSException as error:
-        servers = ", ".join(map(str, resolver.nameservers))
-        raise DiscoveryError(
-            node=name,
-            cause=f"name servers {servers} gave no answer for {name}: {_dns_reason(error)}",
-            remedy=DNS_REMEDY,
-        ) from error
-    finally:
-        _put_back(resolver, int((time.monotonic() - began) / resolver.timeout))
-    if kind == "SRV":
-        return tuple(sorted(str(record.target) for record in answer))
-    return tuple(sorted(record.address for record in answer))
-
-
-def _put_back(resolver: dns.asyncresolver.Resolver, silent: int) -> None:
-    """Ask those that gave no answer in time last, so that a dead server costs its time-out once."""
-    servers = list(resolver.nameservers)
-    if 0 < silent < len(servers):
-        resolver.nameservers = servers[silent:] + servers[:silent]
-
-
-def _dns_reason(error: dns.exception.DNSException) -> str:
-    words = str(error)
-    for code in ("SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"):
-        if code in words:
-            return code
-    return "timed out"
+        return await answer
+    except DiscoveryError as error:
+        return error
 
 
 def one_family(answers: Iterable[dict[str, tuple[str, ...]]]) -> str:
@@ -111,34 +227,8 @@ def numeric(host: str) -> str | None:
         return None
 
 
-def host_port(host: str, port: int) -> str:
-    """Return `host:port`, with brackets around IPv6."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def resolver_for(
-    nameservers: Sequence[tuple[str, int]], bits: int = 0, *, timeout_s: float
-) -> dns.asyncresolver.Resolver:
-    """Return a resolver that asks these servers, or resolv.conf's, with these header bits."""
-    try:
-        resolver = dns.asyncresolver.Resolver(configure=not nameservers)
-    except dns.resolver.NoResolverConfiguration as error:
-        raise SettingsError(
-            cause="resolv.conf names no name server", remedy="set BOOTSTRAP_NAMESERVERS"
-        ) from error
-    if nameservers:
-        resolver.nameservers = [dns.nameserver.Do53Nameserver(ip, port) for ip, port in nameservers]
-    resolver.use_edns(0, bits & dns.flags.DO, EDNS_BYTES)
-    resolver.flags = int(dns.flags.RD) | (bits & dns.flags.CD)
-    servers = len(resolver.nameservers)
-    # Two looks, as `status` takes, and an end that names the servers fit into the deadline.
-    resolver.lifetime = min((1 + servers) * QUERY_TIMEOUT_S, timeout_s / 3)
-    resolver.timeout = min(QUERY_TIMEOUT_S, resolver.lifetime / max(1, servers))
-    return resolver
-
-
 async def system_addresses(host: str) -> dict[str, tuple[str, ...]]:
-    """Resolve as the system does, with /etc/hosts and search list: for VMs and compose.
+    """Resolve as the system does, with /etc/hosts and search list: for VMs and Compose.
 
     Raises:
         DiscoveryError: It has no address for the name.

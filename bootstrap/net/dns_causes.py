@@ -1,0 +1,101 @@
+"""Why pods have no address in DNS, as far as the records of their Service show it.
+
+The usual causes (a pending claim, an image that is not pulled) are a guess, and what the records
+show is not: it comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .dns_queries import resolv_conf
+from .service_records import Records
+
+NOT_YET = "no address in DNS yet"
+_EXAMPLES = 3
+
+
+class Reason(NamedTuple):
+    """A cause and its remedy; no remedy where the usual one applies."""
+
+    cause: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The names of the pods of a StatefulSet behind a Service.
+
+    Attributes:
+        service: Absolute name of the Service, without the last dot.
+        nodes: How many pods are wanted.
+        most: Ordinals from here on are ignored, which bounds what DNS can make the program do.
+    """
+
+    statefulset: str
+    service: str
+    nodes: int
+    most: int
+
+    def pod(self, ordinal: int) -> str:
+        """Return the name of a pod."""
+        return f"{self.statefulset}-{ordinal}"
+
+    def host(self, ordinal: int) -> str:
+        """Return the absolute DNS name of a pod."""
+        return f"{self.pod(ordinal)}.{self.service}"
+
+    def ordinals(self, targets: Sequence[str]) -> set[int]:
+        """Return the ordinals of this StatefulSet's pods among the targets of SRV records."""
+        prefix = f"{self.statefulset}-"
+        labels = (target.partition(".")[0] for target in targets)
+        words = (label.removeprefix(prefix) for label in labels if label.startswith(prefix))
+        numbers = {int(word) for word in words if word.isdecimal() and word == str(int(word))}
+        return {number for number in numbers if number < self.most}
+
+    def why_absent(self, records: Records, missing: Collection[int]) -> Reason:
+        """Return why wanted pods have no address.
+
+        Args:
+            records: What the Service's records say.
+            missing: Ordinals of these pods.
+        """
+        targets = records.targets or ()
+        if not records.addresses and not targets:
+            return self._no_records()
+        if self.service in targets:
+            return Reason(
+                f"{self.service} is not headless: its SRV record names the Service and no pod",
+                "delete the Service and create it with clusterIP: None",
+            )
+        listed = self.ordinals(targets)
+        if targets and not listed:
+            labels = ", ".join(target.partition(".")[0] for target in targets[:_EXAMPLES])
+            wanted = f"none of its {len(targets)} pods is called {self.statefulset}-N"
+            return Reason(
+                f"{self.service} has other pods: {wanted}, but {labels}",
+                f"set serviceName to {self.service.partition('.')[0]} in the StatefulSet, or "
+                "BOOTSTRAP_STATEFULSET and BOOTSTRAP_SERVICE to its names",
+            )
+        shift = len(missing)
+        if listed and set(missing) == set(range(shift)) and max(listed) >= self.nodes:
+            return Reason(
+                f"{NOT_YET}, but {self.pod(min(listed))} to {self.pod(max(listed))} have one",
+                "remove spec.ordinals.start from the StatefulSet, because ordinals must start at "
+                "0; where it is not set, find out why the first pods are missing",
+            )
+        return Reason(NOT_YET, "")
+
+    def _no_records(self) -> Reason:
+        """Return the reason where the Service has no records at all."""
+        cause = f"{NOT_YET}, nor has {self.service}"
+        for suffix in resolv_conf()[1]:
+            _, svc, domain = f".{suffix.strip('.')}".partition(".svc.")
+            if svc and not self.service.endswith(f".svc.{domain}"):
+                return Reason(
+                    f"{cause}; resolv.conf says that the cluster domain is {domain}",
+                    f"set BOOTSTRAP_CLUSTER_DOMAIN to {domain}, or leave it out",
+                )
+        return Reason(cause, "")

@@ -1,0 +1,178 @@
+"""Ask the headless Service which pods exist, past the caches on the way.
+
+Rules: the Service is asked before any pod, and a pod only when the Service names it. CoreDNS keeps
+an answer, also "no such name" and an incomplete list, for up to 30 s under name, type, DO and CD.
+So while nothing exists the Service is asked for types that nobody else asks for, whose absence
+harms no other question; and while pods are missing each question has an entry of its own as long
+as there are such questions. Decision 0018 has the reasons and the figures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from dataclasses import dataclass, replace
+
+import dns.flags
+
+from ..errors import DiscoveryError
+from .dns_queries import DNS_REMEDY, Answer, Resolver, ask
+
+# Types for private use (RFC 6895, 3.1). CoreDNS answers them with "no such name" or "no such
+# record", after a look at the Service's endpoints.
+_PROBE_TYPES = range(65280, 65535)
+_FLAGS = (0, int(dns.flags.DO), int(dns.flags.CD), int(dns.flags.DO | dns.flags.CD))
+# Where every list is cached for longer than this, absent pods are asked for by themselves.
+_PATIENCE_S = 5.0
+# CoreDNS keeps SERVFAIL that long.
+_FAILURE_CACHED_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What the records of the Service say.
+
+    Attributes:
+        addresses: How many addresses the Service has.
+        targets: Names that its SRV records lead to; None where they are not known yet.
+    """
+
+    addresses: int = 0
+    targets: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    kind: str
+    flags: int
+
+
+class ServiceRecords:
+    """Asks one question after another about a Service, each fresh as far as that can be.
+
+    Attributes:
+        family: Record type of the Service's addresses.
+    """
+
+    def __init__(self, resolver: Resolver, service: str) -> None:
+        """Prepare to ask.
+
+        Args:
+            resolver: Whom to ask.
+            service: Absolute name of the headless Service, without the last dot.
+        """
+        self._resolver = resolver
+        self._service = service
+        # Programs that start together must not ask for the same types.
+        start = random.randrange(len(_PROBE_TYPES))
+        types = itertools.cycle((*_PROBE_TYPES[start:], *_PROBE_TYPES[:start]))
+        self._probes = (f"TYPE{number}" for number in types)
+        self._exists = True
+        self.family = "A"
+        self._question = _Question(kind="A", flags=0)
+        self._expires: dict[_Question, float] = {}
+        self._records = Records()
+
+    @property
+    def flags(self) -> int:
+        """Return the header bits of the last question, for questions about the pods it named."""
+        return self._question.flags
+
+    @property
+    def are_all_cached(self) -> bool:
+        """Return whether no list can be fresh for a while."""
+        now = time.monotonic()
+        return all(self._expires.get(q, 0.0) > now + _PATIENCE_S for q in self._questions())
+
+    async def observe(self, wanted: int, *, again: bool) -> Records:
+        """Ask one question more and return all that is known now.
+
+        Args:
+            wanted: How many pods are looked for.
+            again: The last question found them all: ask it once more.
+
+        Raises:
+            DiscoveryError: No name server answered, or an alias did.
+        """
+        if not self._exists and not await self._exists_now():
+            return self._records
+        if not again:
+            self._question = self._freshest()
+        if self._question.kind == "SRV":
+            await self._list()
+            count = len(self._records.targets or ())
+            self._records = replace(self._records, addresses=count or self._records.addresses)
+        else:
+            await self._count()
+            known = self._records.targets is not None and self._records.addresses <= wanted
+            if self._records.addresses not in (0, wanted) and not known:
+                await self._list()
+        self._exists = bool(self._records.addresses or self._records.targets)
+        return self._records
+
+    async def is_there(self, name: str) -> bool:
+        """Return whether a name exists, by a question that leaves no trace for others."""
+        answer = await ask(self._resolver, name, next(self._probes), self.flags)
+        return answer.exists
+
+    async def addresses(self, name: str, kind: str) -> tuple[str, ...]:
+        """Return the addresses of a pod, asked with the bits of the question that named it."""
+        return (await self._ask(name, kind, self.flags)).values
+
+    async def _exists_now(self) -> bool:
+        try:
+            return await self.is_there(self._service)
+        except DiscoveryError:
+            # A server that does not take unknown types is asked for what it knows.
+            return True
+
+    async def _count(self) -> None:
+        """Learn how many addresses the Service has, of the family that it has."""
+        answer = await self._remembered(self._question)
+        if answer.exists and not answer.values:
+            other = replace(self._question, kind="AAAA" if self._question.kind == "A" else "A")
+            second = await self._remembered(other)
+            if second.values:
+                answer, self._question, self.family = second, other, other.kind
+        if not answer.values:
+            self._records = Records()
+        self._records = replace(self._records, addresses=len(answer.values))
+
+    async def _list(self) -> None:
+        """Learn the names of the pods that exist."""
+        try:
+            answer = await self._remembered(replace(self._question, kind="SRV"))
+        except DiscoveryError:
+            # Addresses alone are enough: some name servers know no SRV.
+            if not self._records.addresses:
+                raise
+        else:
+            self._records = replace(self._records, targets=answer.values or None)
+
+    async def _remembered(self, question: _Question) -> Answer:
+        self._expires[question] = time.monotonic() + _FAILURE_CACHED_S
+        answer = await self._ask(self._service, question.kind, question.flags)
+        self._expires[question] = time.monotonic() + answer.ttl_s
+        return answer
+
+    async def _ask(self, name: str, kind: str, flags: int) -> Answer:
+        answer = await ask(self._resolver, name, kind, flags)
+        if answer.alias:
+            raise DiscoveryError(
+                node=name,
+                cause=f"name server {answer.server} answers for {name} with an alias, "
+                f"{answer.alias}, which is no name of the Service",
+                remedy="find the wildcard record that answers for names that do not exist yet (a "
+                f"search domain, CoreDNS autopath); {DNS_REMEDY}",
+            )
+        return answer
+
+    def _questions(self) -> tuple[_Question, ...]:
+        kinds = (self.family, "SRV")
+        return tuple(_Question(kind=kind, flags=flags) for flags in _FLAGS for kind in kinds)
+
+    def _freshest(self) -> _Question:
+        """Return the question whose answer no cache has; otherwise the one that expires first."""
+        now = time.monotonic()
+        return min(self._questions(), key=lambda question: max(now, self._expires.get(question, 0)))

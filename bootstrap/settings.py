@@ -93,9 +93,11 @@ class Reader:
 
     def reject(self, option: Option[object], *problems: str) -> None:
         """Add what is wrong with an option: predicates, such as `must be a whole number`."""
-        if problems:
+        for problem in problems:
             self._faulty.add(option.name)
-            self.faults += [f"{option.variable} {problem}" for problem in problems]
+            fault = f"{option.variable} {problem}"
+            if fault not in self.faults:
+                self.faults.append(fault)
 
     def accepts(self, *given: Option[object]) -> bool:
         """Return whether nothing is wrong with any of these, so that they can be compared."""
@@ -311,8 +313,8 @@ def _check_pem(reader: Reader, option: Option[str]) -> None:
     elif is_key and b"ENCRYPTED" in content:
         reader.reject(
             option,
-            f"names {reader.read(option)!r}, whose key is encrypted; "
-            "store it without a passphrase, as `openssl pkey` writes it",
+            f"names {reader.read(option)!r}, whose key is encrypted: store it without "
+            "a passphrase (openssl pkey -in KEY -out KEY.plain)",
         )
 
 

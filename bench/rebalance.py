@@ -24,7 +24,8 @@ from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_counts, even_split
 from bootstrap.core.topology import ClusterView, Endpoint, NodeId, NodeView
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration.migrator import Migrator, PrimaryNode
+from bootstrap.net.migration.migrator import Migrator
+from bootstrap.net.migration.session import MigrationHistory, MigrationSession, PrimaryNode
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary, find_server
@@ -142,28 +143,26 @@ class Ours:
 
     async def move(self, choose: Callable[[ClusterView], list[MoveSlots]]) -> float:
         """Observe, move, and return the seconds it took."""
-        access = Access()
-        pool = ConnectionPool(access)
+        pool = ConnectionPool(Access())
         observer = Observer(discovery=self._found, pool=pool)
         try:
             began = time.monotonic()
             view = await observer.observe()
-            migrator = Migrator(
-                parties={
+            session = MigrationSession(
+                pool=pool,
+                primaries={
                     node.node_id: PrimaryNode(client=pool.client(node.name), view=node)
                     for node in view.nodes
                 },
-                access=access,
-                connect=lambda party: pool.open(party.view.endpoint),
                 stop=asyncio.Event(),
-                on_progress=lambda _: None,
+                history=MigrationHistory(),
             )
-            await migrator.move(choose(view))
+            await Migrator(session).move(choose(view))
             return time.monotonic() - began
         finally:
             await pool.close()
 
-    def settle(self) -> None:
+    def wait_for_agreement(self) -> None:
         """Wait until every node says ok and all agree on who owns what."""
         while not _views_agree(asyncio.run(self._look())):
             time.sleep(_POLL_S)
@@ -230,7 +229,7 @@ def measure(case: Case, *, home: Path, keys: int, size: int, runs: int) -> tuple
     theirs, ours = [], []
     with cluster(server, round_trip_ms=case.round_trip_ms) as (pods, port):
         mover = Ours(pods, port)
-        mover.settle()
+        mover.wait_for_agreement()
         fill(pods, keys=keys, size=size)
         for _ in range(runs):
             if server.cli is not None:
@@ -242,9 +241,9 @@ def measure(case: Case, *, home: Path, keys: int, size: int, runs: int) -> tuple
 
 
 def _empty(mover: Ours) -> None:
-    mover.settle()
+    mover.wait_for_agreement()
     asyncio.run(mover.move(gather))
-    mover.settle()
+    mover.wait_for_agreement()
 
 
 def main(arguments: Sequence[str] | None = None) -> list[str]:

@@ -61,11 +61,13 @@ class BootstrapError(Exception):
         cause: What is wrong, naming the thing.
         remedy: What the reader can do about it.
         node: The pod or endpoint concerned, when there is one.
+        command: The command that a server refused, where that is the cause.
     """
 
     cause: str
     remedy: str
     node: str | None = None
+    command: str | None = None
 
     exit_code = ExitCode.UNFORESEEN
     outcome = Outcome.UNFORESEEN

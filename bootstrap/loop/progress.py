@@ -13,7 +13,7 @@ from ..core.bus_links import BusLinks
 from ..core.findings import FindingCode
 from ..core.topology import Absent, DesiredTopology
 from ..errors import TransientError
-from ..net.migration.migrator import Progress
+from ..net.migration.session import Progress
 from . import timeout_cause
 from .observation import Observation
 from .timeout_cause import TimeoutCause

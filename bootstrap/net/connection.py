@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from hiredis import pack_command
 from redis import exceptions
@@ -76,25 +76,6 @@ class ReplyError(Exception):
         super().__init__(message)
         self.message = message
         self.code = message.partition(" ")[0]
-
-
-class NodeClient(Protocol):
-    """What the rest of the program needs of a node."""
-
-    name: str
-    ip: str
-    port: int
-
-    async def call(self, *command: str | bytes | int, timeout_s: float = ...) -> Reply:
-        """Send one reading command and return its reply; raise `ReplyError` for an error."""
-
-    async def write(self, *command: str | bytes | int, timeout_s: float = ...) -> Reply:
-        """Send one changing command and return its reply; raise `ReplyError` for an error."""
-
-    async def pipeline(
-        self, commands: Sequence[Command], *, writes: bool = ..., timeout_s: float = ...
-    ) -> list[Reply | ReplyError]:
-        """Send commands in one go and return their replies, errors among them as values."""
 
 
 class _VerifiedConnection(Connection):

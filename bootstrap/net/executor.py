@@ -35,8 +35,8 @@ from ..core.slots import SlotSet
 from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
 from ..errors import RefusedError, StaleViewError
 from .connection import Command, ReplyError, refused, text
-from .migration.migrator import Migrator, PrimaryNode, Progress
-from .migration.session import MigrationHistory
+from .migration.migrator import Migrator
+from .migration.session import MigrationHistory, MigrationSession, PrimaryNode, Progress
 from .polling import retry
 from .pool import ConnectionPool
 from .reset import reset
@@ -245,27 +245,30 @@ class Executor:
         await retry(check, for_s=FAILOVER_TIMEOUT_S)
 
     async def _migrate(self, batch: Sequence[Action]) -> None:
-        parties = {
-            node_id: PrimaryNode(client=self._pool.client(node.name), view=node)
-            for node_id, node in self._nodes.items()
-            if node.role is Role.PRIMARY
-        }
-        migrator = Migrator(
-            parties=parties,
-            access=self._pool.access,
-            connect=lambda party: self._pool.open(party.view.endpoint),
-            stop=self._stop,
-            on_progress=self._on_progress,
-            memory=self._memory,
-        )
+        progress = Progress()
+        migrator = Migrator(self._session(progress))
         try:
             if isinstance(batch[0], MoveSlots):
                 await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
             else:
                 await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
         finally:
-            self.totals.slots_moved += migrator.progress.slots_moved
-            self.totals.keys_moved += migrator.progress.keys_moved
+            self.totals.slots_moved += progress.slots_moved
+            self.totals.keys_moved += progress.keys_moved
+
+    def _session(self, progress: Progress) -> MigrationSession:
+        return MigrationSession(
+            pool=self._pool,
+            primaries={
+                node_id: PrimaryNode(client=self._pool.client(node.name), view=node)
+                for node_id, node in self._nodes.items()
+                if node.role is Role.PRIMARY
+            },
+            stop=self._stop,
+            history=self._memory,
+            on_progress=self._on_progress,
+            progress=progress,
+        )
 
 
 def _place_of(action: Action) -> NodeId:

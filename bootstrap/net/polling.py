@@ -1,23 +1,54 @@
-"""The one retry policy: which errors, how long, with how much back-off."""
+"""How often and how long a server is asked again; tenacity runs every such loop.
+
+`retry` repeats work that failed, `poll` repeats a question that has no answer yet.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from tenacity import (
     AsyncRetrying,
+    RetryCallState,
     retry_if_exception_type,
+    retry_if_result,
     stop_after_delay,
+    wait_exponential,
     wait_exponential_jitter,
+    wait_fixed,
 )
 
 from ..errors import TransientError
 
 T = TypeVar("T")
+Pause: TypeAlias = Callable[[RetryCallState], float]
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 1.0
+_FIRST_POLL_S = 0.002
+_LONGEST_POLL_S = 0.25
+_SHARE_OF_TIME = 0.03
+
+# A server ends its part of a migration within milliseconds of the other server's part.
+SHORTLY: Pause = wait_fixed(_FIRST_POLL_S)
+# Gossip spreads an epoch within a few ticks of 100 ms.
+GOSSIP: Pause = wait_fixed(0.01)
+# A task of unknown length, of which nothing but the end matters.
+BACKGROUND: Pause = wait_exponential(
+    multiplier=_FIRST_POLL_S, exp_base=1.2, min=_FIRST_POLL_S, max=_LONGEST_POLL_S
+)
+
+
+def in_proportion(state: RetryCallState) -> float:
+    """Pause for a small share of the time that the task has taken so far.
+
+    A long list of past tasks is slow to read, so never spend most of the time on reading it.
+    """
+    elapsed_s = state.seconds_since_start or 0.0
+    reading_s = (elapsed_s - state.idle_for) / state.attempt_number
+    pause_s = min(_LONGEST_POLL_S, max(_FIRST_POLL_S, _SHARE_OF_TIME * elapsed_s))
+    return max(pause_s, 2 * reading_s)
 
 
 async def retry(work: Callable[[], Awaitable[T]], *, for_s: float) -> T:
@@ -26,13 +57,32 @@ async def retry(work: Callable[[], Awaitable[T]], *, for_s: float) -> T:
     Raises:
         TransientError: The last one, when the time is over; other errors at once.
     """
-    async for attempt in AsyncRetrying(
+    return await AsyncRetrying(
         retry=retry_if_exception_type(TransientError),
         wait=wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S),
         stop=stop_after_delay(for_s),
         reraise=True,
-    ):
-        with attempt:
-            return await work()
-    msg = "tenacity ends by a return or a raise"
-    raise AssertionError(msg)
+    )(work)
+
+
+async def poll(ask: Callable[[], Awaitable[T | None]], *, pause: Pause, for_s: float) -> T | None:
+    """Ask again until there is an answer; return None when the time is over."""
+    return await AsyncRetrying(
+        retry=retry_if_result(_is_missing),
+        wait=pause,
+        stop=stop_after_delay(for_s),
+        retry_error_callback=lambda _: None,
+    )(ask)
+
+
+async def wait_for(ask: Callable[[], Awaitable[T | None]], *, pause: Pause) -> T:
+    """Ask again until there is an answer; `ask` itself gives up, with an error."""
+    answer: T | None = await AsyncRetrying(retry=retry_if_result(_is_missing), wait=pause)(ask)
+    if answer is None:
+        msg = "tenacity ends by an answer or an error"
+        raise AssertionError(msg)
+    return answer
+
+
+def _is_missing(answer: object) -> bool:
+    return answer is None

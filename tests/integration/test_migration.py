@@ -9,7 +9,7 @@ import pytest
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.errors import RefusedError
-from bootstrap.net.migration.migrator import Progress
+from bootstrap.net.migration.session import Progress
 from bootstrap.sandbox.binary import find_server
 from tests.support.migration_rig import Rig, Traffic, fill, keys_of, read, running
 
@@ -37,7 +37,7 @@ def slots() -> SlotSet:
 
 
 def _own(rig: Rig, ordinal: int) -> SlotSet:
-    return rig.settle()[ordinal]
+    return rig.owners_when_agreed()[ordinal]
 
 
 def test_slots_arrive_with_all_kinds_of_keys(rig: Rig, slots: SlotSet) -> None:
@@ -68,7 +68,7 @@ def test_two_pairs_move_at_once(rig: Rig, slots: SlotSet) -> None:
     rig.move((0, 2, slots), (1, 2, theirs))
     assert (slots | theirs) - _own(rig, 2) == SlotSet()
     rig.move((2, 0, slots), (2, 1, theirs))
-    owned = rig.settle()
+    owned = rig.owners_when_agreed()
     assert slots - owned[0] == theirs - owned[1] == SlotSet()
     assert read(rig, held) == held
 
@@ -78,7 +78,7 @@ def test_chain_of_moves_is_safe(rig: Rig, slots: SlotSet) -> None:
     theirs = SlotSet.of(slot + 8192 for slot in slots)
     held = fill(rig, slots | theirs, each=10)
     rig.move((0, 1, slots), (1, 2, theirs))
-    owned = rig.settle()
+    owned = rig.owners_when_agreed()
     assert slots - owned[1] == theirs - owned[2] == SlotSet()
     assert read(rig, held) == held
 
@@ -90,7 +90,7 @@ def test_moves_back_and_forth_lose_nothing(rig: Rig, slots: SlotSet) -> None:
     for _ in range(4):
         rig.move((0, 2, slots), (1, 2, theirs))
         rig.move((2, 1, theirs), (2, 0, slots))
-    rig.settle()
+    rig.owners_when_agreed()
     assert read(rig, held) == held
 
 
@@ -190,7 +190,7 @@ def test_stop_leaves_no_slot_open(rig: Rig) -> None:
         rig.stop.set()
 
     progress = rig.move((0, 2, slots), on_progress=end)
-    owned = rig.settle()
+    owned = rig.owners_when_agreed()
     assert (slots & owned[0]) | (slots & owned[2]) == slots
     assert len(slots & owned[2]) == progress.slots_moved
     assert read(rig, held) == held

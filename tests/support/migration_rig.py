@@ -22,8 +22,13 @@ from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_split
 from bootstrap.core.topology import ClusterView, Endpoint, NodeId
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration.migrator import Migrator, PrimaryNode, Progress
-from bootstrap.net.migration.session import MigrationHistory
+from bootstrap.net.migration.migrator import Migrator
+from bootstrap.net.migration.session import (
+    MigrationHistory,
+    MigrationSession,
+    PrimaryNode,
+    Progress,
+)
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary
@@ -43,7 +48,7 @@ class Rig:
     world: World
     access: Access = field(default_factory=Access)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    memory: MigrationHistory = field(default_factory=MigrationHistory)
+    history: MigrationHistory = field(default_factory=MigrationHistory)
 
     async def find(self) -> Found:
         """Play discovery."""
@@ -81,12 +86,12 @@ class Rig:
 
     def move(self, *moves: tuple[int, int, SlotSet], **hooks: Callable[..., None]) -> Progress:
         """Move slots, given as (source, target, slots) with ordinals."""
-        return asyncio.run(self._carry(MoveSlots, moves, **hooks))
+        return asyncio.run(self._carry_out(MoveSlots, moves, **hooks))
 
     def gather(self, *gathers: tuple[int, int, SlotSet]) -> Progress:
-        return asyncio.run(self._carry(GatherKeys, gathers))
+        return asyncio.run(self._carry_out(GatherKeys, gathers))
 
-    async def _carry(
+    async def _carry_out(
         self,
         kind: type[MoveSlots | GatherKeys],
         steps: Sequence[tuple[int, int, SlotSet]],
@@ -98,28 +103,29 @@ class Rig:
         try:
             view = await observer.observe()
             ids = {node.endpoint.ordinal: node.node_id for node in view.nodes}
-            migrator = Migrator(
-                parties={
+            session = MigrationSession(
+                pool=pool,
+                primaries={
                     n.node_id: PrimaryNode(client=pool.client(n.name), view=n) for n in view.nodes
                 },
-                access=self.access,
-                connect=lambda party: pool.open(party.view.endpoint),
                 stop=self.stop,
                 on_progress=on_progress,
-                memory=self.memory,
+                history=self.history,
             )
+            migrator = Migrator(session)
             actions = [
                 kind(source=ids[a], target=ids[b], slots=slots, reason=FindingCode.SLOTS_UNEVEN)
                 for a, b, slots in steps
             ]
             carry = migrator.move if kind is MoveSlots else migrator.gather
-            return await carry(actions)  # type: ignore[arg-type]  # the list is of one kind
+            await carry(actions)  # type: ignore[arg-type]  # the list is of one kind
+            return session.progress
         finally:
             await pool.close()
 
-    def settle(self) -> dict[int, SlotSet]:
+    def owners_when_agreed(self) -> dict[int, SlotSet]:
         """Wait until all agree and nothing is open; return who owns what, by ordinal."""
-        wait_until(lambda: is_settled(self.look()))
+        wait_until(lambda: views_agree(self.look()))
         return {node.endpoint.ordinal: node.slots for node in self.look().nodes}
 
     def client(self, ordinal: int) -> redis.Redis:
@@ -176,7 +182,7 @@ def running(
             for other in world.pods[pod.ordinal + 1 :]:
                 pod.command("CLUSTER", "MEET", other.address, other.port)
         rig = Rig(world, Access(passwords=(password,) if password else ()))
-        rig.settle()
+        rig.owners_when_agreed()
         for pod in world.pods:
             pod.command("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
         yield rig
@@ -229,7 +235,7 @@ class Traffic:
                 self._rounds += 1
 
 
-def is_settled(view: ClusterView) -> bool:
+def views_agree(view: ClusterView) -> bool:
     owned: list[Mapping[NodeId, SlotSet]] = [
         {i: known.slots for i, known in node.known.items()} for node in view.nodes
     ]

@@ -1,16 +1,21 @@
-"""Both ends of a move as one lane has them: its connections, the database and the login at hand."""
+"""How one lane of a move reaches both ends, and how MIGRATE reaches the target from the source."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...core.wire import Reply, parse_info
-from ..connection import COMMAND_TIMEOUT_S, Access, Command, RedisNode, ReplyError, text
-from .session import Pair, PrimaryNode
+from ...errors import RefusedError
+from .. import server_ports
+from ..connection import Access, Command, RedisNode
+from .session import Pair
 
+LANES = 2
 _BYTES_PER_S = 10_000_000
-_MIGRATE_TIMEOUT_S = 1.0
+_LONGEST_SILENCE_S = 0.5
+_SHORTEST_SILENCE_S = 0.1
+_DEFAULT_NODE_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,90 +26,125 @@ class Batch:
     keys: Sequence[bytes]
     size: int = 0
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where the MIGRATEs of a source go, and how long they may block it.
+
+    Attributes:
+        uses_tls: Whether the source connects with TLS; None where its settings are hidden.
+        node_timeout_s: After so long a source that MIGRATE blocks is failed over by the others.
+    """
+
+    ip: str
+    port: int
+    uses_tls: bool | None = None
+    node_timeout_s: float = _DEFAULT_NODE_TIMEOUT_S
+
     @property
-    def timeout_s(self) -> float:
-        """Return how long the target may be silent: it loads the whole batch before it answers."""
-        return _MIGRATE_TIMEOUT_S + self.size / _BYTES_PER_S
+    def is_plain_or_tls(self) -> str:
+        """Return how the source connects, for messages."""
+        if self.uses_tls is None:
+            return ""
+        setting = "yes" if self.uses_tls else "no"
+        return f" {'with' if self.uses_tls else 'without'} TLS (its tls-cluster is {setting})"
+
+    def timeout_s(self, batch: Batch) -> float:
+        """Return how long the target may be silent: it loads a whole batch before it answers."""
+        silence_s = max(_SHORTEST_SILENCE_S, min(_LONGEST_SILENCE_S, self.node_timeout_s / 4))
+        return silence_s + batch.size / _BYTES_PER_S
+
+    @property
+    def most_blocked_s(self) -> float:
+        """Return how long one lane may block the source, if every MIGRATE in flight times out.
+
+        Commands of a pipeline are carried out one after the other, and a source that does not
+        answer the other nodes for its node timeout is failed over.
+        """
+        return self.node_timeout_s / 2 / LANES
+
+
+async def find_destination(pair: Pair) -> Destination:
+    """Return where the source's MIGRATE reaches the target.
+
+    Raises:
+        RefusedError: The target does not listen with the protocol of the source.
+        CredentialsError: CONFIG GET is not allowed.
+        NodeUnreachableError: One of both does not answer.
+    """
+    source, target = pair.source, pair.target
+    ours, theirs = await asyncio.gather(
+        server_ports.read(source.client), server_ports.read(target.client)
+    )
+    address = target.view.address
+    if ours is None or theirs is None:
+        return Destination(ip=address.ip, port=address.port)
+    port = theirs.port(tls=ours.connects_with_tls)
+    if not port:
+        setting = "yes" if ours.connects_with_tls else "no"
+        missing = "tls-port" if ours.connects_with_tls else "port"
+        raise RefusedError(
+            node=target.name,
+            cause=f"{source.name} has `tls-cluster {setting}`, but {target.name} has no {missing}",
+            remedy="set port, tls-port and tls-cluster alike in the redis.conf of every pod",
+        )
+    return Destination(
+        ip=address.ip,
+        port=port,
+        uses_tls=ours.connects_with_tls,
+        node_timeout_s=ours.node_timeout_s,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
 class MigrationLink:
-    """Where keys come from and where they go.
+    """One lane's connections to both ends of a move, and the state that its commands need.
 
     Attributes:
         source: A connection of this lane's own. `target`: the same.
-        is_cold: The source does not own the slots: its keys are reached after ASKING only.
+        source_asks: The source only imports the slots: its keys are reached after ASKING only.
         database: The one that commands on keys go to.
         credential: Which of the logins MIGRATE uses at the target.
     """
 
-    access: Access
     pair: Pair
+    access: Access
+    destination: Destination
     source: RedisNode
     target: RedisNode
-    is_cold: bool = False
+    source_asks: bool = False
     database: int = 0
     credential: int = 0
 
-    async def pipeline(
-        self, client: RedisNode, commands: Sequence[Command], *, timeout_s: float = 0
-    ) -> list[Reply | ReplyError]:
-        """Send commands in the database at hand; the connection may be a new one each time.
+    def at_source(self, *command: str | bytes | int) -> list[Command]:
+        """Return a command on a key of the source; its reply is the last one."""
+        return [("ASKING",), command] if self.source_asks else [command]
 
-        It is left in the first database: others use it, and the next window begins there.
-        """
-        if not self.database:
-            return await client.pipeline(
-                commands, writes=True, timeout_s=COMMAND_TIMEOUT_S + timeout_s
-            )
-        replies = await client.pipeline(
-            [("SELECT", self.database), *commands, ("SELECT", 0)],
-            writes=True,
-            timeout_s=COMMAND_TIMEOUT_S + timeout_s,
-        )
-        return replies[1:-1]
-
-    def reading(self, *command: str | bytes | int) -> list[Command]:
-        """Return a command on a key of the source."""
-        return [("ASKING",), command] if self.is_cold else [command]
-
-    async def migrate(
-        self, batches: Sequence[Batch], *, replace: bool = False
-    ) -> list[Reply | ReplyError]:
-        """Send one MIGRATE for each batch, in one pipeline."""
-        address = self.pair.target.view.address
-        options = ("REPLACE",) if replace else ()
-        login = self.logins()[self.credential]
-        commands: list[Command] = [
-            ("MIGRATE", address.ip, address.port, "", self.database, round(1000 * b.timeout_s),
-             *options, *login, "KEYS", *b.keys)
-            for b in batches
-        ]  # fmt: skip
-        return await self.pipeline(
-            self.source, commands, timeout_s=sum(b.timeout_s for b in batches) * 2
-        )
+    def at_target(self, *command: str | bytes | int) -> list[Command]:
+        """Return a command on a key of the target; its reply is the last one."""
+        return [("ASKING",), command]
 
     def logins(self) -> list[tuple[str, ...]]:
         """Return what MIGRATE may log in with at the target, in the order to try."""
-        first: tuple[str, ...] = (
-            ("AUTH2", self.access.username) if self.access.username else ("AUTH",)
-        )
+        user = self.access.username
+        first: tuple[str, ...] = ("AUTH2", user) if user else ("AUTH",)
         return [(*first, password) for password in self.access.passwords] + [()]
 
-    async def databases(self, party: PrimaryNode, client: RedisNode) -> list[int]:
-        """Return the databases with keys; a cluster has more than one from Valkey 9.0 on."""
-        if party.view.engine != "valkey" or party.view.version < (9, 0, 0):
-            return [0]
-        info = parse_info(text(await client.call("INFO", "keyspace")))
-        found = {int(name[2:]) for name in info if name[:2] == "db" and name[2:].isdecimal()}
-        return sorted(found | {0})
+    @property
+    def most_keys(self) -> int | None:
+        """Return how many keys one MIGRATE can take; None for any number.
 
-    async def untouched(self, slots: Sequence[int]) -> list[int]:
-        """Return the slots of which the target holds no key in any database."""
-        empty = set(slots)
-        for database in await self.databases(self.pair.target, self.target):
-            self.database = database
-            commands = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
-            replies = await self.pipeline(self.target, commands)
-            empty -= {slot for slot, n in zip(slots, replies, strict=True) if n != 0}
-        return sorted(empty)
+        Before 7.0 a server finds the keys behind the first word `keys`, and takes a user or a
+        password of that name for it (redis/redis#11253). The form with one key has no such word.
+        """
+        words = self.logins()[self.credential]
+        return 1 if any(word.lower() == "keys" for word in words) else None
+
+    def migrate(self, batch: Batch, *, replace: bool = False) -> Command:
+        """Return the MIGRATE of a batch."""
+        one = self.most_keys == 1
+        to = self.destination
+        head = ("MIGRATE", to.ip, to.port, batch.keys[0] if one else "", self.database)
+        options = (*(("REPLACE",) if replace else ()), *self.logins()[self.credential])
+        keys = () if one else ("KEYS", *batch.keys)
+        return (*head, round(1000 * to.timeout_s(batch)), *options, *keys)

@@ -1,0 +1,79 @@
+"""Keys of every database: a cluster has more than one from Valkey 9.0 on (`cluster-databases`).
+
+COUNTKEYSINSLOT, GETKEYSINSLOT, MIGRATE and all commands on keys work in the selected database, so
+whoever counts, lists or compares keys does it once for each database that has any. Every
+connection is left in database 0: others use it, and none of them selects one first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.topology import NodeView
+from ..core.wire import Reply, parse_info
+from .connection import COMMAND_TIMEOUT_S, Command, RedisNode, ReplyError, text
+
+
+async def occupied(client: RedisNode, node: NodeView) -> list[int]:
+    """Return the databases that have keys, and 0 in any case; asks only who can have several."""
+    if node.engine != "valkey" or node.version < (9, 0, 0):
+        return [0]
+    info = parse_info(text(await client.call("INFO", "keyspace")))
+    numbers = {int(name[2:]) for name in info if name[:2] == "db" and name[2:].isdecimal()}
+    return sorted(numbers | {0})
+
+
+async def check(client: RedisNode, database: int) -> None:
+    """Make sure that a database can be selected.
+
+    `pipeline` sends commands after a SELECT without waiting for its reply. Where that were an
+    error, they would work on keys of the same name in database 0.
+
+    Raises:
+        CredentialsError: NOPERM, with the missing rule.
+        ReplyError: The server has no such database.
+    """
+    if database:
+        select: Command = ("SELECT", database)
+        replies = await client.pipeline([select, ("SELECT", 0)])
+        client.require(select, replies[0])
+
+
+async def pipeline(
+    client: RedisNode,
+    database: int,
+    commands: Sequence[Command],
+    *,
+    writes: bool = False,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+) -> list[Reply | ReplyError]:
+    """Send commands to one database in one go; `check` it first."""
+    if not database:
+        return await client.pipeline(commands, writes=writes, timeout_s=timeout_s)
+    selected = [("SELECT", database), *commands, ("SELECT", 0)]
+    replies = await client.pipeline(selected, writes=writes, timeout_s=timeout_s)
+    return replies[1:-1]
+
+
+async def count_keys(
+    client: RedisNode,
+    slots: Sequence[int],
+    databases: Sequence[int],
+    *,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+) -> dict[int, int]:
+    """Return how many keys a node has in each of the slots, summed over these databases.
+
+    Raises:
+        CredentialsError: A command is not allowed.
+        NodeNotReadyError: The node cannot serve now.
+        ReplyError: Any other error reply; no slot is taken for empty because of an error.
+    """
+    counts = dict.fromkeys(slots, 0)
+    commands: list[Command] = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+    for database in databases:
+        await check(client, database)
+        replies = await pipeline(client, database, commands, timeout_s=timeout_s)
+        for slot, command, reply in zip(slots, commands, replies, strict=True):
+            counts[slot] += int(text(client.require(command, reply)))
+    return counts

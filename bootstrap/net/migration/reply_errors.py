@@ -1,0 +1,119 @@
+"""What an error reply during a migration means: observe again, let us in, or a person must decide.
+
+Every error names the pod that refused and the command that it refused, also where another pod's
+MIGRATE only passes its answer on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ...core.wire import Reply
+from ...errors import (
+    BootstrapError,
+    CredentialsError,
+    RefusedError,
+    StaleViewError,
+    TransientError,
+)
+from ..connection import Command, RedisNode, ReplyError, acl_rule, missing_rule, refused
+
+E = TypeVar("E", bound=BaseException)
+
+FROM_TARGET = "Target instance replied with error: "
+_CHANGED = "the cluster changed meanwhile; retried automatically on the next pass"
+
+# A failover, a node that is not ready, another run, or a slot that went to a third node.
+_TRANSIENT_CODES = frozenset(
+    {
+        "ASK", "BUSY", "CLUSTERDOWN", "IOERR", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS",
+        "NOTREADY", "READONLY", "TRYAGAIN", "UNBLOCKED",
+    }
+)  # fmt: skip
+# Roles and members spread by gossip: one node may not have heard yet what another one reported.
+_TRANSIENT_PHRASES = (
+    "only with masters",
+    "node is not a master",
+    "nknown node",
+    "know about node",
+    "still hold keys",
+    "atomic slot migration",
+)
+
+
+def rejection(
+    node: str, command: str, reply: ReplyError, *, target: str | None = None
+) -> BootstrapError:
+    """Return the error for an error reply.
+
+    Args:
+        node: Who answered.
+        command: What it was asked.
+        reply: What it answered; a source passes on what the target answered to its MIGRATE.
+        target: The target of MIGRATE.
+    """
+    words = reply.message.removeprefix("ERR ")
+    rule = acl_rule(command.lower().split())
+    if target and words.startswith(FROM_TARGET):
+        words = words.removeprefix(FROM_TARGET)
+        node, command, rule = target, f"{command} of {node}", "restore-asking"
+    code = words.partition(" ")[0]
+    if code == "OOM":
+        return out_of_memory(node, command, words)
+    if code in {"NOPERM", "NOAUTH", "WRONGPASS"}:
+        return _not_allowed(node, command, words, rule)
+    if code in _TRANSIENT_CODES or any(phrase in words for phrase in _TRANSIENT_PHRASES):
+        return stale_view(node, f"answered {command} with: {words}", command=command)
+    error = refused(node, command, ReplyError(words))
+    error.command = command
+    return error
+
+
+def _not_allowed(node: str, command: str, words: str, rule: str) -> CredentialsError:
+    if words.startswith("NOPERM"):
+        remedy = f"allow it: ACL SETUSER <user> {missing_rule(words, rule)}"
+    else:
+        remedy = "set the password of every node in BOOTSTRAP_PASSWORD_FILE, one a line"
+    cause = f"{node} answered {command} with: {words}"
+    return CredentialsError(node=node, command=command, cause=cause, remedy=remedy)
+
+
+def out_of_memory(node: str, command: str, words: str) -> RefusedError:
+    """Return the error for a node without memory for more keys."""
+    return RefusedError(
+        node=node,
+        command=command,
+        cause=f"{node} answered {command} with: {words}",
+        remedy=f"raise maxmemory of {node} and run again, or leave the slots where they are with "
+        "BOOTSTRAP_REBALANCE=false",
+    )
+
+
+def stale_view(
+    node: str, what: str, *, command: str | None = None, remedy: str = _CHANGED
+) -> StaleViewError:
+    """Return the error that makes the loop observe again."""
+    return StaleViewError(node=node, command=command, cause=f"{node} {what}", remedy=remedy)
+
+
+def most_severe(errors: Sequence[E]) -> E:
+    """Return one error: one that repeating cannot fix, if there is any."""
+    return min(errors, key=lambda error: isinstance(error, TransientError))
+
+
+def require(node: str, command: Command, reply: Reply | ReplyError) -> Reply:
+    """Return a reply that is no error; otherwise raise its `rejection`."""
+    if isinstance(reply, ReplyError):
+        raise rejection(node, " ".join(str(word) for word in command[:2]), reply)
+    return reply
+
+
+async def call(client: RedisNode, *command: str | bytes | int) -> Reply:
+    """Send one reading command and return its reply; raise the `rejection` of an error reply."""
+    return require(client.name, command, (await client.pipeline([command]))[0])
+
+
+async def write(client: RedisNode, *command: str | bytes | int) -> Reply:
+    """Send one changing command and return its reply; raise the `rejection` of an error reply."""
+    return require(client.name, command, (await client.pipeline([command], writes=True))[0])

@@ -1,0 +1,215 @@
+"""Migrations that servers run by themselves in the background, all keys of a range or none.
+
+A run that ends early leaves its task behind, so what already runs is waited for first: a second
+task over the same slots is refused. The servers log in to each other, Valkey with its primaryauth,
+Redis with a secret that travels by gossip and comes late to a new member. Where that does not work,
+or where the command fails again and again, slots go key by key: MIGRATE logs in with our password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ...core.slots import SlotSet
+from ...core.wire import Reply, WireError
+from ...errors import BootstrapError
+from ..connection import RedisNode, ReplyError, text, without_echo
+from ..polling import BACKGROUND, in_proportion, wait_for
+from .reply_errors import out_of_memory, rejection, require, stale_view
+from .session import MigrationSession, Pair, PrimaryNode
+
+_MOST_RETRIES = 10
+_MOST_FAILURES = 3
+_FIRST_PAUSE_S = 0.5
+_PAUSE_GROWTH = 4
+_NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
+_SECRET_IS_LATE = "invalid internal password"  # noqa: S105 - what Redis says, no password
+_DONE = frozenset({"completed", "success"})
+_ENDED = _DONE | {"failed", "canceled", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One migration as a server reports it.
+
+    Attributes:
+        message: Its last error, empty for none.
+        retries: How often the server began again by itself (Redis).
+    """
+
+    task_id: str
+    slots: SlotSet
+    state: str
+    message: str
+    retries: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether it will not go on; Redis retries while a new secret is late."""
+        return self.state in _ENDED and not (
+            self.state == "failed" and _SECRET_IS_LATE in self.message
+        )
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Return whether the slots have a new owner."""
+        return self.state in _DONE
+
+
+ListTasks: TypeAlias = Callable[[RedisNode], Awaitable[list[Task]]]
+
+
+def parse_tasks(reply: Reply) -> list[Task]:
+    """Read CLUSTER MIGRATION STATUS (Redis) or CLUSTER GETSLOTMIGRATIONS (Valkey) in RESP2.
+
+    Raises:
+        WireError: The reply is not of the documented form.
+    """
+    return [_parse_task(_items(row)) for row in _items(reply)]
+
+
+def _parse_task(row: Sequence[Reply]) -> Task:
+    words = [text(word) for word in row]
+    fields = dict(zip(words[::2], words[1::2], strict=False))
+    try:
+        return Task(
+            task_id=fields.get("id") or fields.get("name", ""),
+            slots=SlotSet.parse(fields.get("slots") or fields.get("slot_ranges", "")),
+            state=fields.get("state", ""),
+            message=without_echo(fields.get("last_error") or fields.get("message", "")),
+            retries=int(fields.get("retries", "0")),
+        )
+    except ValueError as error:
+        raise WireError(f"not a slot migration: {str(words)[:80]}") from error
+
+
+def _items(reply: Reply) -> Sequence[Reply]:
+    if isinstance(reply, Sequence) and not isinstance(reply, str | bytes):
+        return reply
+    raise WireError(f"not a list of slot migrations: {str(reply)[:80]!r}")
+
+
+def bounds(slots: SlotSet) -> list[int]:
+    """Return the first and last slot of every range, as both servers' commands take them."""
+    return [bound for pair in slots.ranges() for bound in pair]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRunner:
+    """Starts the task of one pair, waits for its end, and says what its failure means."""
+
+    session: MigrationSession
+    pair: Pair
+
+    async def start(self, primary: PrimaryNode, *words: str | int) -> Reply:
+        """Send the CLUSTER command that starts a task.
+
+        Raises:
+            BootstrapError: See `failure`.
+        """
+        try:
+            return await primary.client.write("CLUSTER", *words)
+        except ReplyError as error:
+            # Another task, an open slot, a slot that is elsewhere: the next observation shows it.
+            raise await self.failure(primary, f"CLUSTER {words[0]}", error.message) from error
+
+    async def wait_for_earlier(
+        self, primary: PrimaryNode, list_tasks: ListTasks, slots: SlotSet | None = None
+    ) -> set[str]:
+        """Wait for tasks that another run left; return the ids of past ones.
+
+        Only tasks that touch `slots` are in the way, or all of them for None.
+
+        Raises:
+            StaleViewError: There were some, so the slots may be elsewhere now.
+        """
+        has_waited = False
+
+        async def past_ids() -> set[str] | None:
+            nonlocal has_waited
+            tasks = await list_tasks(primary.client)
+            if all(t.has_ended or (slots is not None and not t.slots & slots) for t in tasks):
+                return {task.task_id for task in tasks}
+            has_waited = True
+            if self.session.is_ending:
+                raise stale_view(
+                    primary.name, "still runs a slot migration that this run did not start"
+                )
+            return None
+
+        past = await wait_for(past_ids, pause=BACKGROUND)
+        if has_waited:
+            raise stale_view(primary.name, "ended a slot migration that an earlier run had started")
+        return past
+
+    async def follow(
+        self,
+        primary: PrimaryNode,
+        find: Callable[[], Awaitable[Task | None]],
+        cancel: Callable[[], Awaitable[bool]],
+    ) -> Task:
+        """Wait until a task has ended; cancel it, where that is safe, when the run is to stop."""
+        is_cancelled = False
+
+        async def ended() -> Task | None:
+            nonlocal is_cancelled
+            task = await find()
+            if task is None:
+                raise stale_view(
+                    primary.name, "lost a slot migration; it may have failed over or restarted"
+                )
+            if task.has_ended:
+                return task
+            if (self.session.stop.is_set() or task.retries > _MOST_RETRIES) and not is_cancelled:
+                is_cancelled = await cancel()
+            return None
+
+        return await wait_for(ended, pause=in_proportion)
+
+    def succeeded(self, slots: SlotSet) -> None:
+        """Count the slots of a task that has succeeded."""
+        self.session.history.failures.pop(self.pair.processes, None)
+        self.session.count(slots=len(slots), keys=self.pair.estimated_keys(slots))
+
+    async def failure(self, primary: PrimaryNode, command: str, message: str) -> BootstrapError:
+        """Return the error for a failure, after a pause; one that lasts is not repeated for ever.
+
+        Full memory is what MIGRATE would meet at the target too, but after half a slot.
+        """
+        session, pair = self.session, self.pair
+        failures = session.history.failures
+        count = failures[pair.processes] = failures.get(pair.processes, 0) + 1
+        is_full = "OOM" in message
+        if is_full and count >= _MOST_FAILURES:
+            return out_of_memory(pair.target.name, f"{command} of {pair.source.name}", message)
+        if any(word in message for word in _NO_LOGIN):
+            session.history.by_keys.add(pair.processes)
+            other = pair.source if primary is pair.target else pair.target
+            what = f"cannot log in at {other.name} with its primaryauth"
+            return stale_view(
+                primary.name, f"{what}, slots go key by key: {message}", command=command
+            )
+        if count >= _MOST_FAILURES and not is_full:
+            session.history.by_keys.add(pair.processes)
+            what = f"could not move slots, they go key by key: {message}"
+            return stale_view(primary.name, what, command=command)
+        session.halted = True
+        await session.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1))
+        blamed = pair.target if is_full else primary
+        return stale_view(blamed.name, f"could not move slots: {message}", command=command)
+
+
+async def cancel_task(primary: PrimaryNode, *words: str) -> None:
+    """Send the command that cancels tasks; one that has just ended by itself is no error."""
+    command = ("CLUSTER", *words)
+    reply = (await primary.client.pipeline([command], writes=True))[0]
+    if isinstance(reply, ReplyError) and reply.code == "NOPERM":
+        raise rejection(primary.name, f"CLUSTER {words[0]}", reply)
+
+
+async def list_tasks(client: RedisNode, *words: str) -> list[Task]:
+    """Ask a node for its tasks, past ones too."""
+    command = ("CLUSTER", *words)
+    return parse_tasks(require(client.name, command, (await client.pipeline([command]))[0]))

@@ -1,0 +1,77 @@
+"""The ports and the protocol that servers use among themselves.
+
+MIGRATE and replication connect as the cluster bus does: with TLS where the source's `tls-cluster`
+says so (connTypeOfCluster, migrateGetSocket), whatever this program speaks. CLUSTER NODES shows the
+port of the asking connection's kind, and before 7.2 not always that, so the settings are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..core.wire import parse_pairs
+from .connection import Command, RedisNode, ReplyError
+
+_DEFAULT_NODE_TIMEOUT_MS = 15_000
+# Before 7.0 CONFIG GET takes one pattern. `*port` is port, tls-port and what is announced for them.
+_SETTINGS: tuple[Command, ...] = (
+    ("CONFIG", "GET", "*port"),
+    ("CONFIG", "GET", "tls-cluster"),
+    ("CONFIG", "GET", "cluster-node-timeout"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPorts:
+    """Where one server listens, and how it connects to the others.
+
+    Attributes:
+        plain: Client port without TLS; 0 where there is none. `tls`: with TLS.
+        announced_plain: The port that other servers are given for it; 0 for the one it listens on.
+        announced_tls: The same with TLS.
+        connects_with_tls: Its `tls-cluster`.
+        node_timeout_s: A node that does not answer the others for so long is failed over.
+    """
+
+    plain: int
+    tls: int
+    announced_plain: int
+    announced_tls: int
+    connects_with_tls: bool
+    node_timeout_s: float
+
+    def port(self, *, tls: bool) -> int:
+        """Return the port that others reach the server at; 0 where it does not speak that."""
+        if tls:
+            return self.tls and (self.announced_tls or self.tls)
+        return self.plain and (self.announced_plain or self.plain)
+
+
+async def read(client: RedisNode) -> ServerPorts | None:
+    """Return a server's ports; None where CONFIG was renamed away.
+
+    Raises:
+        CredentialsError: CONFIG GET is not allowed.
+        NodeUnreachableError: The node does not answer, or cannot serve now.
+    """
+    settings: dict[str, str] = {}
+    replies = await client.pipeline(_SETTINGS)
+    for command, reply in zip(_SETTINGS, replies, strict=True):
+        if isinstance(reply, ReplyError) and reply.code == "ERR":
+            return None
+        settings |= parse_pairs(client.require(command, reply))
+    return parse(settings)
+
+
+def parse(settings: Mapping[str, str]) -> ServerPorts:
+    """Read the replies of CONFIG GET; a server without TLS has no `tls-` settings."""
+    timeout_ms = int(settings.get("cluster-node-timeout") or _DEFAULT_NODE_TIMEOUT_MS)
+    return ServerPorts(
+        plain=int(settings.get("port", 0)),
+        tls=int(settings.get("tls-port", 0)),
+        announced_plain=int(settings.get("cluster-announce-port", 0)),
+        announced_tls=int(settings.get("cluster-announce-tls-port", 0)),
+        connects_with_tls=settings.get("tls-cluster") == "yes",
+        node_timeout_s=timeout_ms / 1000,
+    )

@@ -85,7 +85,7 @@ def _separate(situation: Situation) -> Plan:
     """Return the replicas of a healthy cluster that can be placed better; primaries stay."""
     code, facts = FindingCode.PLACE_SHARED, situation.facts
     actions = [replace(a, reason=code) for a in forming.replicate(facts, situation.roles)]
-    if not actions:
+    if not actions or situation.unfit_targets:
         return Plan()
     names = ", ".join(facts.live[action.node].name for action in actions)
     detail = f"members of a shard share a zone or node, and can be apart: {names} move"

@@ -9,9 +9,9 @@ Invariant: a refusal never depends on the order of replies.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-from . import key_holders
+from . import compatibility, key_holders
 from .actions import Refusal
 from .facts import Facts
 from .findings import abbreviate
@@ -23,7 +23,12 @@ OLDEST = (6, 2, 0)
 
 def refuse_nodes(facts: Facts) -> tuple[Refusal, ...]:
     """Return the reasons that lie in single nodes, or in nodes that do not belong together."""
-    single = [*_servers(facts), *_duplicates(facts), *_fresh_with_keys(facts)]
+    single = [
+        *_servers(facts),
+        *compatibility.refuse_incompatible(facts),
+        *_duplicates(facts),
+        *_fresh_with_keys(facts),
+    ]
     return tuple(single or [*_two_clusters(facts), *_outsiders(facts)])
 
 
@@ -33,29 +38,6 @@ def refuse_data_loss(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, .
         *_contests(facts),
         *_slots_without_data(facts, allow_data_loss=allow_data_loss),
     )
-
-
-def refuse_drain(facts: Facts, drain: Collection[NodeId]) -> tuple[Refusal, ...]:
-    """Return the reasons for not draining these owners: their data would not fit elsewhere.
-
-    Limits are `maxmemory`; a staying primary without a limit takes everything.
-    """
-    leaving = [n for n in facts.owners if n.node_id in drain]
-    staying = [n for n in facts.owners if n.node_id not in drain]
-    if not leaving or not staying or not all(n.max_memory for n in staying):
-        return ()
-    needed = sum(n.used_memory for n in leaving)
-    room = sum(n.max_memory - n.used_memory for n in staying)
-    if needed <= room:
-        return ()
-    names = ", ".join(n.name for n in leaving)
-    refusal = Refusal(
-        node=leaving[0].name,
-        cause=f"the data of {names} ({needed} bytes) does not fit into the {room} bytes that "
-        "the staying primaries have left below maxmemory",
-        remedy="raise maxmemory, or keep more pods",
-    )
-    return (refusal,)
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:

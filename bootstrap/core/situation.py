@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from . import config_epochs, disagreements, open_slots, refusals, slot_moves
+from . import config_epochs, data_targets, disagreements, open_slots, refusals, slot_moves
 from .actions import Action, MoveSlots, Refusal
 from .facts import Facts
 from .findings import Finding, FindingCode, diagnose
@@ -61,10 +61,13 @@ class Situation:
         if self.node_refusals or self.is_blocked:
             return self.node_refusals
         allow_data_loss = self.policy.allow_data_loss
-        return (
-            *refusals.refuse_data_loss(self.facts, allow_data_loss=allow_data_loss),
-            *(refusals.refuse_drain(self.facts, self.roles.drain) if self._may_drain else ()),
-        )
+        losses = refusals.refuse_data_loss(self.facts, allow_data_loss=allow_data_loss)
+        return losses or (self.unfit_targets if self.findings else ())
+
+    @cached_property
+    def unfit_targets(self) -> tuple[Refusal, ...]:
+        """Nodes that cannot take the data that the plan would bring to them."""
+        return data_targets.refuse_unfit_targets(self.facts, rebalance=self.policy.rebalance)
 
     @property
     def is_blocked(self) -> bool:
@@ -80,13 +83,6 @@ class Situation:
         if self.is_blocked or not self.facts.in_question or self.node_refusals:
             return SlotSet()
         return self.facts.in_question
-
-    @property
-    def _may_drain(self) -> bool:
-        owners, desired = self.facts.owners, self.facts.desired
-        return len(owners) > desired.primaries or not all(
-            desired.stays(n.endpoint.ordinal) for n in owners
-        )
 
     @cached_property
     def roles(self) -> Roles:

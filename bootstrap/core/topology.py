@@ -137,7 +137,11 @@ class NodeView:
         primary_ip: Where a replica's replication dials; empty for a primary.
         replication_offset: Bytes of the replication stream made or taken.
         no_failover: `cluster-replica-no-failover`; None where CONFIG is not allowed.
+        data_bytes: The part of `used_memory` that the keys take.
         max_memory: Bytes; 0 for no limit.
+        eviction_policy: `maxmemory-policy`.
+        persistence_errors: Fields of INFO persistence that say `err`, as far as writes fail by it.
+        min_replicas_to_write: Replicas without which the server takes no writes.
         libraries: Function libraries it holds; 0 before 7.0.
         functions: Digests of these; None where nobody lacks any, or it may not be asked.
         commands: Optional CLUSTER subcommands that the server knows.
@@ -163,7 +167,11 @@ class NodeView:
     primary_ip: str = ""
     replication_offset: int = 0
     used_memory: int = 0
+    data_bytes: int = 0
     max_memory: int = 0
+    eviction_policy: str = "noeviction"
+    persistence_errors: frozenset[str] = frozenset()
+    min_replicas_to_write: int = 0
     no_failover: bool | None = None
     libraries: int = 0
     functions: frozenset[str] | None = None

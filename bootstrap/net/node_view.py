@@ -6,10 +6,10 @@ connection is new, CLUSTER HELP go out in one pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..core import wire
+from ..core import info_fields, wire
 from ..core.topology import Address, Endpoint, NodeId, NodeView
 from ..core.wire import Reply
 from ..errors import NodeNotReadyError
@@ -66,7 +66,10 @@ async def read(
         return _outside_cluster(endpoint, info)
     state = wire.parse_info(text(client.require(look[1], cluster_info)))
     nodes = wire.parse_nodes(text(client.require(look[2], nodes_reply)), cache)
-    config = _config(client, config_reply)
+    config = {
+        **_config(client, config_reply),
+        **await _settings(client, info_fields.questions(info), patience_s),
+    }
     if commands is None:
         # Redis before 5 has no HELP; its version is refused later.
         help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
@@ -78,6 +81,15 @@ async def read(
     )
     view = _node_view(endpoint, client.ip, info, state, config, nodes)
     return replace(view, commands=commands, shards=grouped)
+
+
+async def _settings(
+    client: RedisNode, names: Sequence[str], patience_s: float
+) -> Mapping[str, str]:
+    """Return further settings; one command for each, as several names need 7.0."""
+    commands = [("CONFIG", "GET", name) for name in names]
+    replies = await client.pipeline(commands, timeout_s=patience_s) if commands else ()
+    return dict(pair for reply in replies for pair in _config(client, reply).items())
 
 
 def _config(client: RedisNode, reply: Reply | ReplyError) -> Mapping[str, str]:
@@ -119,7 +131,11 @@ def _node_view(
         primary_ip=info.get("master_host", ""),
         replication_offset=int(offset),
         used_memory=int(info.get("used_memory", 0)),
+        data_bytes=info_fields.data_bytes(info),
         max_memory=int(info.get("maxmemory", 0)),
+        eviction_policy=info.get("maxmemory_policy", "noeviction"),
+        persistence_errors=info_fields.persistence_errors(info, config),
+        min_replicas_to_write=int(config.get("min-replicas-to-write", 0)),
         no_failover=None if no_failover is None else no_failover == "yes",
         libraries=int(info.get("number_of_libraries", 0)),
         place=wire.parse_place(info, config),

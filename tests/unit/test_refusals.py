@@ -32,7 +32,6 @@ from tests.support.builders import (
 )
 
 HEALTHY = view("3x1")
-SHRUNK = DesiredTopology(nodes=2, replicas=0)
 
 
 def refusals(
@@ -186,32 +185,6 @@ def test_two_owners_with_keys_and_one_epoch() -> None:
 def test_data_is_not_judged_while_pods_are_absent() -> None:
     """The absent one may own the slots."""
     assert refusals(absent(view("3x0"), 2), "3x0") == ()
-
-
-def test_shrinking_into_too_little_memory() -> None:
-    """Only where every staying primary has a limit, and slots have to move."""
-    seen = view("3x0")
-    for number in range(3):
-        seen = field(seen, number, max_memory=100, used_memory=60)
-    assert refusals(seen, SHRUNK) == ()
-    full = field(seen, 2, used_memory=90)
-    (refusal,) = refusals(full, SHRUNK)
-    assert refusal.node == "redis-app-2"
-    assert "(90 bytes)" in refusal.cause
-    assert refusals(field(full, 0, max_memory=0), SHRUNK) == ()
-    assert refusals(full, "3x0") == ()
-
-
-def test_memory_is_not_needed_for_a_primary_whose_replica_stays() -> None:
-    """It fails over instead."""
-    seen = acquaint(
-        [
-            node(0, "0-8191", epoch=1, max_memory=10, used_memory=9),
-            node(1, of=2, epoch=2, max_memory=10, used_memory=9),
-            node(2, "8192-16383", epoch=2, max_memory=10, used_memory=9),
-        ]
-    )
-    assert refusals(seen, DesiredTopology(nodes=2, replicas=0)) == ()
 
 
 def test_keys_count_only_where_they_are_held() -> None:

@@ -1,0 +1,54 @@
+"""Reads what INFO says of memory and persistence, where more than one field counts.
+
+Rules: a field that a server does not print counts as nothing; the names of fields are those of
+`INFO`, and reach people as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# What an empty server uses too, or what comes and goes with its connections: genRedisInfoString.
+_NO_DATA = (
+    "used_memory_startup",
+    "mem_clients_normal",
+    "mem_clients_slaves",
+    "mem_cluster_links",
+    "mem_replication_backlog",
+    "mem_aof_buffer",
+)
+_AOF_ERRORS = ("aof_last_write_status", "aof_last_bgrewrite_status")
+RDB_ERROR = "rdb_last_bgsave_status"
+
+
+def data_bytes(info: Mapping[str, str]) -> int:
+    """Return the bytes of memory that the keys take, as far as INFO tells.
+
+    `used_memory_dataset` leaves out the hash tables of the keys, which move with them.
+    """
+    other = sum(int(info.get(name) or 0) for name in _NO_DATA)
+    return max(0, int(info.get("used_memory") or 0) - other)
+
+
+def persistence_errors(info: Mapping[str, str], config: Mapping[str, str]) -> frozenset[str]:
+    """Return the INFO fields of persistence that say `err`.
+
+    A failed RDB save counts only where the server answers writes with MISCONF because of it
+    (writeCommandsDeniedByDiskError): with save points, and unless `stop-writes-on-bgsave-error`
+    is `no`. What CONFIG does not tell counts as the server's default.
+    """
+    stops = config.get("stop-writes-on-bgsave-error") != "no" and config.get("save") != ""
+    rdb = {RDB_ERROR} if stops and info.get(RDB_ERROR) == "err" else set()
+    aof = _AOF_ERRORS if info.get("aof_enabled") == "1" else ()
+    return frozenset(rdb | {name for name in aof if info.get(name) == "err"})
+
+
+def questions(info: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the settings that matter for what INFO says; asked only where they do.
+
+    `min_slaves_good_slaves` is printed only where `min-replicas-to-write` is set.
+    """
+    asked = ["save", "stop-writes-on-bgsave-error"] if info.get(RDB_ERROR) == "err" else []
+    if "min_slaves_good_slaves" in info:
+        asked.append("min-replicas-to-write")
+    return tuple(asked)

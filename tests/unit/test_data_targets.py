@@ -1,0 +1,210 @@
+"""Nodes that are about to receive data, and whether they can take it."""
+
+from bootstrap.core.actions import Refusal
+from bootstrap.core.data_targets import refuse_unfit_targets
+from bootstrap.core.planner import Policy, plan
+from bootstrap.core.topology import ClusterView, DesiredTopology
+from tests.support.builders import (
+    absent,
+    acquaint,
+    facts,
+    field,
+    fresh,
+    joined,
+    node,
+    node_id,
+    own,
+    placed,
+    slots,
+    view,
+    wanted,
+)
+
+MIB = 1 << 20
+FAILED_SAVE = frozenset({"rdb_last_bgsave_status"})
+# Three primaries with 60 MiB of keys each, and a fourth pod that is alone.
+FULL = view("3x0", keys=600, data_bytes=60 * MIB, used_memory=62 * MIB)
+GROWING = joined(FULL, node(3, used_memory=MIB))
+SHRUNK = DesiredTopology(nodes=2, replicas=0)
+
+
+def refusals(
+    seen: ClusterView, desired: DesiredTopology | str, *, rebalance: bool = True
+) -> tuple[Refusal, ...]:
+    return refuse_unfit_targets(facts(seen, desired), rebalance=rebalance)
+
+
+def test_healthy_targets_are_not_refused() -> None:
+    """Also not where nothing is to move, or nobody has keys."""
+    assert refusals(GROWING, "4x0") == ()
+    assert refusals(field(FULL, 0, persistence_errors=FAILED_SAVE), "3x0") == ()
+    assert refusals(field(fresh(6), 0, persistence_errors=FAILED_SAVE), "3x1") == ()
+
+
+def test_a_new_pod_whose_last_save_failed_is_refused_before_it_is_met() -> None:
+    """The pod, the INFO field and the command are named, and nothing is planned."""
+    seen = field(GROWING, 3, persistence_errors=FAILED_SAVE)
+    (refusal,) = plan(seen, wanted("4x0"), Policy()).refusals
+    assert refusal.node == "redis-app-3"
+    assert "is to take slots" in refusal.cause
+    assert "rdb_last_bgsave_status:err" in refusal.cause
+    assert "BGSAVE" in refusal.remedy
+    assert not plan(seen, wanted("4x0"), Policy()).actions
+
+
+def test_errors_of_the_aof_count_too() -> None:
+    """Each is named with the command that clears it."""
+    errors = frozenset({"aof_last_write_status", "aof_last_bgrewrite_status"})
+    found = refusals(field(GROWING, 3, persistence_errors=errors), "4x0")
+    assert [r.node for r in found] == ["redis-app-3"] * 2
+    assert all("BGREWRITEAOF" in r.remedy for r in found)
+
+
+def test_sources_are_not_asked() -> None:
+    """Moving slots away from a full disk is right."""
+    assert refusals(field(GROWING, 0, persistence_errors=FAILED_SAVE), "4x0") == ()
+
+
+def test_a_replica_of_a_target_has_to_save_too() -> None:
+    """It gets every key that its primary gets."""
+    seen = view("3x1", keys=600)
+    seen = joined(seen, node(6), node(7))
+    for number in (6, 7):
+        (refusal,) = refusals(field(seen, number, persistence_errors=FAILED_SAVE), "4x1")
+        assert refusal.node == f"redis-app-{number}"
+    uneven = own(own(view("2x1", keys=9), 0, slots=slots("0-99")), 1, slots=slots("100-16383"))
+    (refusal,) = refusals(field(uneven, 2, persistence_errors=FAILED_SAVE), "2x1")
+    assert refusal.cause.startswith("redis-app-2 replicates redis-app-0, which is to take slots")
+    assert refusals(field(uneven, 2, persistence_errors=FAILED_SAVE), "2x1", rebalance=False) == ()
+
+
+def test_a_pod_that_is_to_copy_all_data() -> None:
+    """A replica of a primary that has no part in any move."""
+    seen = joined(view("3x0", keys=600), node(3), node(4), node(5))
+    (refusal,) = refusals(field(seen, 5, persistence_errors=FAILED_SAVE), "3x1")
+    assert refusal.node == "redis-app-5"
+    assert refusal.cause.startswith("redis-app-5 is to copy the data of redis-app-")
+
+
+def test_a_replica_that_is_to_become_primary() -> None:
+    """It takes over from a primary that leaves, and takes no slots from others."""
+    seen = acquaint(
+        [
+            node(0, "0-8191", epoch=1, keys=9),
+            node(1, of=2, epoch=2, keys=9, persistence_errors=FAILED_SAVE),
+            node(2, "8192-16383", epoch=2, keys=9),
+        ]
+    )
+    (refusal,) = refusals(seen, SHRUNK)
+    assert refusal.cause.startswith("redis-app-1 is to become primary, but its last RDB save")
+
+
+def test_more_data_than_a_target_has_room_for() -> None:
+    """A quarter of three primaries of 60 MiB comes: 45 MiB."""
+    assert refusals(field(GROWING, 3, max_memory=46 * MIB), "4x0") == ()
+    (refusal,) = refusals(field(GROWING, 3, max_memory=45 * MIB), "4x0")
+    assert refusal.node == "redis-app-3"
+    assert "45.0 MiB of data come to redis-app-3, which has room for 44.0 MiB" in refusal.cause
+    assert "would refuse writes (noeviction)" in refusal.cause
+    assert "maxmemory" in refusal.remedy
+
+
+def test_a_policy_that_evicts_is_named() -> None:
+    """Nobody would hear of the keys that go."""
+    seen = field(GROWING, 3, max_memory=4 * MIB, eviction_policy="allkeys-lru")
+    (refusal,) = refusals(seen, "4x0")
+    assert "would evict keys (allkeys-lru)" in refusal.cause
+
+
+def test_shrinking_into_too_little_memory() -> None:
+    """Each staying primary needs room for its part."""
+    seen = FULL
+    for number in (0, 1):
+        seen = field(seen, number, max_memory=93 * MIB)
+    assert refusals(seen, SHRUNK) == ()
+    (refusal,) = refusals(field(seen, 1, max_memory=91 * MIB), SHRUNK)
+    assert refusal.node == "redis-app-1"
+
+
+def test_a_replica_needs_room_for_the_data_of_its_primary() -> None:
+    """It would evict it, or refuse writes, as soon as it is elected."""
+    seen = joined(FULL, node(3), node(4), node(5, used_memory=MIB))
+    assert refusals(field(seen, 5, max_memory=61 * MIB), "3x1") == ()
+    (refusal,) = refusals(field(seen, 5, max_memory=60 * MIB), "3x1")
+    assert refusal.node == "redis-app-5"
+    assert "60.0 MiB" in refusal.cause
+
+
+def test_a_replica_of_a_target_needs_room_for_what_comes_and_what_is_there() -> None:
+    """Its primary may have more."""
+    full = {"keys": 600, "data_bytes": 60 * MIB, "used_memory": 61 * MIB}
+    seen = own(own(view("2x1", **full), 0, slots=slots("0-99")), 1, slots=slots("100-16383"))
+    assert refusals(field(seen, 2, max_memory=92 * MIB), "2x1") == ()
+    (refusal,) = refusals(field(seen, 2, max_memory=90 * MIB), "2x1")
+    assert refusal.node == "redis-app-2"
+    assert refusals(field(seen, 3, max_memory=MIB), "2x1") == ()
+
+
+def test_a_replica_that_becomes_primary_needs_room_for_what_it_has() -> None:
+    """Its limit did not count while it was a replica (replica-ignore-maxmemory)."""
+    full = {"keys": 9, "data_bytes": 9 * MIB, "used_memory": 10 * MIB}
+    nodes = [
+        node(0, "0-8191", epoch=1, **full),
+        node(1, of=2, epoch=2, **full, max_memory=10 * MIB),
+        node(2, "8192-16383", epoch=2, **full),
+    ]
+    assert refusals(acquaint(nodes), SHRUNK) == ()
+    (refusal,) = refusals(field(acquaint(nodes), 1, max_memory=9 * MIB), SHRUNK)
+    assert refusal.node == "redis-app-1"
+
+
+def test_slots_that_an_heir_gives_away_count_with_the_size_of_its_primary() -> None:
+    """The heir owns none yet."""
+    full = {"keys": 9, "data_bytes": 16 * MIB, "used_memory": 16 * MIB}
+    nodes = [
+        node(0, "0-3", epoch=1, keys=9, max_memory=7 * MIB),
+        node(1, of=2, epoch=2, **full),
+        node(2, "4-16383", epoch=2, **full),
+    ]
+    (refusal,) = refusals(acquaint(nodes), SHRUNK)
+    assert "about 8.0 MiB" in refusal.cause
+
+
+def test_a_target_that_wants_more_replicas_than_it_will_have() -> None:
+    """It would refuse all writes to the slots that it took."""
+    assert refusals(field(view("3x1", keys=9), 0, min_replicas_to_write=2), "3x1") == ()
+    seen = field(joined(view("3x1", keys=9), node(6), node(7)), 6, min_replicas_to_write=1)
+    assert refusals(seen, "4x1") == ()
+    (refusal,) = refusals(field(seen, 6, min_replicas_to_write=2), "4x1")
+    assert refusal.node == "redis-app-6"
+    assert "min-replicas-to-write" in refusal.cause
+
+
+def test_copies_and_keys_that_a_server_cannot_read() -> None:
+    """An older pod beside newer members, as replica and as target of slots."""
+    seen = view("3x0", keys=9)
+    older = joined(seen, node(3), node(4), node(5, version=(6, 2, 14)))
+    (refusal,) = refusals(older, "3x1")
+    assert "runs redis 6.2.14, its primary redis-app-" in refusal.cause
+    found = refusals(joined(seen, node(3, version=(6, 2, 14))), "4x0")
+    assert {r.node for r in found} == {"redis-app-3"}
+    assert "cannot read the keys that would move to it" in found[0].cause
+    assert len(found) == 1
+
+
+def test_repairs_come_first() -> None:
+    """Who owns what is not settled, so nothing is known of what comes where."""
+    seen = field(GROWING, 3, persistence_errors=FAILED_SAVE)
+    assert refusals(own(seen, 0, slots=slots("0-9")), "4x0") == ()
+    assert refusals(field(seen, 0, migrating={5: node_id(1)}), "4x0") == ()
+    assert refusals(absent(seen, 2), "4x0") == ()
+
+
+def test_placement_is_left_as_it_is_where_a_replica_cannot_take_a_copy() -> None:
+    """It is not part of healthy, so it is no reason to refuse."""
+    apart = Policy(separate=True)
+    seen = placed(view("3x1", keys=9), {number: f"zone-{number % 3}" for number in range(6)})
+    assert plan(seen, wanted("3x1"), apart).actions
+    for number in (3, 4, 5):
+        seen = field(seen, number, persistence_errors=FAILED_SAVE)
+    assert plan(seen, wanted("3x1"), apart).is_healthy

@@ -1,0 +1,59 @@
+"""Whether the primaries would vote for a replica.
+
+Rules: a failover needs the votes of most primaries with slots, also a coordinated one. A primary
+votes over its bus link to the replica, and never where it knows a higher config epoch for one of
+the slots than the replica does (clusterSendFailoverAuthIfNeeded in cluster_legacy.c), so a replica
+that missed the last epoch of its primary is denied for ever (valkey-io/valkey#2169).
+"""
+
+from __future__ import annotations
+
+from .facts import LOST, Facts
+from .topology import NodeId, NodeView, Role
+
+
+def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
+    """Return whether every other member has a sound link to a replica at its present address.
+
+    A replica that came back at a new address gets no votes from those who look for it at the old
+    one, and its primary stops its clients for nothing.
+    """
+    others = (node for node in facts.live.values() if node is not replica)
+    return replica.link_up and all(_is_linked(facts, node, replica) for node in others)
+
+
+def _is_linked(facts: Facts, node: NodeView, peer: NodeView) -> bool:
+    line = node.known.get(peer.node_id)
+    return (
+        line is not None
+        and line.link_up
+        and not line.flags & LOST
+        and facts.is_at(line, peer)
+    )
+
+
+def is_denied_for_ever(facts: Facts, replica: NodeView, gone: NodeId) -> bool:
+    """Return whether too many primaries know a higher epoch of a slot than the replica does."""
+    size = sum(k.role is Role.PRIMARY and bool(k.slots) for k in replica.known.values())
+    voters = [n for n in facts.owners if not _denies(n, replica, gone)]
+    return len(voters) <= size // 2
+
+
+def _denies(voter: NodeView, replica: NodeView, gone: NodeId) -> bool:
+    claimed = replica.known[gone]
+    return any(
+        line.config_epoch > claimed.config_epoch and bool(line.slots & claimed.slots)
+        for line in voter.known.values()
+    )
+
+
+def takeover_is_safe(facts: Facts, replica: NodeView, gone: NodeId) -> bool:
+    """Return whether a replica may take the slots of a primary that is gone without votes.
+
+    It claims all slots that it knows of its primary, with an epoch above the highest that it knows.
+    So no live node may own one of them, and no node may know a higher epoch of the primary, which
+    would make the others give the slots back to it.
+    """
+    told = [n.known[gone].config_epoch for n in facts.live.values() if gone in n.known]
+    is_free = not replica.known[gone].slots & facts.owned
+    return is_free and replica.current_epoch >= max(told, default=0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from . import elections
 from .actions import Action, Failover, FailoverMode, Forget, Reset
 from .facts import Facts
 from .findings import FindingCode
@@ -19,11 +20,15 @@ from .topology import NodeId, Role
 
 
 def hand_over(facts: Facts, roles: Roles) -> list[Failover]:
-    """Return failovers to staying replicas, which spare moving a leaving primary's slots."""
+    """Return failovers to staying replicas, which spare moving a leaving primary's slots.
+
+    Only of those that would get their votes now.
+    """
     return [
         Failover(node=node_id, mode=FailoverMode.COORDINATED, reason=FindingCode.MEMBER_LEAVING)
         for node_id in roles.failovers
         if facts.live[node_id].role is Role.REPLICA
+        and elections.handover_can_be_won(facts, facts.live[node_id])
     ]
 
 

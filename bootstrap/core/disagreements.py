@@ -8,10 +8,10 @@ and observers whose lines are all right are left out (`Facts.differing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .facts import FAILING, Facts, is_at
-from .topology import Flag, KnownNode, NodeView, Role
+from .topology import Flag, KnownNode, NodeId, NodeView, Role
 
 
 def unacquainted_pairs(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
@@ -51,14 +51,26 @@ def outdated_views(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
 
 
 def shard_mismatches(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
-    """Yield (a, b) where a groups b by shard id with other nodes than b's replication does."""
+    """Yield (a, b) where a groups b by shard id with other nodes than b's replication does.
+
+    Members without shard ids (before 7.2) are left out: a newer member makes one up for each of
+    them (redis/redis#12685).
+    """
+    ids = {i for i, node in facts.live.items() if "MYSHARDID" in node.commands}
+    true = _shards_of(facts.shard_ids, ids)
     for node in facts.staying:
         if node.shards is None or node.shards == facts.shard_ids:
             continue
-        misplaced = {i for shard in facts.shard_ids - node.shards for i in shard}
+        misplaced = {i for shard in true - _shards_of(node.shards, ids) for i in shard}
         for node_id, other in facts.live.items():
             if node_id in misplaced and other is not node:
                 yield node, other
+
+
+def _shards_of(
+    shards: frozenset[frozenset[NodeId]], ids: Collection[NodeId]
+) -> set[frozenset[NodeId]]:
+    return {kept for shard in shards if (kept := shard.intersection(ids))}
 
 
 def flagged(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:

@@ -8,8 +8,8 @@ that missed the last epoch of its primary is denied for ever (valkey-io/valkey#2
 
 from __future__ import annotations
 
-from .facts import LOST, Facts
-from .topology import NodeId, NodeView, Role
+from .facts import FAILING, LOST, Facts, is_at
+from .topology import KnownNode, NodeId, NodeView, Role
 
 
 def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
@@ -19,24 +19,29 @@ def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
     one, and its primary stops its clients for nothing.
     """
     others = (node for node in facts.live.values() if node is not replica)
-    return replica.link_up and all(_is_linked(facts, node, replica) for node in others)
+    return replica.link_up and all(_is_linked(node, replica) for node in others)
 
 
-def _is_linked(facts: Facts, node: NodeView, peer: NodeView) -> bool:
+def _is_linked(node: NodeView, peer: NodeView) -> bool:
     line = node.known.get(peer.node_id)
-    return (
-        line is not None
-        and line.link_up
-        and not line.flags & LOST
-        and facts.is_at(line, peer)
-    )
+    return line is not None and line.link_up and not line.flags & LOST and is_at(line, peer)
+
+
+def has_voters(facts: Facts, replica: NodeView) -> bool:
+    """Return whether most primaries with slots are alive, counted in the replica's own view."""
+    voters = _voters(replica)
+    alive = [k for k in voters if k.node_id in facts.live and not k.flags & FAILING]
+    return len(alive) > len(voters) // 2
 
 
 def is_denied_for_ever(facts: Facts, replica: NodeView, gone: NodeId) -> bool:
     """Return whether too many primaries know a higher epoch of a slot than the replica does."""
-    size = sum(k.role is Role.PRIMARY and bool(k.slots) for k in replica.known.values())
-    voters = [n for n in facts.owners if not _denies(n, replica, gone)]
-    return len(voters) <= size // 2
+    willing = [n for n in facts.owners if not _denies(n, replica, gone)]
+    return len(willing) <= len(_voters(replica)) // 2
+
+
+def _voters(replica: NodeView) -> list[KnownNode]:
+    return [k for k in replica.known.values() if k.role is Role.PRIMARY and k.slots]
 
 
 def _denies(voter: NodeView, replica: NodeView, gone: NodeId) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from . import key_holders
+from . import elections, key_holders
 from .actions import Action, ClaimSlots, Failover, FailoverMode, GatherKeys
 from .facts import FAILING, Facts
 from .findings import FindingCode
@@ -26,34 +26,39 @@ def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
 
     Where a quorum of primaries lives the servers elect by themselves once they agree on `fail`;
     FORCE only saves the wait. A node whose address another node has now (`noaddr`) is never
-    declared failed, so FORCE is the only way there. Without a quorum nobody can vote, and nobody
-    votes for the replica of a primary that owned nothing in that replica's own view: there
-    TAKEOVER is the only way.
+    declared failed, so FORCE is the only way there.
     """
     actions = []
     for node_id in sorted(facts.slots_of_gone):
         replicas = [n for n in facts.successors_of(node_id) if node_id in n.known]
         best = max(replicas, key=_freshness, default=None)
-        if best is None:
-            continue
-        flags = best.known[node_id].flags
-        quorum = bool(best.known[node_id].slots) and _has_quorum(facts, best)
-        if flags & {Flag.FAIL, Flag.NOADDR} or (not quorum and flags & FAILING):
-            mode = FailoverMode.FORCE if quorum else FailoverMode.TAKEOVER
+        mode = None if best is None else _failover_mode(facts, best, node_id)
+        if best is not None and mode is not None:
             actions.append(Failover(node=best.node_id, mode=mode, reason=FindingCode.SLOTS_OF_GONE))
     return actions
+
+
+def _failover_mode(facts: Facts, replica: NodeView, gone: NodeId) -> FailoverMode | None:
+    """Return how a replica is to become primary now; None while it is too early.
+
+    TAKEOVER is the only way where nobody votes: without a quorum, for the replica of a primary
+    that owned nothing in that replica's own view, and where the others know a higher epoch of that
+    primary than the replica does.
+    """
+    flags = replica.known[gone].flags
+    quorum = bool(replica.known[gone].slots) and elections.has_voters(facts, replica)
+    if not flags & ({Flag.FAIL, Flag.NOADDR} if quorum else {*FAILING, Flag.NOADDR}):
+        return None
+    if not quorum:
+        return FailoverMode.TAKEOVER
+    if not elections.is_denied_for_ever(facts, replica, gone):
+        return FailoverMode.FORCE
+    return FailoverMode.TAKEOVER if elections.takeover_is_safe(facts, replica, gone) else None
 
 
 def _freshness(node: NodeView) -> tuple[int, int, int]:
     """Order replicas of one primary by what they read; an empty one may have read as much."""
     return (node.replication_offset, node.keys, -node.endpoint.ordinal)
-
-
-def _has_quorum(facts: Facts, node: NodeView) -> bool:
-    """Return whether most primaries with slots are alive, counted in the node's own view."""
-    voters = [k for k in node.known.values() if k.role is Role.PRIMARY and k.slots]
-    alive = [k for k in voters if k.node_id in facts.live and not k.flags & FAILING]
-    return len(alive) > len(voters) // 2
 
 
 def promote_last_copies(facts: Facts) -> list[Failover]:

@@ -17,6 +17,7 @@ from . import config_epochs, departures, disagreements, forming, ownership
 from .actions import Action, MoveSlots, Stage
 from .findings import FindingCode
 from .situation import Situation
+from .topology import Role
 
 Guard = Callable[[Situation], bool]
 Step = Callable[[Situation], Sequence[Action]]
@@ -82,6 +83,10 @@ def _has_unowned_slots(situation: Situation) -> bool:
 
 def _views_differ(situation: Situation) -> bool:
     return not situation.views_agree
+
+
+def _hands_over(situation: Situation) -> bool:
+    return any(situation.facts.live[i].role is Role.REPLICA for i in situation.roles.failovers)
 
 
 def _drains(situation: Situation) -> bool:
@@ -157,7 +162,13 @@ TABLE = (
     Row(Stage.REFRESH_VIEWS, _views_differ, lambda s: forming.refresh_views(s.facts), is_last=True),
     # All views agree from here on, so slots and members may move.
     Row(Stage.ALLOW_FAILOVERS, _always, lambda s: forming.allow_failovers(s.facts)),
-    Row(Stage.FAIL_OVER, _always, lambda s: departures.hand_over(s.facts, s.roles)),
+    # A move would take the slots that a hand-over spares, so it waits for one that is to come.
+    Row(
+        Stage.FAIL_OVER,
+        _hands_over,
+        lambda s: departures.hand_over(s.facts, s.roles),
+        is_last=True,
+    ),
     Row(Stage.CONVERT_REPLICAS, _always, _convert),
     Row(Stage.COPY_FUNCTIONS, _always, lambda s: forming.copy_functions(s.facts)),
     Row(Stage.ORDER_EPOCHS, _always, _order_epochs),

@@ -21,6 +21,8 @@ from tests.support.builders import (
     without,
 )
 
+SHARD_IDS = frozenset({"MYSHARDID"})
+
 
 def names(pairs: object) -> list[tuple[int, int]]:
     return [(a.endpoint.ordinal, b.endpoint.ordinal) for a, b in pairs]  # type: ignore[attr-defined]
@@ -103,7 +105,7 @@ def test_flagged_tells_who_says_what_of_a_live_node() -> None:
 
 def test_misgrouped_compares_shards_by_id_with_replication() -> None:
     """Only nodes that were asked, and never a node with itself."""
-    seen = view("2x1")
+    seen = view("2x1", commands=SHARD_IDS)
     right = facts(seen, "2x1").shard_ids
     assert right == {
         frozenset({node_id(0), node_id(2)}),
@@ -116,3 +118,17 @@ def test_misgrouped_compares_shards_by_id_with_replication() -> None:
         (0, 2),
         (0, 3),
     ]
+
+
+def test_members_without_shard_ids_are_not_compared() -> None:
+    """A newer member makes up an id for each of them, which no MEET changes."""
+    wrong = frozenset({frozenset({node_id(i)}) for i in range(4)})
+    for older in (0, 1, 2, 3):
+        seen = field(view("2x1", commands=SHARD_IDS), 3, shards=wrong)
+        seen = field(seen, older, commands=frozenset())
+        mates = {older, (older + 2) % 4}
+        found = {b for _, b in names(disagreements.shard_mismatches(facts(seen, "2x1")))}
+        assert found == {0, 1, 2} - mates
+    grouped = frozenset({frozenset({node_id(i)}) for i in (0, 2)})
+    mixed = field(view("2x1"), 3, commands=SHARD_IDS, shards=grouped)
+    assert not names(disagreements.shard_mismatches(facts(mixed, "2x1")))

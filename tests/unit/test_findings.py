@@ -29,6 +29,7 @@ from tests.support.builders import (
 )
 
 HEALTHY = view("3x1")
+SHARD_IDS = frozenset({"MYSHARDID"})
 SINGLES = frozenset(frozenset({node_id(i)}) for i in range(6))
 
 
@@ -61,7 +62,7 @@ def test_whole_means_no_finding() -> None:
         (field(HEALTHY, 2, state_ok=False), {"state_fail"}),
         (field(HEALTHY, 5, link_up=False), {"replica_link_down"}),
         (field(HEALTHY, 5, no_failover=True), {"failover_disabled"}),
-        (field(HEALTHY, 5, shards=SINGLES), {"shards_disagree"}),
+        (field(view("3x1", commands=SHARD_IDS), 5, shards=SINGLES), {"shards_disagree"}),
         (own(HEALTHY, 5, primary_id=node_id(4)), {"replica_chained", "replica_count"}),
         (own(HEALTHY, 5, primary_id=node_id(0)), {"replica_count"}),
         (

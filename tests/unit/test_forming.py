@@ -282,7 +282,7 @@ def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
     right = facts(HEALTHY, "3x1").shard_ids
     pair = frozenset({node_id(0), node_id(3)})
     wrong = (right - {pair}) | {frozenset({node_id(0)}), frozenset({node_id(3)})}
-    seen = field(HEALTHY, 5, shards=wrong)
+    seen = field(view("3x1", commands=frozenset({"MYSHARDID"})), 5, shards=wrong)
     assert sorted(meets(forming.refresh_views(facts(seen, "3x1")))) == [
         (0, 5),
         (3, 5),

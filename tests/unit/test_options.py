@@ -10,7 +10,7 @@ from bootstrap import options, validation
 from bootstrap.cli import cli
 from bootstrap.options import OPTIONS, Group, Option
 
-DECLARED = {option for declared in OPTIONS.values() for option in declared}
+DECLARED = sorted({o for each in OPTIONS.values() for o in each}, key=lambda o: o.name)
 
 
 def help_of(command: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
@@ -55,14 +56,17 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def started(
-    variables: Mapping[str, str], *args: str, program: Sequence[str] = ("-m", "bootstrap")
+    variables: Mapping[str, str],
+    *args: str,
+    program: Sequence[str] = ("-m", "bootstrap"),
+    stderr: int | IO[str] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
     """Start the program and make sure it is gone afterwards."""
     process = subprocess.Popen(
         [sys.executable, *program, *args],
         env=environment(variables),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         cwd=ROOT,
     )

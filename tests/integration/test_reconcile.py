@@ -1,0 +1,149 @@
+"""The reconciler on real servers: it heals what breaks and leaves alone what others change."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.world import World
+from tests.support import rig
+from tests.support.migration_rig import wait_until
+from tests.support.reconciling import Reconciling, reconciling
+from tests.support.scenario import fill, formed, lost, node_id, primaries, shrink
+
+pytestmark = pytest.mark.redis
+KEYS = 2000
+# What a run may take after the last pod answers, on a busy machine.
+HEALS_S = 60.0
+
+
+@contextmanager
+def cluster(server: ServerBinary, tmp_path: Path) -> Iterator[tuple[World, Reconciling]]:
+    """Return a healthy cluster with keys, and its reconciler, which is ready."""
+    with (
+        formed(server, keys=KEYS, durable=True, node_timeout_ms=5000) as world,
+        reconciling(world, tmp_path) as reconciler,
+    ):
+        reconciler.wait_until(ready=True)
+        yield world, reconciler
+
+
+def is_untouched(reconciler: Reconciling) -> bool:
+    """Return whether no run was started."""
+    return not reconciler.events("run.started")
+
+
+def test_fresh_pods_become_a_cluster(way_server: ServerBinary, tmp_path: Path) -> None:
+    """The metrics say what the cluster is, and SIGTERM ends it with 143."""
+    with World(nodes=6, server=way_server) as world:
+        world.start()
+        with reconciling(world, tmp_path) as reconciler:
+            reconciler.wait_until(ready=True, timeout_s=HEALS_S)
+            assert rig.faults(world) == []
+            assert reconciler.get("/healthz") == (200, "ok\n")
+            assert reconciler.metric("healthy") == 1
+            assert reconciler.metric("pods_answering") == 6
+            assert reconciler.metric("slots_owned") == rig.SLOTS
+            reconciler.process.send_signal(signal.SIGTERM)
+            assert reconciler.process.wait(timeout=20) == 143
+
+
+def test_an_outage_of_all_pods_heals_by_itself(way_server: ServerBinary, tmp_path: Path) -> None:
+    """All pods come back on new addresses: roles stay, and nothing is lost."""
+    with cluster(way_server, tmp_path) as (world, reconciler):
+        roles = [pod.command("ROLE")[0] for pod in world.pods]
+        for pod in world.pods:
+            pod.kill()
+        reconciler.wait_until(ready=False)
+        for pod in world.pods:
+            pod.move()
+            pod.start()
+        seconds = reconciler.wait_until(ready=True, timeout_s=HEALS_S)
+        assert rig.faults(world) == []
+        assert [pod.command("ROLE")[0] for pod in world.pods] == roles
+        assert lost(world, KEYS) == 0
+        print(f"ready {seconds:.1f} s after the last pod answered")
+
+
+def test_more_pods_are_reported_until_the_settings_follow(
+    server: ServerBinary, tmp_path: Path
+) -> None:
+    """A reconciler with other settings grows the cluster, the next one shrinks it again."""
+    with formed(server, keys=KEYS, durable=True, node_timeout_ms=5000) as world:
+        world.add_pod()
+        world.add_pod()
+        with reconciling(world, tmp_path) as reconciler:
+            reconciler.wait_until(ready=True, timeout_s=HEALS_S)
+            assert len(primaries(world)) == 4
+        shrink(world, 6)
+        assert lost(world, KEYS) == 0
+
+
+def _cli(server: ServerBinary, *args: str) -> subprocess.Popen[bytes]:
+    """Start the cluster command of the servers' own client."""
+    if server.cli is None:
+        pytest.skip(f"{server.path} comes without a client")
+    return subprocess.Popen(
+        [server.cli, "--cluster", *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["ends", "is-killed"])
+def test_slots_that_a_person_moves_are_left_alone(
+    way_server: ServerBinary, tmp_path: Path, *, is_killed: bool
+) -> None:
+    """Once the tool has ended, or was killed in the middle, the rest is put in order."""
+    with cluster(way_server, tmp_path) as (world, reconciler):
+        source, target = (node_id(pod) for pod in primaries(world)[:2])
+        at = f"{world.pods[0].address}:{world.pods[0].port}"
+        moves = ("--cluster-from", source, "--cluster-to", target, "--cluster-slots", "3000")
+        moving = _cli(way_server, "reshard", at, *moves, "--cluster-yes")
+        try:
+            reconciler.wait_until(ready=False)
+            if is_killed:
+                moving.kill()
+            else:
+                moving.wait(timeout=120)
+                assert is_untouched(reconciler)
+        finally:
+            moving.kill()
+            moving.wait()
+        reconciler.wait_until(ready=True, timeout_s=120)
+        assert rig.faults(world) == []
+        assert lost(world, KEYS) == 0
+
+
+def test_two_reconcilers_are_as_safe_as_two_runs(server: ServerBinary, tmp_path: Path) -> None:
+    """One works, the other waits; both say the same in the end."""
+    with World(nodes=6, server=server) as world:
+        world.start()
+        with (
+            reconciling(world, tmp_path, name="one") as one,
+            reconciling(world, tmp_path, name="other") as other,
+        ):
+            one.wait_until(ready=True, timeout_s=HEALS_S)
+            other.wait_until(ready=True, timeout_s=HEALS_S)
+            fill(world, KEYS)
+            assert rig.faults(world) == []
+            assert lost(world, KEYS) == 0
+
+
+def test_a_refusal_stays_readable(server: ServerBinary, tmp_path: Path) -> None:
+    """It is not ready, the reason is in its log and in the probe's body, and it stays alive."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        world.pods[0].command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: "state:ok" in str(world.pods[0].command("CLUSTER", "INFO")))
+        world.pods[0].command("SET", "a", "1")
+        with reconciling(world, tmp_path, replicas=0) as reconciler:
+            reconciler.wait_until(ready=False)
+            wait_until(lambda: "holds" in reconciler.get("/readyz")[1])
+            assert is_untouched(reconciler)
+            assert reconciler.events("health.changed")[-1]["state"] == "refused"
+            assert reconciler.process.poll() is None

@@ -101,13 +101,15 @@ class Facts:
         """Known ids that gave no view and that some member has a working link to.
 
         The links of a process end with it; a process that only this program cannot reach keeps
-        them.
+        them. An outsider that gave its id lives, whatever its links are.
         """
+        verified = {o.node_id for o in self.view.outsiders if o.is_verified}
         return frozenset(
             node_id
             for node in self.live.values()
             for node_id in node.known.keys() - self.live.keys()
-            if node.known[node_id].link_up and not node.known[node_id].flags & LOST
+            if node_id in verified
+            or (node.known[node_id].link_up and not node.known[node_id].flags & LOST)
         )
 
     @cached_property

@@ -136,27 +136,30 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
     Most of our pods are in our cluster; a group with fewer of them is another cluster.
     """
     live = facts.view.by_id()
+    answering = {o.node_id: o for o in facts.view.outsiders if o.node_id in facts.unseen}
     main = max(facts.slot_groups, key=len, default=None)
     for group in facts.groups:
-        ours = [live[i] for i in group if i in live and live[i].endpoint.ordinal >= 0]
-        strays = sorted(live[i].name for i in group if i in live and live[i].endpoint.ordinal < 0)
+        ours = [live[i] for i in group if i in live]
+        strays = sorted((answering[i] for i in group if i in answering), key=lambda o: o.node_id)
         unknown = [i for i in group if i not in live]
         is_main = 2 * len(ours) > facts.desired.nodes
         if ours and not is_main and (strays or (unknown and main is not None and group != main)):
             pod = min(ours, key=lambda n: n.endpoint.ordinal).name
             yield Refusal(
                 node=pod,
-                cause=f"{pod} is in another cluster: it knows {len(strays) + len(unknown)} nodes "
+                cause=f"{pod} is in another cluster: it knows {len(unknown)} nodes "
                 "that are none of the pods",
                 remedy="check that its DNS name resolves to the right pod; empty it with CLUSTER "
                 "RESET HARD if it is not needed there any more",
             )
         elif strays:
+            first = f"{strays[0].address} (node id {short_id(strays[0].node_id)})"
             yield Refusal(
-                node=strays[0],
-                cause=f"{strays[0]} is a live member of the cluster but none of the pods",
+                node=str(strays[0].address),
+                cause=f"{first} is a live member of the cluster but none of the pods",
                 remedy="add its pod to the settings, or stop it once it owns no slots; it will "
-                "then be forgotten",
+                "then be forgotten. If nobody knows it, it reached the cluster bus: close the bus "
+                "port with a NetworkPolicy",
             )
 
 

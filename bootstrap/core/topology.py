@@ -230,17 +230,35 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outsider:
+    """A member that gossip names, that is none of the pods, and at whose address something answers.
+
+    It was asked without credentials, so nothing else is known of it.
+
+    Attributes:
+        address: Where gossip says that it is.
+        is_verified: It gave this id itself; otherwise anybody may have answered.
+    """
+
+    node_id: NodeId
+    address: Address
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
     """Everything that was seen in one look.
 
     Attributes:
         nodes: Views of pods that answered, by ordinal; leaving pods come last.
         absent: Pods that did not.
+        outsiders: Live members that are none of the pods.
         slot_keys: Slots in question for which a node holds keys; asked only where it matters.
     """
 
     nodes: tuple[NodeView, ...]
     absent: tuple[Absent, ...] = ()
+    outsiders: tuple[Outsider, ...] = ()
     slot_keys: Mapping[NodeId, Mapping[int, int]] = field(default_factory=dict)
 
     def by_id(self) -> dict[NodeId, NodeView]:

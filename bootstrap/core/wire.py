@@ -1,8 +1,11 @@
 """Reads what servers print: CLUSTER NODES, CLUSTER INFO, INFO, CONFIG GET, CLUSTER SHARDS.
 
-Rules: the only home of the words `master` and `slave`; nothing is guessed, an unreadable line is
-an error; the grammar of a node's address is `ip:port@cport[,hostname[,key=value]*]` with an empty
-ip on a fresh node and `:0@0` for noaddr (clusterGenNodeDescription in cluster_legacy.c).
+Rules: nothing is guessed: a reply that does not have the documented form is a `WireError`, and no
+other exception leaves this module. One exception to that rule is a peer's address that cannot be
+read, which makes this one peer `noaddr`: the servers themselves store what a node of another engine
+sends (valkey-io/valkey#845). The grammar of a node's address is
+`ip:port@cport[,hostname[,key=value]*]` with an empty ip on a fresh node and `:0@0` for noaddr
+(clusterGenNodeDescription in cluster_legacy.c).
 
 One cluster of N nodes prints N * N lines that are mostly equal but for the ping times, so lines
 are read through a `LineCache`: equal facts become one shared value, and comparing two views costs
@@ -12,11 +15,12 @@ pointer comparisons.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .slots import SlotSet
+from .slots import SLOT_COUNT, SlotSet
 from .topology import Address, Flag, KnownNode, NodeId, Place, Role
 
 LineCache = dict[tuple[str, ...], KnownNode]
@@ -25,11 +29,29 @@ Reply = bytes | int | str | None | Sequence["Reply"]
 _FLAGS = {flag.value: flag for flag in Flag}
 _NO_FLAGS: frozenset[Flag] = frozenset()
 _WORDS = 8  # before the slots, which are the rest of the line
-_OPEN_SLOT = re.compile(r"\[(\d+)(->-|-<-)(\w+)\]")
+_OPEN_SLOT = re.compile(r"\[([0-9]{1,5})(->-|-<-)([0-9a-f]{40})\]")
+_NODE_ID = re.compile(r"[0-9a-f]{40}")
+_VERSION = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?(?![0-9])")
+_PORT = re.compile(r"[0-9]{1,5}")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_UNKNOWN = Address("", 0, 0)
+_LONGEST_QUOTE = 300
 
 
 class WireError(ValueError):
     """A reply that does not have the documented form."""
+
+
+def printable(words: str) -> str:
+    """Return a peer's words as they may enter an error: escaped, on one line, not too long.
+
+    Whatever Unicode does not call printable is escaped: control characters of both sets, line and
+    paragraph separators, and the marks that reverse the direction of text.
+    """
+    cut = words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +71,22 @@ class NodesReply:
     importing: Mapping[int, NodeId] = field(default_factory=dict)
 
 
-def parse_nodes(text: str, cache: LineCache | None = None) -> NodesReply:
+def parse_nodes(
+    text: str, cache: LineCache | None = None, *, most: int | None = None
+) -> NodesReply:
     """Read a `CLUSTER NODES` reply.
 
+    Args:
+        text: The reply.
+        cache: Lines that were read before.
+        most: How many lines it may have.
+
     Raises:
-        WireError: A line is not of the documented form, or none is `myself`.
+        WireError: A line is not of the documented form, none is `myself`, or there are too many.
     """
     cache = {} if cache is None else cache
+    if most is not None and (count := text.count("\n")) > most:
+        raise WireError(f"CLUSTER NODES has {count} lines, more than {most}")
     known: dict[NodeId, KnownNode] = {}
     handshakes: set[Address] = set()
     myself: NodeId | None = None
@@ -82,6 +113,8 @@ def parse_nodes(text: str, cache: LineCache | None = None) -> NodesReply:
             known[node.node_id] = node
     if myself is None or myself not in known:
         raise WireError("CLUSTER NODES has no line about the node itself")
+    if not known[myself].address.port:
+        raise WireError("CLUSTER NODES has no address of the node itself")
     return NodesReply(
         node_id=known[myself].node_id,
         known=known,
@@ -95,11 +128,16 @@ def _known_node(key: tuple[str, ...], line: str) -> KnownNode:
     node_id, address, flags, primary, epoch, link, slots = key
     words = flags.split(",")
     try:
+        where = parse_address(address)
+    except WireError:
+        where = _UNKNOWN
+        words.append(Flag.NOADDR)
+    try:
         return KnownNode(
-            node_id=NodeId(node_id),
-            address=parse_address(address),
+            node_id=parse_id(node_id),
+            address=where,
             role=Role.REPLICA if "slave" in words else Role.PRIMARY,
-            primary_id=None if primary == "-" else NodeId(primary),
+            primary_id=None if primary == "-" else parse_id(primary),
             flags=frozenset(_FLAGS[word] for word in words if word in _FLAGS) or _NO_FLAGS,
             config_epoch=int(epoch),
             link_up=link == "connected",
@@ -120,21 +158,57 @@ def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[i
         open_slot = _OPEN_SLOT.fullmatch(word)
         if open_slot:
             number, arrow, other = open_slot.groups()
+            if int(number) >= SLOT_COUNT:
+                raise WireError(f"not a slot: {number}")
             (migrating if arrow == "->-" else importing)[int(number)] = NodeId(other)
         else:
             owned.append(word)
     return " ".join(owned)
 
 
+def parse_id(text: str) -> NodeId:
+    """Read a node id.
+
+    Raises:
+        WireError: It is not 40 hexadecimal digits.
+    """
+    if not _NODE_ID.fullmatch(text):
+        raise WireError(f"not a node id: {text[:80]!r}")
+    return NodeId(text)
+
+
 def parse_address(text: str) -> Address:
     """Read `ip:port@cport[,hostname[,key=value]*]`; the ip may be empty or IPv6 without brackets.
 
     Raises:
-        ValueError: Port or bus port is not a number.
+        WireError: The ip is not numeric, or a port is none.
     """
     place, _, bus = text.partition(",")[0].partition("@")
     ip, _, port = place.rpartition(":")
-    return Address(ip=ip, port=int(port), cport=int(bus or 0))
+    return Address(ip=parse_ip(ip) if ip else "", port=_port(port), cport=_port(bus or "0"))
+
+
+def parse_ip(text: str) -> str:
+    """Return an IP address as it is, when it is one.
+
+    Raises:
+        WireError: It is a name, or has a zone, which another machine does not know.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        is_numeric = False
+    else:
+        is_numeric = "%" not in text
+    if not is_numeric:
+        raise WireError(f"not an IP address: {text[:80]!r}")
+    return text
+
+
+def _port(text: str) -> int:
+    if not _PORT.fullmatch(text) or int(text) >= 1 << 16:
+        raise WireError(f"not a port: {text[:80]!r}")
+    return int(text)
 
 
 def parse_info(text: str) -> dict[str, str]:
@@ -148,20 +222,45 @@ def parse_info(text: str) -> dict[str, str]:
 
 
 def parse_version(info: Mapping[str, str]) -> tuple[str, tuple[int, int, int]]:
-    """Return the engine and its own version; Valkey also reports a Redis version for clients."""
+    """Return the engine and its own version; Valkey also reports a Redis version for clients.
+
+    Raises:
+        WireError: It does not begin with a number.
+    """
     engine = "valkey" if info.get("server_name") == "valkey" else "redis"
-    text = info.get("valkey_version" if engine == "valkey" else "redis_version", "0.0.0")
-    numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")[:3]]
-    major, minor, patch = (*numbers, 0, 0, 0)[:3]
+    text = info.get("valkey_version" if engine == "valkey" else "redis_version", "")
+    found = _VERSION.match(text)
+    if found is None:
+        raise WireError(f"not a version: {text[:80]!r}")
+    major, minor, patch = (int(part or 0) for part in found.groups())
     return engine, (major, minor, patch)
 
 
+def number(fields: Mapping[str, str], name: str, default: int = 0) -> int:
+    """Return a field of INFO or CLUSTER INFO as a number.
+
+    Raises:
+        WireError: It is there and is none.
+    """
+    text = fields.get(name)
+    if text is None:
+        return default
+    if not _INTEGER.fullmatch(text):
+        raise WireError(f"{name} is not a number: {text[:80]!r}")
+    return int(text)
+
+
 def count_keys(info: Mapping[str, str]) -> int:
-    """Return the keys of all databases, from the `dbN:keys=…` fields."""
+    """Return the keys of all databases, from the `dbN:keys=…` fields.
+
+    Raises:
+        WireError: A count is no number.
+    """
     total = 0
     for name, value in info.items():
         if name[:2] == "db" and name[2:].isdigit():
-            total += int(value.partition("keys=")[2].partition(",")[0] or 0)
+            counts = dict(pair.partition("=")[::2] for pair in value.split(","))
+            total += number(counts, "keys")
     return total
 
 
@@ -174,30 +273,33 @@ def parse_pairs(reply: Reply) -> dict[str, str]:
 def parse_place(info: Mapping[str, str], config: Mapping[str, str]) -> Place:
     """Return the failure domain that the pod publishes.
 
-    `cluster-announce-human-nodename` as `zone/node` (Redis 7.2, Valkey 8.0), else Valkey's
+    `cluster-announce-human-nodename` as `zone/node` (Redis 7.2, Valkey 8.0), otherwise Valkey's
     `availability-zone`, which knows the zone only.
     """
     zone, slash, node = config.get("cluster-announce-human-nodename", "").partition("/")
     if slash:
-        return Place(zone=zone, node=node)
-    return Place(zone=info.get("availability_zone", ""))
+        return Place(zone=printable(zone), node=printable(node))
+    return Place(zone=printable(info.get("availability_zone", "")))
 
 
 def parse_commands(reply: Reply) -> frozenset[str]:
     """Return the subcommands that `CLUSTER HELP` lists, in capitals."""
-    lines = (_text(item) for item in _items(reply))
-    return frozenset(line.split()[0] for line in lines if line[:1].isupper())
+    words = (_text(item).split() for item in _items(reply))
+    return frozenset(line[0] for line in words if line and line[0].isupper())
 
 
 def parse_shards(reply: Reply) -> frozenset[frozenset[NodeId]]:
-    """Return the node ids by shard, from `CLUSTER SHARDS` in RESP2."""
+    """Return the node ids by shard, from `CLUSTER SHARDS` in RESP2.
+
+    Raises:
+        WireError: A shard has no nodes, or a node no id.
+    """
     shards = set()
     for shard in _items(reply):
         words = list(_items(shard))
         fields = {_text(name): value for name, value in zip(words[::2], words[1::2], strict=False)}
-        shards.add(
-            frozenset(NodeId(parse_pairs(node).get("id", "")) for node in _items(fields["nodes"]))
-        )
+        nodes = (parse_pairs(node).get("id", "") for node in _items(fields.get("nodes")))
+        shards.add(frozenset(map(parse_id, nodes)))
     return frozenset(shards)
 
 
@@ -211,8 +313,7 @@ def parse_functions(reply: Reply) -> frozenset[str]:
 def _items(reply: Reply) -> Sequence[Reply]:
     if isinstance(reply, (list, tuple)):
         return reply
-    msg = f"not a list: {str(reply)[:80]!r}"
-    raise WireError(msg)
+    raise WireError(f"not a list: {type(reply).__name__}")
 
 
 def _text(reply: Reply) -> str:

@@ -8,19 +8,47 @@ from dataclasses import dataclass
 
 from redis import exceptions
 
-from ..errors import NodeUnreachableError, SettingsError
+from ..core.wire import printable
+from ..errors import BootstrapError, CredentialsError, NodeUnreachableError, SettingsError
 from . import protocol_probe
 
 _TLS_ALERT = "\\x15\\x03"
+_NEW_CERTIFICATE = "give the pod a new certificate and restart it"
+# Words of OpenSSL's X509_verify_cert_error_string; any other failure is about the CA or the name.
+_CERTIFICATE_REMEDIES = {
+    "has expired": _NEW_CERTIFICATE,
+    "not yet valid": "check the clocks of this pod and of the one that signed; otherwise wait, or "
+    + _NEW_CERTIFICATE,
+    "certificate purpose": "give the pod a certificate whose extended key usage has serverAuth",
+    "mismatch": "give the pod a certificate that names its DNS name",
+    "too weak": "give the pod a certificate with a stronger key and signature",
+    "too small": "give the pod a certificate with a stronger key and signature",
+}
+_CLIENT_CERTIFICATE = (
+    "set BOOTSTRAP_TLS_CERT and BOOTSTRAP_TLS_KEY to a certificate signed by a CA that it trusts"
+)
+# Alerts (RFC 8446, 6.2) as OpenSSL names them, by a part of the name.
+_ALERT_REMEDIES = {
+    "PROTOCOL_VERSION": "allow TLS 1.2 or 1.3 in `tls-protocols` of its redis.conf",
+    "CERTIFICATE_EXPIRED": "renew the certificate in BOOTSTRAP_TLS_CERT",
+    "UNSUPPORTED_CERTIFICATE": "set BOOTSTRAP_TLS_CERT to a certificate whose extended key usage "
+    "has clientAuth",
+    "CERTIFICATE": _CLIENT_CERTIFICATE,
+    "UNKNOWN_CA": _CLIENT_CERTIFICATE,
+    "UNRECOGNIZED_NAME": "give the pod a certificate that names its DNS name",
+    "HANDSHAKE_FAILURE": "allow ciphers in `tls-ciphers` of its redis.conf that this program has; "
+    "if it asks for a client certificate, " + _CLIENT_CERTIFICATE,
+}
+_OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "VERSION_TOO_LOW"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectErrors:
-    """Where a node is asked.
+    """Explains the failures of connections to one address.
 
     Attributes:
         name: Pod name, for messages.
-        is_tls: Whether we speak TLS there.
+        is_tls: Whether the program speaks TLS there.
     """
 
     name: str
@@ -28,33 +56,70 @@ class ConnectErrors:
     port: int
     is_tls: bool
 
-    def explain(self, error: Exception) -> Exception:
-        """Return our error for one of redis-py, the system or the TLS library."""
+    async def diagnose(self, error: Exception, *, is_first: bool) -> BootstrapError:
+        """Return the declared error for one of redis-py, the system or the TLS library.
+
+        Args:
+            error: What was raised.
+            is_first: No reply has been understood at this address yet, so that the protocol may
+                be the wrong one.
+        """
+        if is_first and (mismatch := await self._detect_protocol_mismatch(error)):
+            return mismatch
+        if not self.is_tls and was_cut(error):
+            # What a server says before it hangs up is lost when our command arrives afterwards:
+            # the kernel answers that with a reset, which drops what was not read yet.
+            sentence = await protocol_probe.greeting(self.ip, self.port)
+            if sentence.startswith("DENIED"):
+                return CredentialsError(
+                    node=self.name,
+                    cause=f"authentication failed at {self.name}: {printable(sentence)}",
+                    remedy="set `protected-mode no` in its redis.conf, or a password",
+                )
+            if sentence:
+                return self._unreachable(printable(sentence))
+        return self.explain(error)
+
+    def explain(self, error: Exception) -> BootstrapError:
+        """Return the declared error for a failure, without connecting again."""
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                is_old = "expired" in cause.verify_message
-                return SettingsError(
-                    node=self.name,
-                    cause=f"{self.name}: its certificate is not valid: {cause.verify_message}",
-                    remedy="give the pod a new certificate, and restart it"
-                    if is_old
-                    else "set BOOTSTRAP_TLS_CA to the CA that signed it; the certificate must "
-                    "name the pod's DNS name",
-                )
+                return self._certificate(cause.verify_message)
             if isinstance(cause, ssl.SSLError):
-                if "ALERT" not in (cause.reason or ""):
-                    return self._no_tls()
-                return SettingsError(
-                    node=self.name,
-                    cause=f"{self.name}: its TLS server refused us: {cause.reason}",
-                    remedy="where it asks for client certificates set BOOTSTRAP_TLS_CERT and "
-                    "BOOTSTRAP_TLS_KEY, signed by a CA that it trusts",
-                )
+                return self._handshake(cause.reason or "")
         if isinstance(error, exceptions.InvalidResponse):
             return self._other_server(is_tls=_TLS_ALERT in str(error))
+        return self._unreachable(_reason(error))
+
+    def _certificate(self, message: str) -> SettingsError:
+        remedies = (remedy for words, remedy in _CERTIFICATE_REMEDIES.items() if words in message)
+        return SettingsError(
+            node=self.name,
+            cause=f"the certificate of {self.name} is not valid: {printable(message)}",
+            remedy=next(remedies, "set BOOTSTRAP_TLS_CA to the CA that signed it"),
+        )
+
+    def _handshake(self, reason: str) -> BootstrapError:
+        if reason in _OLD_TLS:
+            return self._handshake_error(reason, _ALERT_REMEDIES["PROTOCOL_VERSION"])
+        if "ALERT" in reason:
+            remedies = (remedy for words, remedy in _ALERT_REMEDIES.items() if words in reason)
+            return self._handshake_error(reason, next(remedies, "see the log of the pod"))
+        if "EOF" in reason:
+            return self._unreachable("the connection was closed during the TLS handshake")
+        return self._no_tls()
+
+    def _handshake_error(self, reason: str, remedy: str) -> SettingsError:
+        return SettingsError(
+            node=self.name,
+            cause=f"{self.name} rejected the TLS handshake: {printable(reason)}",
+            remedy=remedy,
+        )
+
+    def _unreachable(self, reason: str) -> NodeUnreachableError:
         return NodeUnreachableError(
             node=self.name,
-            cause=f"{self.name} at {self.ip} port {self.port} does not answer: {_reason(error)}",
+            cause=f"{self.name} at {self.ip} port {self.port} does not answer: {reason}",
             remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
             + ("" if self.is_tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
         )
@@ -67,12 +132,12 @@ class ConnectErrors:
             remedy="set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
         )
 
-    async def detect_protocol_mismatch(self, error: Exception) -> SettingsError | None:
-        """Return the error for a port that speaks TLS, or plain, where we speak the other."""
+    async def _detect_protocol_mismatch(self, error: Exception) -> SettingsError | None:
+        """Return the error for a port that speaks TLS where we speak plain, or the reverse."""
         if not self.is_tls:
-            is_tls = _was_cut(error) and await protocol_probe.answers_tls(self.ip, self.port)
+            is_tls = was_cut(error) and await protocol_probe.answers_tls(self.ip, self.port)
             return self._other_server(is_tls=True) if is_tls else None
-        if not isinstance(error, (TimeoutError, exceptions.TimeoutError)) and not _was_cut(error):
+        if not _is_timeout(error) and not was_cut(error):
             return None
         return self._no_tls() if await protocol_probe.answers_plain(self.ip, self.port) else None
 
@@ -92,8 +157,12 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return causes
 
 
-def _was_cut(error: Exception) -> bool:
-    """Return whether the other end hung up, rather than never answered."""
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(error, (TimeoutError, exceptions.TimeoutError))
+
+
+def was_cut(error: Exception) -> bool:
+    """Return whether the other end closed the connection, rather than never answered."""
     kinds = (ConnectionResetError, BrokenPipeError)
     return any(isinstance(cause, kinds) for cause in _causes(error)) or "closed" in str(error)
 
@@ -103,6 +172,8 @@ def _reason(error: Exception) -> str:
     for cause in reversed(_causes(error)):
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
-    if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
+    if _is_timeout(error):
         return "timed out"
-    return "connection closed" if "closed" in str(error).lower() else str(error) or "timed out"
+    if "closed" in str(error).lower():
+        return "it closed the connection"
+    return printable(str(error)) or type(error).__name__

@@ -3,35 +3,55 @@
 redis-py carries the bytes; replies stay raw, since its parsers drop what we need (two `noaddr`
 nodes collapse into one, the bus port is lost). Its errors are mapped here, once: an
 `AuthenticationError` is a `ConnectionError` to redis-py, but no retry fixes a wrong password.
+
+Rules: every reply is bounded in bytes and in time; whatever a reply makes of our code is a declared
+error that names the node (`reading`); a peer's words are escaped before they enter an error.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from hiredis import pack_command
 from redis import exceptions
-from redis.asyncio.connection import Connection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from ..core.wire import Reply
-from ..errors import CredentialsError, NodeNotReadyError, RefusedError
+from ..core.wire import Reply, WireError, printable
+from ..errors import (
+    BootstrapError,
+    CredentialsError,
+    InvariantError,
+    NodeNotReadyError,
+    RefusedError,
+)
+from .acl import acl_rule, missing_rule
 from .connect_errors import ConnectErrors
+from .transport import BoundedConnection, ReplyTooLongError, VerifiedConnection
 
 Command = Sequence[str | bytes | int]
 
-CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 10.0
-_NOT_NOW = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
+# Of all replies to one pipeline. hiredis makes up to 35 bytes of one byte that a peer sends (arrays
+# of empty arrays), so this keeps the worst reply below 64 MiB.
+REPLY_LIMIT = 3 << 19
+# A bulk string of keys or of a value costs no more than twice its length.
+# CLIENT LIST has about 350 bytes for each client.
+LISTING_LIMIT = 1 << 24
+DATA_LIMIT = 1 << 28
+_NOT_READY = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
 _ECHO = ", with args"
-_DENIED = re.compile(r"run the '([^' ]+)' command")
-_DENIED_KEY = re.compile(r"access (a|one of the) keys?")
+_MALFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 
 
 @dataclass(slots=True)
@@ -63,41 +83,23 @@ class Access:
     traffic: Traffic = field(default_factory=Traffic)
 
 
-class ReplyError(Exception):
-    """An error reply of a server.
+class ReplyError(RefusedError):
+    """An error reply of a server; one that nobody handles ends the run and names the node.
 
     Attributes:
         code: Its first word, such as `ERR`, `BUSYKEY`, `LOADING`.
         message: All of it but an echo of what was sent, which may be a password or a key.
     """
 
-    def __init__(self, message: str) -> None:
-        message = without_echo(message)
-        super().__init__(message)
-        self.message = message
-        self.code = message.partition(" ")[0]
-
-
-class _VerifiedConnection(Connection):
-    """A TLS connection to an address, verified against the DNS name it was found under."""
-
-    def __init__(
-        self,
-        *,
-        context: ssl.SSLContext,
-        server_name: str,
-        **kwargs: Any,  # noqa: ANN401 - handed on to redis-py as they are
-    ) -> None:
-        super().__init__(**kwargs)
-        self._context = context
-        self._server_name = server_name
-
-    def _connection_arguments(self) -> Mapping[str, object]:
-        return {
-            **super()._connection_arguments(),
-            "ssl": self._context,
-            "server_hostname": self._server_name,
-        }
+    def __init__(self, message: str, *, node: str | None = None, command: str = "") -> None:
+        self.message = printable(without_echo(message))
+        self.code = self.message.partition(" ")[0]
+        super().__init__(
+            node=node,
+            command=command or None,
+            cause=f"{node or 'a node'} answered {command or 'a command'} with: {self.message}",
+            remedy="see its log, fix the cause and run again",
+        )
 
 
 class RedisNode:
@@ -117,19 +119,10 @@ class RedisNode:
         self._connect_errors = ConnectErrors(
             name=name, ip=ip, port=port, is_tls=access.tls is not None
         )
-        options: dict[str, Any] = {
-            "host": ip,
-            "port": port,
-            "protocol": 2,
-            "socket_timeout": None,
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "driver_info": None,
-            "retry": Retry(NoBackoff(), 0),
-        }
         self._connection = (
-            _VerifiedConnection(context=access.tls, server_name=host, **options)
+            VerifiedConnection(ip=ip, port=port, context=access.tls, server_name=host)
             if access.tls
-            else Connection(**options)
+            else BoundedConnection(ip=ip, port=port)
         )
 
     @property
@@ -138,15 +131,18 @@ class RedisNode:
         return bool(self._connection.is_connected)
 
     async def call(
-        self, *command: str | bytes | int, timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        *command: str | bytes | int,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        limit: int = REPLY_LIMIT,
     ) -> Reply:
         """Send one reading command and return its reply.
 
         Raises:
             ReplyError: The server answered with an error.
-            CredentialsError, NodeUnreachableError, SettingsError: See `pipeline`.
+            BootstrapError: See `pipeline`.
         """
-        replies = await self.pipeline([command], timeout_s=timeout_s)
+        replies = await self.pipeline([command], timeout_s=timeout_s, limit=limit)
         return self.require(command, replies[0])
 
     async def write(
@@ -162,31 +158,46 @@ class RedisNode:
         *,
         writes: bool = False,
         timeout_s: float = COMMAND_TIMEOUT_S,
+        limit: int = REPLY_LIMIT,
     ) -> list[Reply | ReplyError]:
         """Send commands in one go and return their replies, error replies among them as values.
+
+        Args:
+            commands: What to send.
+            writes: Whether they change something; for the count only.
+            timeout_s: How long all of it may take, connecting included.
+            limit: How many bytes all replies together may have.
 
         Raises:
             CredentialsError: NOAUTH or WRONGPASS; NOPERM stays a value, see `require`.
             NodeUnreachableError: No connection, no answer in time, or not ready to serve.
             SettingsError: Something else than Redis answers, or TLS does not fit.
+            InvariantError: A reply is too long, or is none.
         """
         async with self._lock:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._connect()
                     self._count(len(commands), writes=writes)
+                    self._connection.allow(limit)
                     await self._connection.send_packed_command(
                         b"".join(pack_command(tuple(command)) for command in commands),  # type: ignore[arg-type]  # any length
                         check_health=False,
                     )
-                    return [await self._read() for _ in commands]
+                    return [await self._read(command) for command in commands]
             except (TimeoutError, exceptions.RedisError, OSError) as error:
                 await self._connection.disconnect(nowait=True)
-                if not self._is_understood and (
-                    wrong := await self._connect_errors.detect_protocol_mismatch(error)
-                ):
-                    raise wrong from error
-                raise self._connect_errors.explain(error) from error
+                if self._is_understood and isinstance(error, exceptions.InvalidResponse):
+                    raise unreadable(self.name, _words(commands[0]), error) from error
+                raise await self._connect_errors.diagnose(
+                    error, is_first=not self._is_understood
+                ) from error
+            except ReplyTooLongError as error:
+                await self._connection.disconnect(nowait=True)
+                raise self._too_long(commands, limit) from error
+            except _MALFORMED as error:
+                await self._connection.disconnect(nowait=True)
+                raise unreadable(self.name, _words(commands[0]), error) from error
 
     async def close(self) -> None:
         """Close the connection; the server forgets our name with it."""
@@ -197,22 +208,28 @@ class RedisNode:
         self._access.traffic.writes += commands if writes else 0
         self._access.traffic.round_trips += 1
 
-    async def _read(self) -> Reply | ReplyError:
+    async def _read(self, command: Command) -> Reply | ReplyError:
         """Read one reply; raises for those after which redis-py drops the connection."""
         try:
             reply: Reply = await self._connection.read_response(disable_decoding=True)
         except exceptions.AuthenticationError as error:
-            raise self._not_let_in(ReplyError(_message(error))) from error
+            raise self._rejected(self._reply_error(error, command)) from error
         except exceptions.BusyLoadingError as error:
-            raise self._unready(ReplyError(_message(error))) from error
+            raise self._not_ready(self._reply_error(error, command)) from error
         except exceptions.ResponseError as error:
-            refusal = ReplyError(_message(error))
+            refusal = self._reply_error(error, command)
             if refusal.code == "DENIED":
-                raise self._not_let_in(refusal) from error
+                raise self._rejected(refusal) from error
             return refusal
         finally:
             self._is_understood = self._is_understood or self._connection.is_connected
         return reply
+
+    def _reply_error(self, error: exceptions.RedisError, command: Command) -> ReplyError:
+        """Return the reply as the server sent it; redis-py takes the codes off that it knows."""
+        words, code = str(error), getattr(error, "status_code", None)
+        message = words if not code or words.startswith(f"{code} ") else f"{code} {words}"
+        return ReplyError(message, node=self.name, command=_words(command))
 
     async def _connect(self) -> None:
         if self._connection.is_connected:
@@ -221,41 +238,49 @@ class RedisNode:
         user = (self._access.username,) if self._access.username else ()
         last: CredentialsError | None = None
         for password in self._access.passwords:
+            self._connection.allow(REPLY_LIMIT)
             await self._connection.send_command("AUTH", *user, password, check_health=False)
             try:
-                reply = await self._read()
+                reply = await self._read(("AUTH",))
             except CredentialsError as error:
                 last = error
                 continue
             if not isinstance(reply, ReplyError):
                 return
-            if reply.code in _NOT_NOW:
-                raise self._unready(reply)
-            last = self._not_let_in(reply)
+            if reply.code in _NOT_READY:
+                raise self._not_ready(reply)
+            last = self._rejected(reply)
         if last is not None:
             await self._connection.disconnect(nowait=True)
             raise last
 
-    def _not_let_in(self, reply: ReplyError) -> CredentialsError:
-        """Return the error for a reply that says that who we are is wrong."""
+    def _rejected(self, reply: ReplyError) -> CredentialsError:
+        """Return the error for a reply that rejects our user or password."""
         remedies = {
             "NOAUTH": "set BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
             "WRONGPASS": "check BOOTSTRAP_USERNAME, BOOTSTRAP_PASSWORD and BOOTSTRAP_PASSWORD_FILE",
             "DENIED": "set `protected-mode no` in its redis.conf, or a password",
         }
-        unasked = "unset BOOTSTRAP_USERNAME, _PASSWORD and _PASSWORD_FILE, or set a password there"
+        unset = "unset BOOTSTRAP_USERNAME, _PASSWORD and _PASSWORD_FILE, or set a password there"
         return CredentialsError(
             node=self.name,
-            cause=f"{self.name} did not let us in: {reply.message}",
-            remedy=remedies.get(reply.code, unasked),
+            cause=f"authentication failed at {self.name}: {reply.message}",
+            remedy=remedies.get(reply.code, unset),
         )
 
-    def _unready(self, reply: ReplyError) -> NodeNotReadyError:
+    def _not_ready(self, reply: ReplyError) -> NodeNotReadyError:
         """Return the error for a reply that says that it cannot serve now."""
         return NodeNotReadyError(
             node=self.name,
             cause=f"{self.name} is not ready: {reply.message}",
-            remedy="wait until it has loaded its data, or look at its log",
+            remedy="wait until it has loaded its data, or see its log",
+        )
+
+    def _too_long(self, commands: Sequence[Command], limit: int) -> InvariantError:
+        return InvariantError(
+            node=self.name,
+            cause=f"{self.name} answered {_words(commands[0])} with more than {limit} bytes",
+            remedy=_CHECK_PEER,
         )
 
     def require(self, command: Command, reply: Reply | ReplyError) -> Reply:
@@ -268,26 +293,51 @@ class RedisNode:
         """
         if not isinstance(reply, ReplyError):
             return reply
-        if reply.code in _NOT_NOW:
-            raise self._unready(reply)
+        if reply.code in _NOT_READY:
+            raise self._not_ready(reply)
         if reply.code != "NOPERM":
             raise reply
-        words = " ".join(str(word).upper() for word in command[:2])
         user = self._access.username or "default"
         raise CredentialsError(
             node=self.name,
-            cause=f"{self.name} refuses {words}: {reply.message}",
+            cause=f"{self.name} refuses {_words(command)}: {reply.message}",
             remedy=f"allow it: ACL SETUSER {user} {missing_rule(reply.message, acl_rule(command))}",
         )
 
 
-def refused(node: str, command: str, error: ReplyError) -> RefusedError:
-    """Return the error for a command that a server will not do."""
-    return RefusedError(
+_CHECK_PEER = (
+    "check that a Redis or Valkey server answers at its address; if so, report this with its "
+    "version"
+)
+
+
+@contextmanager
+def reading(node: str, what: str) -> Iterator[None]:
+    """Turn whatever a reply makes of our code into a declared error that names the node.
+
+    Raises:
+        InvariantError: A reply to `what` cannot be read.
+    """
+    try:
+        yield
+    except _MALFORMED as error:
+        raise unreadable(node, what, error) from error
+
+
+def unreadable(node: str, what: str, error: Exception) -> BootstrapError:
+    """Return the error for a reply that does not have the documented form."""
+    words = printable(str(error))
+    detail = words if isinstance(error, WireError) else f"{type(error).__name__}: {words}"
+    return InvariantError(
         node=node,
-        cause=f"{node} answered {command} with: {error.message}",
-        remedy="look at its log, fix that and run again",
+        cause=f"{node} answered {what} with a reply that cannot be read: {detail}",
+        remedy=_CHECK_PEER,
     )
+
+
+def refused(node: str, command: str, error: ReplyError) -> RefusedError:
+    """Return the error for a command that a server refuses to carry out."""
+    return ReplyError(error.message, node=node, command=command)
 
 
 def without_echo(words: str) -> str:
@@ -295,34 +345,20 @@ def without_echo(words: str) -> str:
     return words.partition(_ECHO)[0].strip()
 
 
-def acl_rule(command: Command) -> str:
-    """Return the ACL rule that allows a command, `cluster|meet` for a subcommand."""
-    words = [str(word).lower() for word in command[:2]]
-    containers = {"cluster", "config", "client", "function", "acl", "memory"}
-    return "|".join(words) if words[0] in containers and len(words) > 1 else words[0]
-
-
-def missing_rule(message: str, rule: str) -> str:
-    """Return what a user lacks by what NOPERM says: a command, not always ours, or keys.
-
-    Args:
-        message: The reply; MIGRATE's may be about AUTH, SELECT or RESTORE-ASKING on the target.
-        rule: What was sent, as `acl` spells it; before 7.0 a reply names no subcommand.
-    """
-    if found := _DENIED.search(message):
-        denied = found[1].lower()
-        return f"+{rule if rule.startswith(f'{denied}|') else denied}"
-    return "'~*'" if _DENIED_KEY.search(message) else f"+{rule}"
-
-
 def text(reply: Reply) -> str:
-    """Return a bulk or simple string reply as text."""
+    """Return a string or integer reply as text.
+
+    Raises:
+        WireError: It is a list, nil, or of a type that RESP2 does not have.
+    """
     if isinstance(reply, bytes):
         return reply.decode("utf-8", "replace")
-    return str(reply)
+    if isinstance(reply, str) or type(reply) is int:
+        return str(reply)
+    kind = "nil" if reply is None else f"a {type(reply).__name__}"
+    raise WireError(f"{kind}, not a string")
 
 
-def _message(error: exceptions.RedisError) -> str:
-    """Return the reply as the server sent it; redis-py takes the codes off that it knows."""
-    words, code = str(error), getattr(error, "status_code", None)
-    return words if not code or words.startswith(f"{code} ") else f"{code} {words}"
+def _words(command: Command) -> str:
+    """Return a command as an error names it: without keys and values."""
+    return acl_rule(command).replace("|", " ").upper()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..core.topology import NodeView
 from ..core.wire import Reply, parse_info
-from .connection import COMMAND_TIMEOUT_S, Command, RedisNode, ReplyError, text
+from .connection import COMMAND_TIMEOUT_S, DATA_LIMIT, Command, RedisNode, ReplyError, text
 
 
 async def occupied(client: RedisNode, node: NodeView) -> list[int]:
@@ -49,9 +49,9 @@ async def pipeline(
 ) -> list[Reply | ReplyError]:
     """Send commands to one database in one go; `check` it first."""
     if not database:
-        return await client.pipeline(commands, writes=writes, timeout_s=timeout_s)
+        return await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
     selected = [("SELECT", database), *commands, ("SELECT", 0)]
-    replies = await client.pipeline(selected, writes=writes, timeout_s=timeout_s)
+    replies = await client.pipeline(selected, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
     return replies[1:-1]
 
 

@@ -32,9 +32,10 @@ from ..core.actions import (
     SetNoFailover,
 )
 from ..core.slots import SlotSet
-from ..core.topology import ClusterView, NodeId, NodeView, Role, short_id
+from ..core.topology import ClusterView, NodeId, NodeView, Role
 from ..errors import RefusedError, StaleViewError
-from .connection import Command, ReplyError, refused, text
+from . import announced
+from .connection import DATA_LIMIT, Command, ReplyError, reading, text
 from .migration.migrator import Migrator
 from .migration.session import MigrationHistory, MigrationSession, PrimaryNode, Progress
 from .polling import retry
@@ -123,14 +124,15 @@ class Executor:
 
     async def _on_node(self, node: NodeView, actions: Sequence[Action]) -> None:
         first = actions[0]
-        if isinstance(first, CopyFunctions):
-            await self._copy_functions(first)
-        elif isinstance(first, Failover):
-            await self._fail_over(node, first)
-        elif isinstance(first, Reset):
-            await reset(self._pool.client(node.name), node)
-        else:
-            await self._send(node, actions)
+        with reading(node.name, type(first).__name__):
+            if isinstance(first, CopyFunctions):
+                await self._copy_functions(first)
+            elif isinstance(first, Failover):
+                await self._fail_over(node, first)
+            elif isinstance(first, Reset):
+                await reset(self._pool.client(node.name), node)
+            else:
+                await self._send(node, actions)
 
     async def _send(self, node: NodeView, actions: Sequence[Action]) -> None:
         pairs = [(action, command) for action in actions for command in self._commands(action)]
@@ -184,7 +186,9 @@ class Executor:
 
     async def _identify_one(self, node: NodeView) -> None:
         client = self._pool.client(node.name)
-        if text(await client.call("CLUSTER", "MYID")) != node.node_id:
+        with reading(node.name, "CLUSTER MYID"):
+            answer = text(await client.call("CLUSTER", "MYID"))
+        if answer != node.node_id:
             raise StaleViewError(
                 node=node.name,
                 cause=f"{node.name} at {node.address} is another node now",
@@ -193,15 +197,13 @@ class Executor:
         if (client.ip, client.port) == (node.address.ip, node.address.port):
             return
         # A MEET goes where the node says that it is, not where we found it.
-        announced = self._pool.open_announced(node, node.address)
-        try:
-            answer = NodeId(text(await announced.call("CLUSTER", "MYID")))
-        except ReplyError as error:
-            raise refused(announced.name, "CLUSTER MYID", error) from error
-        finally:
-            await announced.close()
-        if answer != node.node_id:
-            other = self._nodes[answer].name if answer in self._nodes else short_id(answer)
+        found = await announced.identify(node, self._pool)
+        if found != node.node_id:
+            other = (
+                self._nodes[found].name
+                if found and found in self._nodes
+                else announced.describe(found)
+            )
             raise RefusedError(
                 node=node.name,
                 cause=f"{node.name} announces {node.address}, where {other} answers",
@@ -210,7 +212,7 @@ class Executor:
 
     async def _copy_functions(self, action: CopyFunctions) -> None:
         source, target = self._nodes[action.source], self._nodes[action.target]
-        dump = await self._pool.client(source.name).call("FUNCTION", "DUMP")
+        dump = await self._pool.client(source.name).call("FUNCTION", "DUMP", limit=DATA_LIMIT)
         if not isinstance(dump, bytes):
             return
         client = self._pool.client(target.name)

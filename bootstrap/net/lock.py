@@ -1,17 +1,40 @@
 """One run at a time, without a key, RBAC or a time-out to choose.
 
 A key cannot be written before slots are owned, a Lease needs RBAC. So each run names its
-connection to an agreed node, and the oldest named connection (the lowest client id) has the lock.
-It dies with its connection. Where it fails, as when two runs see different nodes, no harm is
-done: every step can be repeated and refuses what another run has changed.
+connection to an agreed node, and the oldest named connection (the lowest client id) of our own ACL
+user has the lock; any user may name its connections, so those of others do not count. The lock ends
+with its connection. Where it fails, as when two runs see different nodes, no harm is done: every
+step can be repeated and refuses what another run has changed.
 """
 
 from __future__ import annotations
 
-from .connection import RedisNode, ReplyError, refused, text
+import re
+from dataclasses import dataclass
+
+from ..core.wire import WireError, number, printable
+from .connection import LISTING_LIMIT, RedisNode, reading, text
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20
+# Lines are picked before they are decoded: a server may have ten thousand clients.
+_NAMED = re.compile(rb"^.* name=" + PREFIX.encode() + rb".*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """One line of CLIENT LIST.
+
+    Attributes:
+        client_id: Rises with every connection that a server accepts.
+        user: Whom it authenticated as; empty where the server does not say.
+        idle_s: Seconds since its last command.
+    """
+
+    client_id: int
+    name: str
+    user: str
+    idle_s: int
 
 
 class ConnectionLock:
@@ -23,36 +46,60 @@ class ConnectionLock:
         self._is_named = False
 
     async def try_acquire(self) -> str | None:
-        """Take the lock or look again; return None when we have it, else its holder.
+        """Take the lock; return None when this run has it, otherwise its holder.
 
         A holder whose connection was silent for `SILENT_AFTER_S` is taken for dead: a run asks
         for its lock before every pass, and a pod that lost power leaves its connection open.
 
         Raises:
             TransientError, CredentialsError: See `RedisNode.pipeline`.
-            RefusedError: The node has no such command; it may have been renamed.
+            ReplyError: The node has no such command; it may have been renamed.
+            InvariantError: A reply cannot be read.
         """
-        try:
-            if not self._is_named or not self._node.is_connected:
-                await self._node.call("CLIENT", "SETNAME", self._name)
-                self._is_named = True
-            own = int(text(await self._node.call("CLIENT", "ID")))
-            holders = parse_clients(text(await self._node.call("CLIENT", "LIST")))
-        except ReplyError as error:
-            raise refused(self._node.name, "CLIENT", error) from error
-        older = [name for client, name, idle in holders if client < own and idle < SILENT_AFTER_S]
-        return older[0] if older else None
+        if not self._is_named or not self._node.is_connected:
+            await self._node.call("CLIENT", "SETNAME", self._name)
+            self._is_named = True
+        with reading(self._node.name, "CLIENT ID"):
+            own_id = int(text(await self._node.call("CLIENT", "ID")))
+        listing = await self._node.call("CLIENT", "LIST", limit=LISTING_LIMIT)
+        with reading(self._node.name, "CLIENT LIST"):
+            return holder(listing, own_id=own_id)
 
     async def release(self) -> None:
         """Close the connection, and the lock with it."""
         await self._node.close()
 
 
-def parse_clients(reply: str) -> list[tuple[int, str, int]]:
-    """Return (client id, name, idle seconds) of the named runs in a CLIENT LIST, oldest first."""
-    clients = []
-    for line in reply.splitlines():
-        fields = dict(word.partition("=")[::2] for word in line.split(" "))
-        if fields.get("name", "").startswith(PREFIX):
-            clients.append((int(fields["id"]), fields["name"], int(fields.get("idle", 0))))
-    return sorted(clients)
+def holder(listing: object, *, own_id: int) -> str | None:
+    """Return the name of the run that has the lock; None where it is the one that asks.
+
+    Raises:
+        WireError: The reply to CLIENT LIST does not have the documented form.
+    """
+    if not isinstance(listing, bytes):
+        raise WireError("not a string")
+    own = re.search(rb"^id=%d .*$" % own_id, listing, re.MULTILINE)
+    user = _client(own[0]).user if own else ""
+    clients = (_client(line[0]) for line in _NAMED.finditer(listing))
+    older = [
+        client
+        for client in clients
+        if client.client_id < own_id
+        and client.idle_s < SILENT_AFTER_S
+        and (client.user == user or not user)
+    ]
+    oldest = min(older, key=lambda client: client.client_id, default=None)
+    return printable(oldest.name) if oldest else None
+
+
+def _client(line: bytes) -> Client:
+    words = line.decode("utf-8", "replace").split(" ")
+    fields = dict(word.partition("=")[::2] for word in words)
+    if "id" not in fields:
+        raise WireError(f"not a line of CLIENT LIST: {line[:80]!r}")
+    return Client(
+        client_id=number(fields, "id"),
+        name=fields.get("name", ""),
+        user=fields.get("user", ""),
+        idle_s=number(fields, "idle"),
+    )

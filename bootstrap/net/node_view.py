@@ -1,7 +1,7 @@
 """Asks one node what it sees, and makes a view of its replies.
 
-One look costs one round trip: INFO, CLUSTER INFO, CLUSTER NODES, CONFIG GET and, while the
-connection is new, CLUSTER HELP go out in one pipeline.
+It costs one round trip: INFO, CLUSTER INFO, CLUSTER NODES, CONFIG GET and, while the connection is
+new, CLUSTER HELP go out in one pipeline.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..core import info_fields, wire
-from ..core.topology import Address, Endpoint, NodeId, NodeView
+from ..core.topology import Address, Endpoint, NodeView
 from ..core.wire import Reply
-from ..errors import NodeNotReadyError
-from .connection import RedisNode, ReplyError, text
+from ..errors import NodeNotReadyError, RefusedError, SettingsError
+from .connection import RedisNode, ReplyError, reading, text
 
-_LOOK = (
+_COMMANDS = (
     ("INFO",),
     ("CLUSTER", "INFO"),
     ("CLUSTER", "NODES"),
@@ -31,56 +31,74 @@ async def read(
     commands: frozenset[str] | None,
     shards: bool,
     cache: wire.LineCache,
+    most: int,
     patience_s: float,
 ) -> NodeView:
     """Return what a node says now.
 
     Args:
-        endpoint: Who it is to us.
+        endpoint: The pod that is asked.
         client: The connection to it.
-        commands: What CLUSTER HELP told on this connection; None to ask for it.
+        commands: What CLUSTER HELP listed on this connection; None to ask for it.
         shards: Ask for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
         cache: Lines that were read before.
+        most: How many nodes it may know.
         patience_s: How long it may take to answer.
 
     Raises:
         NodeNotReadyError: It loads its data.
         BootstrapError: See `RedisNode.pipeline`.
         ReplyError: It does not know a command, or cannot serve it now.
-        WireError: Its reply cannot be read.
     """
-    look = list(_LOOK if commands is None else _LOOK[:4])
+    asked = list(_COMMANDS if commands is None else _COMMANDS[:4])
     if shards and commands is not None and "MYSHARDID" in commands:
-        look.append(("CLUSTER", "SHARDS"))
-    replies = await client.pipeline(look, timeout_s=patience_s)
+        asked.append(("CLUSTER", "SHARDS"))
+    replies = await client.pipeline(asked, timeout_s=patience_s)
     info_reply, cluster_info, nodes_reply, config_reply = replies[:4]
-    info = wire.parse_info(text(client.require(look[0], info_reply)))
+    with reading(client.name, "INFO"):
+        info = wire.parse_info(text(client.require(asked[0], info_reply)))
+        _check_server(client, info)
+    if info.get("cluster_enabled") == "0":
+        with reading(client.name, "INFO"):
+            return _outside_cluster(endpoint, info)
+    with reading(client.name, "CLUSTER INFO"):
+        state = wire.parse_info(text(client.require(asked[1], cluster_info)))
+    with reading(client.name, "CLUSTER NODES"):
+        nodes = wire.parse_nodes(text(client.require(asked[2], nodes_reply)), cache, most=most)
+    with reading(client.name, "CONFIG GET"):
+        config = {
+            **_config(client, config_reply),
+            **await _settings(client, info_fields.questions(info), patience_s),
+        }
+    if commands is None:
+        with reading(client.name, "CLUSTER HELP"):
+            # Redis before 5 has no HELP; its version is refused later.
+            help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
+            commands = wire.parse_commands(help_reply)
+    grouped = None
+    if asked[-1] == ("CLUSTER", "SHARDS"):
+        with reading(client.name, "CLUSTER SHARDS"):
+            grouped = wire.parse_shards(client.require(asked[-1], replies[-1]))
+    with reading(client.name, "INFO and CLUSTER INFO"):
+        view = _node_view(endpoint, client.ip, info, state, config, nodes)
+    return replace(view, commands=commands, shards=grouped)
+
+
+def _check_server(client: RedisNode, info: Mapping[str, str]) -> None:
+    if "redis_version" not in info:
+        raise SettingsError(
+            node=client.name,
+            cause=f"{client.name}: something other than Redis answers on {client.ip} port "
+            f"{client.port}: its INFO has no redis_version",
+            remedy="check BOOTSTRAP_PORT",
+        )
     if info.get("loading") == "1" and info.get("role") == "master":
         # Valkey answers CLUSTER NODES while it loads, and what it counts is not all it holds.
         raise NodeNotReadyError(
             node=client.name,
             cause=f"{client.name} is not ready: LOADING its data",
-            remedy="wait until it has loaded its data, or look at its log",
+            remedy="wait until it has loaded its data, or see its log",
         )
-    if info.get("cluster_enabled") == "0":
-        return _outside_cluster(endpoint, info)
-    state = wire.parse_info(text(client.require(look[1], cluster_info)))
-    nodes = wire.parse_nodes(text(client.require(look[2], nodes_reply)), cache)
-    config = {
-        **_config(client, config_reply),
-        **await _settings(client, info_fields.questions(info), patience_s),
-    }
-    if commands is None:
-        # Redis before 5 has no HELP; its version is refused later.
-        help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
-        commands = wire.parse_commands(help_reply)
-    grouped = (
-        wire.parse_shards(client.require(look[-1], replies[-1]))
-        if look[-1] == ("CLUSTER", "SHARDS")
-        else None
-    )
-    view = _node_view(endpoint, client.ip, info, state, config, nodes)
-    return replace(view, commands=commands, shards=grouped)
 
 
 async def _settings(
@@ -109,9 +127,9 @@ def _node_view(
 ) -> NodeView:
     engine, version = wire.parse_version(info)
     own = nodes.known[nodes.node_id].address
-    announced = config.get("cluster-announce-ip", "")
+    announced = _announced_ip(endpoint, config)
     no_failover = config.get("cluster-replica-no-failover")
-    offset = info.get("slave_repl_offset", info.get("master_repl_offset", "0"))
+    has_own_offset = "slave_repl_offset" in info
     return NodeView(
         endpoint=endpoint,
         address=Address(ip=announced or ip, port=own.port, cport=own.cport),
@@ -125,28 +143,42 @@ def _node_view(
         migrating=nodes.migrating,
         importing=nodes.importing,
         state_ok=state.get("cluster_state") == "ok",
-        current_epoch=int(state.get("cluster_current_epoch", 0)),
+        current_epoch=wire.number(state, "cluster_current_epoch"),
         keys=wire.count_keys(info),
         link_up=info.get("master_link_status", "up") == "up",
         primary_ip=info.get("master_host", ""),
-        replication_offset=int(offset),
-        used_memory=int(info.get("used_memory", 0)),
+        replication_offset=wire.number(
+            info, "slave_repl_offset" if has_own_offset else "master_repl_offset"
+        ),
+        used_memory=wire.number(info, "used_memory"),
         data_bytes=info_fields.data_bytes(info),
-        max_memory=int(info.get("maxmemory", 0)),
+        max_memory=wire.number(info, "maxmemory"),
         eviction_policy=info.get("maxmemory_policy", "noeviction"),
         persistence_errors=info_fields.persistence_errors(info, config),
-        min_replicas_to_write=int(config.get("min-replicas-to-write", 0)),
+        min_replicas_to_write=wire.number(config, "min-replicas-to-write"),
         no_failover=None if no_failover is None else no_failover == "yes",
-        libraries=int(info.get("number_of_libraries", 0)),
+        libraries=wire.number(info, "number_of_libraries"),
         place=wire.parse_place(info, config),
     )
+
+
+def _announced_ip(endpoint: Endpoint, config: Mapping[str, str]) -> str:
+    announced = config.get("cluster-announce-ip", "")
+    try:
+        return wire.parse_ip(announced) if announced else ""
+    except wire.WireError as error:
+        raise RefusedError(
+            node=endpoint.name,
+            cause=f"cluster-announce-ip of {endpoint.name} is {error}",
+            remedy="set it to an IP address; a host name belongs in cluster-announce-hostname",
+        ) from error
 
 
 def _outside_cluster(endpoint: Endpoint, info: Mapping[str, str]) -> NodeView:
     """Return the view of a server without cluster mode, which has no id and knows nobody."""
     engine, version = wire.parse_version(info)
     address = Address(ip=endpoint.addresses[0], port=endpoint.port, cport=0)
-    node_id = NodeId(info.get("run_id", endpoint.name))
+    node_id = wire.parse_id(info.get("run_id", ""))
     own = wire.parse_nodes(f"{node_id} {address}@0 myself,master - 0 0 0 connected")
     return NodeView(
         endpoint=endpoint,

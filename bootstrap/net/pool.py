@@ -1,7 +1,8 @@
 """Connections to the pods: one for everybody, further ones on request.
 
 Rules: a connection belongs to a pod that discovery named and to one of the addresses that its name
-has; once the name has other addresses it is closed. Only this module makes a `RedisNode`.
+has; once the name has other addresses it is closed. Only this module makes a `RedisNode`, so
+credentials go to nobody else; `outsiders` asks other addresses without any.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..core.topology import Address, Endpoint, NodeView
+from ..core.topology import Endpoint, NodeView
 from .connection import Access, RedisNode
 
 
@@ -43,13 +44,17 @@ class ConnectionPool:
             access=self.access,
         )
 
-    def open_announced(self, node: NodeView, address: Address) -> RedisNode:
-        """Return a connection to where a node announces itself; the caller closes it."""
+    def open_announced(self, node: NodeView) -> RedisNode:
+        """Return a connection to where a node announces itself; the caller closes it.
+
+        Only where its credentials are safe: DNS names the address too, or verified TLS proves that
+        who answers there has the pod's name.
+        """
         return RedisNode(
-            name=f"{node.name} (announced as {address})",
+            name=f"{node.name} (announced as {node.address})",
             host=node.endpoint.host,
-            ip=address.ip,
-            port=address.port,
+            ip=node.address.ip,
+            port=node.address.port,
             access=self.access,
         )
 

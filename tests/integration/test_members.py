@@ -41,16 +41,17 @@ def test_a_lower_ordinal_left_first(way_server: ServerBinary, has_srv: bool):  #
         assert lost(world, KEYS) == 0
 
 
-def test_a_member_that_does_not_let_us_in_is_not_gone(server: ServerBinary):
-    """It is out of DNS and asks for a password, but the others are well connected to it."""
+def test_a_member_that_wants_a_password_is_not_gone(server: ServerBinary):
+    """It has no name in DNS, but members are connected to it: it is refused, and not forgotten."""
     with formed(server, nodes=8) as world:
         hidden = world.pods[7]
         world.remove_pod(6)
         hidden.publish(False)
         hidden.command("CONFIG", "SET", "requirepass", "secret")
         result = attempt(world, {**SIX, **SHORT})
-        assert result.code == 5, result.stderr
+        assert result.code == 3, result.stderr
         assert str(hidden.address) in str(result.last["cause"])
+        assert str(hidden.command("CLUSTER", "MYID"))[:8] in str(result.last["cause"])
         assert {len(rig.nodes_of(pod)) for pod in world.pods[:6]} == {8}
 
 

@@ -8,7 +8,7 @@ from bootstrap.core.key_holders import slots_with_keys
 from bootstrap.core.planner import Policy
 from bootstrap.core.situation import Situation
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Outsider, Role
 from tests.support.builders import (
     absent,
     acquaint,
@@ -124,9 +124,28 @@ def test_a_pod_of_another_cluster_without_slots_here() -> None:
 
 
 def test_a_live_member_that_is_no_pod() -> None:
-    """Forgetting it would be harm."""
-    (refusal,) = refusals(acquaint([*HEALTHY.nodes, node(-1, epoch=9)]))
-    assert "none of the pods" in refusal.cause
+    """It is refused where it said its id, or where a member is connected to what answered."""
+    gone = line(50, link_up=False)
+    for link_up, is_verified, count in (
+        (False, True, 1),
+        (True, False, 1),
+        (False, False, 0),
+        (True, True, 1),
+    ):
+        seen = acquaint(HEALTHY.nodes, gone=[gone])
+        seen = told(seen, 0, 50, link_up=link_up)
+        outsider = Outsider(node_id=node_id(50), address=gone.address, is_verified=is_verified)
+        found = refusals(replace(seen, outsiders=(outsider,)))
+        assert len(found) == count
+        for refusal in found:
+            assert f"{gone.address} (node id" in refusal.cause
+            assert "none of the pods" in refusal.cause
+
+
+def test_an_outsider_that_no_pod_knows_is_not_refused() -> None:
+    """It is no member any more."""
+    outsider = Outsider(node_id=node_id(50), address=line(50).address, is_verified=True)
+    assert refusals(replace(HEALTHY, outsiders=(outsider,))) == ()
 
 
 def test_a_replica_that_copied_another_node_at_its_primarys_address() -> None:

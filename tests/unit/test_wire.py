@@ -160,7 +160,6 @@ def test_cluster_info_and_info_are_fields(server: str) -> None:
     [
         ({"redis_version": "7.4"}, "redis", (7, 4, 0)),
         ({"redis_version": "8.0-rc1"}, "redis", (8, 0, 0)),
-        ({}, "redis", (0, 0, 0)),
     ],
 )
 def test_versions(info: dict[str, str], engine: str, version: tuple[int, int, int]) -> None:

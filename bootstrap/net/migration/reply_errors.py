@@ -17,7 +17,8 @@ from ...errors import (
     StaleViewError,
     TransientError,
 )
-from ..connection import Command, RedisNode, ReplyError, acl_rule, missing_rule, refused
+from ..acl import acl_rule, missing_rule
+from ..connection import Command, RedisNode, ReplyError, refused
 
 E = TypeVar("E", bound=BaseException)
 

@@ -23,14 +23,14 @@ numbers = count(1)
 
 
 async def pipeline(
-    self: RedisNode, commands: Sequence[Command], *, writes: bool = False, timeout_s: float = 10.0
+    self: RedisNode, commands: Sequence[Command], *, writes: bool = False, **limits: float
 ) -> list[Reply | ReplyError]:
     if not writes:
-        return await send(self, commands, writes=False, timeout_s=timeout_s)
+        return await send(self, commands, writes=False, **limits)
     is_packet = tuple(commands[0][:2]) == ("CLUSTER", "RESET")
     replies: list[Reply | ReplyError] = []
     for part in [commands] if is_packet else [[command] for command in commands]:
-        replies += await send(self, part, writes=True, timeout_s=timeout_s)
+        replies += await send(self, part, writes=True, **limits)
         if any(str(next(numbers)) == last or last in command for command in part):
             os.kill(os.getpid(), signal.SIGKILL)
     return replies

@@ -1,0 +1,127 @@
+"""Asks addresses that no pod has, without credentials.
+
+The cluster bus has no authentication: whoever reaches it can become a member and announce any
+address as its own. So an address that only gossip names receives neither a password nor a command
+that changes anything. `CLUSTER MYID` tells who answers where no password is set; with one, or under
+TLS, all that can be known is that something answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..core.topology import Absent, Address, Endpoint, NodeId, NodeView, Outsider
+from . import protocol_probe
+
+REDIAL_S = 5.0
+DIAL_TIMEOUT_S = 1.5
+_NODE_ID = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an address answered to somebody who shows no credentials.
+
+    Attributes:
+        node_id: Who it is, where it says so.
+        is_loading: It loads its data and cannot say.
+    """
+
+    node_id: NodeId | None = None
+    is_loading: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Outsiders:
+    """Finds out which members are live processes but none of the pods.
+
+    Attributes:
+        is_tls: Whether the pods speak TLS.
+    """
+
+    is_tls: bool
+    _asked: dict[tuple[NodeId, Address], float] = field(default_factory=dict)
+    _pods: dict[str, NodeId] = field(default_factory=dict)
+
+    async def find(
+        self, nodes: Sequence[NodeView], endpoints: Iterable[Endpoint], *, most: int
+    ) -> tuple[list[Outsider], list[Absent]]:
+        """Return the members that answer outside of the pods, and those that cannot say yet.
+
+        Args:
+            nodes: The views of the pods.
+            endpoints: All pods that discovery names.
+            most: How many addresses to ask in this pass; the others are asked in the next ones.
+        """
+        self._pods |= {node.name: node.node_id for node in nodes}
+        unknown = self._unknown(nodes, endpoints)
+        now = time.monotonic()
+        self._asked = {pair: at for pair, at in self._asked.items() if pair in unknown}
+        due = [pair for pair in unknown if now - self._asked.get(pair, -REDIAL_S) >= REDIAL_S]
+        due.sort(key=lambda pair: self._asked.get(pair, -REDIAL_S))
+        asked = due[:most]
+        answers = await asyncio.gather(*(ask(address, is_tls=self.is_tls) for _, address in asked))
+        found, waiting = [], []
+        for (node_id, address), answer in zip(asked, answers, strict=True):
+            if answer is None or answer.node_id not in {None, node_id}:
+                self._asked[node_id, address] = now
+            elif answer.is_loading:
+                waiting.append(_absent(address, "is loading its data"))
+            else:
+                is_verified = answer.node_id is not None
+                found.append(Outsider(node_id=node_id, address=address, is_verified=is_verified))
+        waiting += [
+            _absent(a, "was not asked yet") for i, a in due[most:] if (i, a) not in self._asked
+        ]
+        return found, waiting
+
+    def _unknown(
+        self, nodes: Sequence[NodeView], endpoints: Iterable[Endpoint]
+    ) -> list[tuple[NodeId, Address]]:
+        """Return members by id and address, without those whose id or address is a pod's.
+
+        A pod that does not answer at this moment is still that pod: replies of one pass are taken
+        at different moments, and a primary that was just emptied restarts as a replica
+        (redis/redis#9223).
+        """
+        ids = {*self._pods.values(), *(node.node_id for node in nodes)}
+        ips = {ip for endpoint in endpoints for ip in endpoint.addresses}
+        unknown = {
+            (node_id, line.address): None
+            for node in nodes
+            for node_id, line in node.known.items()
+            if node_id not in ids and line.address.ip and line.address.ip not in ips
+        }
+        return list(unknown)
+
+
+async def ask(address: Address, *, is_tls: bool) -> Answer | None:
+    """Return what answers at an address; None where nobody does.
+
+    Under TLS nothing but a handshake is sent, and no client certificate.
+    """
+    if is_tls:
+        return Answer() if await protocol_probe.answers_tls(address.ip, address.port) else None
+    words = await protocol_probe.ask(
+        address.ip, address.port, "CLUSTER MYID", timeout_s=DIAL_TIMEOUT_S
+    )
+    if not words:
+        return None
+    return Answer(
+        node_id=NodeId(words) if _NODE_ID.fullmatch(words) else None,
+        is_loading=words.startswith("-LOADING"),
+    )
+
+
+def _absent(address: Address, cause: str) -> Absent:
+    return Absent(
+        name=str(address),
+        ordinal=-1,
+        phase="serve",
+        cause=f"the member at {address} {cause}",
+        address=address.ip,
+    )

@@ -1,0 +1,99 @@
+"""Credentials go to the pods that DNS names, and to nobody else."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.pod import Pod
+from bootstrap.sandbox.world import World
+from tests.support import rig
+from tests.support.peers import Recorder, forwarder, listening
+
+pytestmark = pytest.mark.redis
+
+PASSWORD = "s3cret-of-the-pods"
+ANNOUNCED_PORT = 7777
+
+
+def alone(world: World, **more: str) -> dict[str, str]:
+    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
+    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
+
+
+@pytest.fixture
+def world(every_server: ServerBinary) -> Iterator[World]:
+    """Three pods with a password, which are not started."""
+    with World(nodes=3, server=every_server, password=PASSWORD) as world:
+        yield world
+
+
+@pytest.fixture
+def rogue(world: World, every_server: ServerBinary) -> Iterator[Pod]:
+    """A server that is none of the pods and announces a port that it does not have."""
+    config = {"cluster-announce-port": str(ANNOUNCED_PORT)}
+    with World(nodes=1, server=every_server, config=config) as other:
+        other.start()
+        yield other.pods[0]
+
+
+def knows(pod: Pod, node_id: str) -> bool:
+    line = rig.nodes_of(pod).get(node_id)
+    return line is not None and not line.flags & {"handshake", "fail", "fail?"}
+
+
+def test_a_member_that_joined_over_the_bus_receives_no_password(world: World, rogue: Pod) -> None:
+    """The bus asks nobody who they are; the run reports address and id and stops at once."""
+    world.start()
+    assert rig.run(alone(world)).code == 0
+    recorder = Recorder()
+    with listening(rogue.address, ANNOUNCED_PORT, recorder.talk):
+        rogue.command("CLUSTER", "MEET", world.pods[0].address, world.pods[0].port)
+        node_id = str(rogue.command("CLUSTER", "MYID"))
+        rig.until(lambda: all(knows(pod, node_id) for pod in world.pods))
+        results = [rig.run(alone(world, timeout="20"), c) for c in ("run", "plan", "status")]
+    assert [result.code for result in results] == [3, 3, 3]
+    cause = str(results[0].last["cause"])
+    assert f"{rogue.address}:{ANNOUNCED_PORT}" in cause
+    assert node_id[:8] in cause
+    assert results[0].last["write_commands"] == 0
+    assert recorder.connections > 0
+    assert b"AUTH" not in recorder.received.upper()
+    assert PASSWORD.encode() not in recorder.received
+
+
+def test_an_announced_port_that_leads_to_the_pod(world: World) -> None:
+    """The pod behind a forwarded port is recognised without credentials, and the cluster forms."""
+    pod = world.pods[2]
+    pod.config["cluster-announce-port"] = str(ANNOUNCED_PORT)
+    world.start()
+    with listening(pod.address, ANNOUNCED_PORT, forwarder(pod.address, pod.port)):
+        result = rig.run(alone(world, timeout="30"))
+    assert result.code == 0, result.stderr
+
+
+def test_an_announced_port_that_leads_elsewhere(world: World) -> None:
+    """Another server that wants a password too is not the pod: refused before the first MEET."""
+    pod, other = world.pods[2], world.pods[1]
+    pod.config["cluster-announce-port"] = str(ANNOUNCED_PORT)
+    world.start()
+    with listening(pod.address, ANNOUNCED_PORT, forwarder(other.address, other.port)):
+        result = rig.run(alone(world, timeout="30"))
+    assert result.code == 3, result.stderr
+    assert "redis-app-2" in str(result.last["cause"])
+    assert result.last["write_commands"] == 0
+    assert {len(rig.nodes_of(each)) for each in world.pods} == {1}
+
+
+def test_an_announced_port_of_somebody_else_receives_no_password(world: World) -> None:
+    """A process at the announced address that wants a password gets none."""
+    pod = world.pods[2]
+    pod.config["cluster-announce-port"] = str(ANNOUNCED_PORT)
+    world.start()
+    recorder = Recorder()
+    with listening(pod.address, ANNOUNCED_PORT, recorder.talk):
+        result = rig.run(alone(world, timeout="30"))
+    assert result.code == 3, result.stderr
+    assert recorder.connections > 0
+    assert b"AUTH" not in recorder.received.upper()
+    assert PASSWORD.encode() not in recorder.received

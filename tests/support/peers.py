@@ -1,0 +1,88 @@
+"""Peers that are not what they seem: recorders, forwarders, and servers that lie."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+_CHUNK = 65536
+
+
+@contextmanager
+def listening(ip: str, port: int, talk: Talk) -> Iterator[None]:
+    """Serve an address in a thread of its own for the length of a block."""
+    loop = asyncio.new_event_loop()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await talk(reader, writer)
+        finally:
+            writer.close()
+
+    server = loop.run_until_complete(asyncio.start_server(serve, ip, port))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(_stop(server), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _stop(server: asyncio.Server) -> None:
+    server.close()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Answers every connection with one line and keeps what it received.
+
+    Attributes:
+        received: All bytes, of all connections.
+        connections: How many there were.
+    """
+
+    answer: bytes = b"-NOAUTH Authentication required.\r\n"
+    received: bytearray = field(default_factory=bytearray)
+    connections: int = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self.connections += 1
+        while data := await reader.read(_CHUNK):
+            self.received += data
+            writer.write(self.answer)
+
+
+def forwarder(ip: str, port: int) -> Talk:
+    """Return what forwards every connection to an address."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(ip, port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_copy(reader, back))
+                both.create_task(_copy(there, writer))
+        finally:
+            back.close()
+
+    return talk
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()

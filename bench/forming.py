@@ -43,12 +43,12 @@ def _repeats(nodes: int, runs: int) -> int:
 
 
 def _one_turn(series: Series) -> None:
-    with World(nodes=series.nodes, server=series.server.binary) as world:
+    with World(nodes=series.nodes, server=series.server.binary, node_timeout_ms=15000) as world:
         world.start()
         series.ours.append(ours(world))
         series.again += [unwatched(world) for _ in range(_AGAIN)]
     if series.server.cli is not None:
-        with World(nodes=series.nodes, server=series.server.binary) as world:
+        with World(nodes=series.nodes, server=series.server.binary, node_timeout_ms=15000) as world:
             world.start()
             series.theirs.append(theirs(world, series.server))
 

@@ -33,7 +33,7 @@ def table(
 
 
 def _heal(server: Server, nodes: int) -> tuple[Outcome, bool]:
-    with World(nodes=nodes, server=server.binary) as world:
+    with World(nodes=nodes, server=server.binary, node_timeout_ms=15000) as world:
         world.start()
         ours(world)
         before = _roles(world)

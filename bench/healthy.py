@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from bootstrap.sandbox.resp import Connection
+from bootstrap.sandbox.client import Client
 from bootstrap.sandbox.world import World
 from tests.support import rig
 
@@ -39,7 +39,7 @@ class Observation:
     def _watch(self) -> None:
         with ExitStack() as stack:
             connections = [
-                stack.enter_context(Connection(pod.address, pod.port, timeout_s=_TIMEOUT_S))
+                stack.enter_context(Client(pod.address, pod.port, timeout_s=_TIMEOUT_S))
                 for pod in self._world.pods
             ]
             while not self._ends.is_set():
@@ -62,7 +62,7 @@ def watched(world: World, *, replicas: int = 1) -> Iterator[Observation]:
         observation.wait(0)
 
 
-def _agree(connections: list[Connection]) -> bool:
+def _agree(connections: list[Client]) -> bool:
     """Return whether all say ok, have their links and tell the same members, roles and slots."""
     for connection in connections:
         if "cluster_state:ok" not in str(connection.call("CLUSTER", "INFO")):

@@ -95,7 +95,9 @@ def cluster(server: ServerBinary, *, round_trip_ms: float) -> Iterator[tuple[lis
     if round_trip_ms:
         config |= {"cluster-announce-port": str(RELAY_PORT), "cluster-announce-bus-port": "16379"}
     with ExitStack() as stack:
-        world = stack.enter_context(World(nodes=PRIMARIES + 1, server=server, config=config))
+        world = stack.enter_context(
+            World(nodes=PRIMARIES + 1, server=server, node_timeout_ms=15000, config=config)
+        )
         world.start()
         for pod, slots in zip(world.pods, (*even_split(PRIMARIES), SlotSet()), strict=True):
             pod.command("CLUSTER", "SET-CONFIG-EPOCH", pod.ordinal + 1)

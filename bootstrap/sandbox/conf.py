@@ -1,6 +1,5 @@
 """Writes the redis.conf of a pod: only what a pod on a loopback address needs."""
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,16 +61,12 @@ def render(
     return "".join(f"{name} {value}\n" for name, value in directives.items())
 
 
-def tls_context(config: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Return how to reach a server with these directives over TLS; None where it speaks plain."""
+def tls_files(config: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the files to reach a server with these directives; None where it speaks plain."""
     if "tls-port" not in config or config.get("port") != "0":
         return None
-    context = ssl.create_default_context(cafile=config.get("tls-ca-cert-file"))
-    # Certificates are made for DNS names; the sandbox goes to an address it chose itself.
-    context.check_hostname = False
-    if "tls-cert-file" in config:
-        context.load_cert_chain(config["tls-cert-file"], config.get("tls-key-file"))
-    return context
+    names = {"ca": "tls-ca-cert-file", "cert": "tls-cert-file", "key": "tls-key-file"}
+    return {name: config[directive] for name, directive in names.items() if directive in config}
 
 
 def _place_directives(server: ServerBinary, place: tuple[str, str] | None) -> dict[str, str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from . import conf
+from .client import Client, Reply
 from .dns import ZoneServer
 from .errors import ReplyError, SandboxError
 from .keeper import Keeper
-from .resp import Connection, Reply
 
 Place: TypeAlias = tuple[str, str]
 
@@ -186,11 +186,14 @@ class Pod:
             ReplyError: The server answered with an error.
             OSError: It cannot be reached, or did not answer in time.
         """
-        tls = conf.tls_context({**self._settings.config, **self.config})
-        with Connection(self.address, self.port, timeout_s=timeout_s, tls=tls) as connection:
-            if self.password is not None:
-                connection.call("AUTH", self.password)
-            return connection.call(*args)
+        with Client(
+            self.address,
+            self.port,
+            timeout_s=timeout_s,
+            password=self.password,
+            tls=conf.tls_files({**self._settings.config, **self.config}),
+        ) as client:
+            return client.call(*args)
 
     def _is_ready(self) -> bool:
         try:

@@ -45,7 +45,7 @@ class World:
         namespace: str = "default",
         cluster_domain: str = "cluster.local",
         port: int = 6379,
-        node_timeout_ms: int = 15000,
+        node_timeout_ms: int = 5000,
         config: Mapping[str, str] = _NO_CONFIG,
         places: Sequence[Place] | None = None,
         appendonly: bool = False,
@@ -62,7 +62,7 @@ class World:
             namespace: Their namespace.
             cluster_domain: The cluster's DNS zone.
             port: Client port of every pod; the bus port is 10000 above.
-            node_timeout_ms: ``cluster-node-timeout``.
+            node_timeout_ms: ``cluster-node-timeout``; by default that of the manifests.
             config: More directives for redis.conf, values as they stand there.
             places: Zone and Kubernetes node by ordinal, published where the server can.
             appendonly: Keep the data over restarts.

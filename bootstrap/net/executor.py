@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import assert_never
 
@@ -32,9 +32,9 @@ from ..core.actions import (
     SetNoFailover,
 )
 from ..core.slots import SlotSet
-from ..core.topology import ClusterView, NodeId, NodeView, Role
+from ..core.topology import Address, ClusterView, NodeId, NodeView, Role
 from ..errors import RefusedError, StaleViewError
-from . import announced
+from . import announced, server_ports
 from .connection import DATA_LIMIT, Command, ReplyError, reading, text
 from .migration.migrator import Migrator
 from .migration.session import MigrationHistory, MigrationSession, PrimaryNode, Progress
@@ -194,10 +194,11 @@ class Executor:
                 cause=f"{node.name} at {node.address} is another node now",
                 remedy="retried automatically on the next pass",
             )
-        if (client.ip, client.port) == (node.address.ip, node.address.port):
+        # A MEET goes where the node announces itself, not where discovery found it.
+        address = await self._announced_address(node)
+        if (client.ip, client.port) == (address.ip, address.port):
             return
-        # A MEET goes where the node says that it is, not where we found it.
-        found = await announced.identify(node, self._pool)
+        found = await announced.identify(replace(node, address=address), self._pool)
         if found != node.node_id:
             other = (
                 self._nodes[found].name
@@ -209,6 +210,19 @@ class Executor:
                 cause=f"{node.name} announces {node.address}, where {other} answers",
                 remedy=f"set cluster-announce-ip and -port of {node.name} to an address of its own",
             )
+
+    async def _announced_address(self, node: NodeView) -> Address:
+        """Return where a node announces itself to clients that connect as this program does.
+
+        Before 7.2 CLUSTER NODES shows the port without TLS to a client with TLS, unless the servers
+        use TLS among themselves.
+        """
+        client, address = self._pool.client(node.name), node.address
+        if (client.ip, client.port) == (address.ip, address.port):
+            return address
+        ports = await server_ports.read(client)
+        port = ports.port(tls=self._pool.access.tls is not None) if ports else 0
+        return replace(address, port=port or address.port)
 
     async def _copy_functions(self, action: CopyFunctions) -> None:
         source, target = self._nodes[action.source], self._nodes[action.target]

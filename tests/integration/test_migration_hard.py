@@ -382,3 +382,94 @@ def test_slots_that_somebody_closed_meanwhile_are_not_taken(named: ServerBinary)
         owned = rig.owners_when_agreed()
         assert 5 in owned[0]
         assert slots - SlotSet.of([5]) - owned[2] == SlotSet()
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_key_that_a_migrate_left_in_another_database_goes_to_the_newer_value(
+    named: ServerBinary,
+) -> None:
+    """Whether the target was empty when the slot was opened is known for every database."""
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        key, stray = keys_of(5, 2)
+        with rig.client(0) as client:
+            client.execute_command("SELECT", 3)
+            client.set(key, "older")
+            client.set(stray, "older")
+        rig.open_both(5, 0, 2)
+        rig.put(2, stray, "another", database=3)
+        with pytest.raises(RefusedError) as caught:
+            rig.move((0, 2, SlotSet.of([5])))
+        assert "SELECT 3" in caught.value.remedy
+        rig.put(2, key, "older", database=3)
+        with rig.client(0) as client:
+            client.execute_command("SELECT", 3)
+            client.delete(stray)
+        rig.move((0, 2, SlotSet.of([5])))
+        assert 5 in rig.owners_when_agreed()[2]
+        with rig.client(2) as client:
+            client.execute_command("SELECT", 3)
+            assert client.mget(key, stray) == [b"older", b"another"]
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_slot_with_keys_in_another_database_is_not_closed_after_a_refusal(
+    named: ServerBinary,
+) -> None:
+    """A slot of which the target has a key in any database stays open."""
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        for slot in (5, 6):
+            with rig.client(0) as client:
+                client.set(keys_of(slot, 1)[0], "value")
+            rig.open_both(slot, 0, 2)
+        rig.put(2, keys_of(6, 2)[1], "value", database=3)
+        for pod in rig.pods:
+            pod.command("ACL", "SETUSER", "mover", "on", ">pw", "~*", "+@all")
+        rig.pods[2].command("ACL", "SETUSER", "mover", "-restore-asking")
+        rig.access = Access(username="mover", passwords=("pw",))
+        with pytest.raises(CredentialsError):
+            rig.move((0, 2, SlotSet.of([5, 6])))
+        assert [set(node.open_slots) for node in rig.look().nodes] == [{6}, set(), {6}]
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_database_that_may_not_be_selected_is_an_error(named: ServerBinary) -> None:
+    """Without SELECT a command on a key of database 3 would reach one of database 0."""
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        key = keys_of(5, 1)[0]
+        with rig.client(0) as client:
+            client.set(key, "in 0")
+            client.execute_command("SELECT", 3)
+            client.set(key, "in 3")
+        for pod in rig.pods:
+            pod.command("ACL", "SETUSER", "mover", "on", ">pw", "~*", "+@all", "-select")
+        rig.open_both(5, 0, 2)
+        rig.access = Access(username="mover", passwords=("pw",))
+        with pytest.raises(CredentialsError) as caught:
+            rig.move((0, 2, SlotSet.of([5])))
+        assert "+select" in caught.value.remedy
+        with rig.client(0) as client:
+            assert client.get(key) == b"in 0"
+
+
+@pytest.mark.parametrize("named", ["redis-6.2", *BY_KEYS], indirect=True)
+@pytest.mark.parametrize("missing", ["dump", "memory|usage"])
+def test_copies_that_may_not_be_compared_are_not_called_different(
+    named: ServerBinary, missing: str
+) -> None:
+    """A missing permission is named; nobody is told to delete one of two equal copies."""
+    denied = missing if named.version >= (7, 0, 0) else missing.partition("|")[0]
+    with running(named) as rig:
+        key = keys_of(5, 1)[0]
+        fill(rig, [5], each=1)
+        rig.open_both(5, 0, 2)
+        rig.put(2, key, f"value of {key}")
+        for pod in rig.pods:
+            pod.command("ACL", "SETUSER", "mover", "on", ">pw", "~*", "+@all", f"-{denied}")
+        rig.access = Access(username="mover", passwords=("pw",))
+        with pytest.raises(CredentialsError) as caught:
+            rig.move((0, 2, SlotSet.of([5])))
+        assert denied in caught.value.remedy
+        assert key not in str(caught.value)
+        rig.access = Access()
+        rig.move((0, 2, SlotSet.of([5])))
+        assert read(rig, [key]) == {key: f"value of {key}"}

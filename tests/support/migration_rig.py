@@ -47,6 +47,7 @@ class Rig:
 
     world: World
     access: Access = field(default_factory=Access)
+    port: int | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     history: MigrationHistory = field(default_factory=MigrationHistory)
 
@@ -59,7 +60,7 @@ class Rig:
                     host=pod.fqdn,
                     ordinal=pod.ordinal,
                     addresses=(pod.address,),
-                    port=pod.port,
+                    port=self.port or pod.port,
                 )
                 for pod in self.pods
             ),
@@ -146,10 +147,12 @@ class Rig:
         auth = ("AUTH", to.password) if to.password else ()
         self.pods[source].command("MIGRATE", to.address, to.port, "", 0, 5000, *auth, "KEYS", key)
 
-    def put(self, ordinal: int, key: str, value: str) -> None:
+    def put(self, ordinal: int, key: str, value: str, *, database: int = 0) -> None:
         """Write a key at a node that imports its slot."""
         with self.client(ordinal) as client:
             pipeline = client.pipeline(transaction=False)
+            if database:
+                pipeline.execute_command("SELECT", database)
             pipeline.execute_command("ASKING")
             pipeline.execute_command("SET", key, value)
             pipeline.execute()
@@ -178,14 +181,19 @@ def running(
             pod.command("CLUSTER", "SET-CONFIG-EPOCH", pod.ordinal + 1)
             for first, last in slots.ranges():
                 pod.command("CLUSTER", "ADDSLOTS", *range(first, last + 1))
+        bus_port = 10_000 + (int(config["tls-port"]) if _bus_uses_tls(config) else world.port)
         for pod in world.pods:
             for other in world.pods[pod.ordinal + 1 :]:
-                pod.command("CLUSTER", "MEET", other.address, other.port)
+                pod.command("CLUSTER", "MEET", other.address, other.port, bus_port)
         rig = Rig(world, Access(passwords=(password,) if password else ()))
         rig.owners_when_agreed()
         for pod in world.pods:
             pod.command("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
         yield rig
+
+
+def _bus_uses_tls(config: Mapping[str, str]) -> bool:
+    return config.get("tls-cluster") == "yes"
 
 
 class Traffic:

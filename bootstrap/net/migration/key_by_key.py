@@ -18,11 +18,18 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from ...core import wire
 from ...core.slots import SlotSet
 from ...core.topology import NodeId
-from ...errors import BootstrapError, CredentialsError, NodeUnreachableError, RefusedError
+from ...errors import (
+    BootstrapError,
+    CredentialsError,
+    NodeUnreachableError,
+    RefusedError,
+    StaleViewError,
+)
 from .. import databases
 from ..connection import Command, RedisNode, ReplyError, text
 from .key_copier import KeyCopier
@@ -69,10 +76,14 @@ class KeyByKey:
             destination = await find_destination(pair)
             self._session.progress.keys_total += sum(counts.values())
             self._session.count()
-            queue = deque(_cut(pair, counts))
+            windows = sorted(_cut(pair, counts), key=lambda slots: not any(map(counts.get, slots)))
+            queue = deque(windows)
+            lane = partial(self._lane, pair, destination, queue, is_move=is_move)
+            if any(counts.values()):
+                # One lane at first: a target that cannot be reached is tried once, not twice.
+                await self._session.run_all([lane(until_proven=True)])
             await self._session.run_all(
-                self._lane(pair, destination, queue, is_move=is_move)
-                for _ in range(min(LANES, len(queue)))
+                lane(until_proven=False) for _ in range(min(LANES, len(queue)))
             )
 
     async def _count(self, pair: Pair, slots: SlotSet) -> dict[int, int]:
@@ -85,15 +96,32 @@ class KeyByKey:
         return counts
 
     async def _lane(
-        self, pair: Pair, destination: Destination, queue: deque[list[int]], *, is_move: bool
+        self,
+        pair: Pair,
+        destination: Destination,
+        queue: deque[list[int]],
+        *,
+        is_move: bool,
+        until_proven: bool,
     ) -> None:
-        """Take windows until there are none, with connections of its own."""
+        """Take windows until there are none, with connections of its own.
+
+        Args:
+            pair: The two ends.
+            destination: Where MIGRATE goes.
+            queue: The windows that all lanes of the pair take from.
+            is_move: Whether slots move, or only keys are gathered.
+            until_proven: Stop as soon as a MIGRATE has reached the target.
+        """
         source, target = self._session.connect(pair.source), self._session.connect(pair.target)
+        connected = self._session.history.connected
         try:
             while queue and not self._session.is_ending:
+                if until_proven and pair.processes in connected:
+                    break
                 link = MigrationLink(
+                    session=self._session,
                     pair=pair,
-                    access=self._session.pool.access,
                     destination=destination,
                     source=source,
                     target=target,
@@ -139,9 +167,11 @@ class Window:
         """Open the slots, empty them, and make the target their owner at every primary."""
         try:
             await self._move()
-        except (CredentialsError, RefusedError):
-            with suppress(BootstrapError, ReplyError):
-                await self._revert()
+        except (CredentialsError, RefusedError, StaleViewError) as error:
+            is_unreachable = error.command == "MIGRATE" and not self._link.is_proven
+            if is_unreachable or not isinstance(error, StaleViewError):
+                with suppress(BootstrapError, ReplyError):
+                    await self._revert()
             raise
 
     async def _move(self) -> None:

@@ -2,9 +2,12 @@
 
 A batch is bounded in keys and in bytes: MIGRATE holds all of it in memory and both servers stand
 still meanwhile, so a big key goes alone and gets the time it needs. Sizes are asked for only where
-the source's data is larger than what one batch may be in any case. What is in flight is bounded in
-time as well: MIGRATE blocks the source while the target is silent, and a source that is blocked for
-its node timeout is failed over.
+the source's data is larger than what one batch may be in any case.
+
+MIGRATE blocks the source while the target is silent, and a source that is blocked for its node
+timeout is failed over. So what is in flight is bounded in time as well, and the first MIGRATE
+between two processes goes alone with a small key: where it does not reach the target, no other one
+is sent.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ _BIG_DATA_BYTES = 64 << 20
 _PAUSE_S = 0.05
 _MOST_IDLE_ROUNDS = 40
 _MOST_TROUBLED_ROUNDS = 3
+_PROBE_CANDIDATES = 16
+_MOST_UNCONNECTED = 3
+_FIRST_PAUSE_S = 0.5
+_PAUSE_GROWTH = 4
 _BAD_AUTH = ("NOAUTH", "WRONGPASS", "ERR AUTH", "ERR Client sent AUTH", "ERR invalid password")
 
 
@@ -80,8 +87,12 @@ class KeyCopier:
                 for slot in keys:
                     self.give_up(slot, self._full)
                 break
-            sizes = await self._sizes(keys) if is_measured else {}
-            moved = await self._send(list(_batches(keys, sizes, self.link.most_keys)))
+            if self.link.is_proven:
+                names = [key for group in keys.values() for key in group]
+                sizes = await self._sizes(names) if is_measured else {}
+                moved = await self._send(list(_batches(keys, sizes, self.link.most_keys)))
+            else:
+                moved = await self._probe(keys)
             keys = await self._next_keys(list(keys))
             if keys and not moved and not self._full:
                 await self._wait(keys)
@@ -118,9 +129,8 @@ class KeyCopier:
                 found[slot] = names
         return found
 
-    async def _sizes(self, keys: Mapping[int, list[bytes]]) -> dict[bytes, int]:
+    async def _sizes(self, names: Sequence[bytes]) -> dict[bytes, int]:
         """Return the bytes of each key, by samples where it has many elements."""
-        names = [key for group in keys.values() for key in group]
         commands = [c for key in names for c in self.link.at_source("MEMORY", "USAGE", key)]
         replies = await self._ask_source(commands)
         step = len(self.link.at_source())
@@ -129,6 +139,32 @@ class KeyCopier:
             size = require(self.link.pair.source.name, ("MEMORY", "USAGE"), reply)
             sizes[key] = size if isinstance(size, int) else 0
         return sizes
+
+    async def _probe(self, keys: Mapping[int, list[bytes]]) -> int:
+        """Send the smallest of some keys alone; return how many keys went.
+
+        Raises:
+            StaleViewError: The source cannot reach the target.
+            RefusedError: The same, several times in a row.
+        """
+        some = [(slot, key) for slot, group in keys.items() for key in group][:_PROBE_CANDIDATES]
+        sizes = await self._sizes([key for _, key in some])
+        slot, key = min(some, key=lambda each: sizes.get(each[1], 0))
+        batch = Batch(slot, [key], sizes.get(key, 0))
+        credential = self.link.credential
+        reply = (await self._migrate([batch]))[0]
+        history, processes = self.session.history, self.link.pair.processes
+        if isinstance(reply, ReplyError) and reply.code == "IOERR":
+            count = history.unconnected[processes] = history.unconnected.get(processes, 0) + 1
+            self.session.halted = True
+            await self.session.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1))
+            raise self.link.unreachable(reply.message, is_final=count >= _MOST_UNCONNECTED)
+        if isinstance(reply, ReplyError) or text(reply) != "NOKEY":
+            history.connected.add(processes)
+            history.unconnected.pop(processes, None)
+        moved = await self._taken(batch, reply, credential)
+        self.session.count(keys=moved)
+        return moved
 
     async def _send(self, batches: Sequence[Batch]) -> int:
         """Migrate batches, some in flight; return how many keys went."""
@@ -180,7 +216,10 @@ class KeyCopier:
             self.link.credential = credential + 1
             return 0
         pair = self.link.pair
-        error = rejection(pair.source.name, "MIGRATE", reply, target=pair.target.name)
+        if reply.code == "IOERR":
+            error = self.link.unreachable(reply.message)
+        else:
+            error = rejection(pair.source.name, "MIGRATE", reply, target=pair.target.name)
         if isinstance(error, StaleViewError):
             self._trouble = error
         else:

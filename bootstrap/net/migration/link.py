@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...errors import RefusedError
+from ...core.topology import Address
+from ...errors import BootstrapError, RefusedError
 from .. import server_ports
-from ..connection import Access, Command, RedisNode
-from .session import Pair
+from ..connection import Command, RedisNode
+from .reply_errors import stale_view
+from .session import MigrationSession, Pair
 
 LANES = 2
 _BYTES_PER_S = 10_000_000
@@ -41,13 +43,13 @@ class Destination:
     uses_tls: bool | None = None
     node_timeout_s: float = _DEFAULT_NODE_TIMEOUT_S
 
-    @property
-    def is_plain_or_tls(self) -> str:
-        """Return how the source connects, for messages."""
+    def __str__(self) -> str:
+        """Return address and protocol, for messages."""
+        address = Address(self.ip, self.port, 0)
         if self.uses_tls is None:
-            return ""
-        setting = "yes" if self.uses_tls else "no"
-        return f" {'with' if self.uses_tls else 'without'} TLS (its tls-cluster is {setting})"
+            return str(address)
+        how, setting = ("with", "yes") if self.uses_tls else ("without", "no")
+        return f"{address} {how} TLS (its tls-cluster is {setting})"
 
     def timeout_s(self, batch: Batch) -> float:
         """Return how long the target may be silent: it loads a whole batch before it answers."""
@@ -107,14 +109,32 @@ class MigrationLink:
         credential: Which of the logins MIGRATE uses at the target.
     """
 
+    session: MigrationSession
     pair: Pair
-    access: Access
     destination: Destination
     source: RedisNode
     target: RedisNode
     source_asks: bool = False
     database: int = 0
     credential: int = 0
+
+    @property
+    def is_proven(self) -> bool:
+        """Return whether a MIGRATE between these two processes has reached the target."""
+        return self.pair.processes in self.session.history.connected
+
+    def unreachable(self, words: str, *, is_final: bool = False) -> BootstrapError:
+        """Return the error for a MIGRATE that got no answer from the target."""
+        source, target = self.pair.source.name, self.pair.target.name
+        what = f"cannot reach {target} at {self.destination}: MIGRATE failed with {words}"
+        remedy = (
+            f"check that a NetworkPolicy lets {source} reach port {self.destination.port} of "
+            f"{target}, and that port, tls-port and tls-cluster are the same in both"
+        )
+        if is_final:
+            cause = f"{source} {what}"
+            return RefusedError(node=source, command="MIGRATE", cause=cause, remedy=remedy)
+        return stale_view(source, what, command="MIGRATE", remedy=remedy)
 
     def at_source(self, *command: str | bytes | int) -> list[Command]:
         """Return a command on a key of the source; its reply is the last one."""
@@ -126,9 +146,10 @@ class MigrationLink:
 
     def logins(self) -> list[tuple[str, ...]]:
         """Return what MIGRATE may log in with at the target, in the order to try."""
-        user = self.access.username
+        access = self.session.pool.access
+        user = access.username
         first: tuple[str, ...] = ("AUTH2", user) if user else ("AUTH",)
-        return [(*first, password) for password in self.access.passwords] + [()]
+        return [(*first, password) for password in access.passwords] + [()]
 
     @property
     def most_keys(self) -> int | None:

@@ -30,6 +30,7 @@ from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.world import Pod, World
+from tests.support.migration_rig import when_epochs_are_ordered
 
 PRIMARIES = 3
 RELAY_PORT = 7379
@@ -149,7 +150,7 @@ class Ours:
         observer = Observer(discovery=self._found, pool=pool)
         try:
             began = time.monotonic()
-            view = await observer.observe()
+            view, moves = await when_epochs_are_ordered(observer, pool, choose)
             session = MigrationSession(
                 pool=pool,
                 primaries={
@@ -159,7 +160,7 @@ class Ours:
                 stop=asyncio.Event(),
                 history=MigrationHistory(),
             )
-            await Migrator(session).move(choose(view))
+            await Migrator(session).move(moves)
             return time.monotonic() - began
         finally:
             await pool.close()

@@ -74,7 +74,7 @@ class Executor:
         self._nodes: Mapping[NodeId, NodeView] = {}
         self._stop = stop
         self._on_progress = on_progress
-        self._memory = MigrationHistory()
+        self._history = MigrationHistory()
         self.totals = Totals()
 
     async def apply(
@@ -281,7 +281,7 @@ class Executor:
                 if node.role is Role.PRIMARY
             },
             stop=self._stop,
-            history=self._memory,
+            history=self._history,
             on_progress=self._on_progress,
             progress=progress,
         )

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeAlias, TypeVar
 
 import redis
 from redis.crc import key_slot
 
+from bootstrap.core import config_epochs
 from bootstrap.core.actions import GatherKeys, MoveSlots
+from bootstrap.core.facts import Facts
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_split
-from bootstrap.core.topology import ClusterView, Endpoint, NodeId
+from bootstrap.core.topology import ClusterView, DesiredTopology, Endpoint, NodeId
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
 from bootstrap.net.migration.migrator import Migrator
@@ -39,6 +41,9 @@ FORMING_TIMEOUT_MS = 1000
 NODE_TIMEOUT_MS = 15000
 _PATIENCE_S = 20.0
 _POLL_S = 0.02
+Step: TypeAlias = tuple[int, int, SlotSet]
+OnProgress: TypeAlias = Callable[[Progress], None]
+A = TypeVar("A", MoveSlots, GatherKeys)
 
 
 @dataclass
@@ -85,44 +90,58 @@ class Rig:
         finally:
             await pool.close()
 
-    def move(self, *moves: tuple[int, int, SlotSet], **hooks: Callable[..., None]) -> Progress:
+    def move(self, *moves: Step, on_progress: OnProgress = lambda _: None) -> Progress:
         """Move slots, given as (source, target, slots) with ordinals."""
-        return asyncio.run(self._carry_out(MoveSlots, moves, **hooks))
+        return asyncio.run(self._move(moves, on_progress))
 
-    def gather(self, *gathers: tuple[int, int, SlotSet]) -> Progress:
-        return asyncio.run(self._carry_out(GatherKeys, gathers))
+    def gather(self, *gathers: Step) -> Progress:
+        return asyncio.run(self._gather(gathers))
 
-    async def _carry_out(
-        self,
-        kind: type[MoveSlots | GatherKeys],
-        steps: Sequence[tuple[int, int, SlotSet]],
-        on_progress: Callable[[Progress], None] = lambda _: None,
-    ) -> Progress:
-        self.stop = asyncio.Event()
+    async def _move(self, steps: Sequence[Step], on_progress: OnProgress) -> Progress:
+        self.stop, progress = asyncio.Event(), Progress()
         pool = ConnectionPool(self.access)
         observer = Observer(discovery=self, pool=pool)
+        left = list(steps)
         try:
-            view = await observer.observe()
-            ids = {node.endpoint.ordinal: node.node_id for node in view.nodes}
-            session = MigrationSession(
+            while left:
+                choose = partial(_actions, MoveSlots, left)
+                view, moves = await when_epochs_are_ordered(observer, pool, choose)
+                await self._migrator(pool, view, progress, on_progress).move(moves)
+                every = zip(left, choose(view), strict=True)
+                left = [step for step, action in every if action not in moves]
+            return progress
+        finally:
+            await pool.close()
+
+    async def _gather(self, steps: Sequence[Step]) -> Progress:
+        self.stop, progress = asyncio.Event(), Progress()
+        pool = ConnectionPool(self.access)
+        try:
+            view = await Observer(discovery=self, pool=pool).observe()
+            migrator = self._migrator(pool, view, progress, lambda _: None)
+            await migrator.gather(_actions(GatherKeys, steps, view))
+            return progress
+        finally:
+            await pool.close()
+
+    def _migrator(
+        self,
+        pool: ConnectionPool,
+        view: ClusterView,
+        progress: Progress,
+        on_progress: OnProgress,
+    ) -> Migrator:
+        primaries = {n.node_id: PrimaryNode(client=pool.client(n.name), view=n) for n in view.nodes}
+        return Migrator(
+            MigrationSession(
                 pool=pool,
-                primaries={
-                    n.node_id: PrimaryNode(client=pool.client(n.name), view=n) for n in view.nodes
-                },
+                primaries=primaries,
                 stop=self.stop,
                 on_progress=on_progress,
                 history=self.history,
+                progress=progress,
             )
-            migrator = Migrator(session)
-            actions = [
-                kind(source=ids[a], target=ids[b], slots=slots, reason=FindingCode.SLOTS_UNEVEN)
-                for a, b, slots in steps
-            ]
-            carry = migrator.move if kind is MoveSlots else migrator.gather
-            await carry(actions)  # type: ignore[arg-type]  # the list is of one kind
-            return session.progress
-        finally:
-            await pool.close()
+        )
 
     def owners_when_agreed(self) -> dict[int, SlotSet]:
         """Wait until all agree and nothing is open; return who owns what, by ordinal."""
@@ -194,6 +213,29 @@ def running(
 
 def _bus_uses_tls(config: Mapping[str, str]) -> bool:
     return config.get("tls-cluster") == "yes"
+
+
+def _actions(kind: type[A], steps: Sequence[Step], view: ClusterView) -> list[A]:
+    ids = {node.endpoint.ordinal: node.node_id for node in view.nodes}
+    reason = FindingCode.SLOTS_UNEVEN
+    return [kind(source=ids[a], target=ids[b], slots=slots, reason=reason) for a, b, slots in steps]
+
+
+async def when_epochs_are_ordered(
+    observer: Observer, pool: ConnectionPool, choose: Callable[[ClusterView], list[MoveSlots]]
+) -> tuple[ClusterView, list[MoveSlots]]:
+    """Raise config epochs as plans do before they move; return a view and the moves it allows."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        view = await observer.observe()
+        facts = Facts(view, DesiredTopology(nodes=len(view.nodes), replicas=0))
+        moves = config_epochs.one_way(choose(view))
+        if config_epochs.are_ordered(facts, moves):
+            return view, moves
+        for bump in config_epochs.order_epochs(facts, moves):
+            await pool.client(facts.live[bump.node].name).write("CLUSTER", "BUMPEPOCH")
+        assert time.monotonic() < deadline, "the config epochs were not ordered in time"
+        await asyncio.sleep(_POLL_S)
 
 
 class Traffic:

@@ -1,19 +1,20 @@
 """Moves slots: by the servers' own command where both ends have one, otherwise key by key.
 
 Pairs of nodes move at the same time. Slots that are open, or that both ends claim, are what an
-earlier run left: no server takes those up by itself, so they go key by key, and first.
+earlier run left: no server takes those up by itself, so they go key by key, and first. No node is
+both a source and a target in one plan, and every target has a higher config epoch than every source
+(`core.config_epochs`), so that no claim of an old owner wins over the new one's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 
 from ...core.actions import GatherKeys, MoveSlots
 from ...core.slots import SlotSet
 from ...core.topology import NodeId
 from ...errors import NodeUnreachableError, StaleViewError
-from .epochs import order_epochs
 from .key_by_key import KeyByKey
 from .redis_atomic import RedisAtomic
 from .session import MigrationSession, Pair, SlotMover
@@ -53,9 +54,23 @@ class Migrator:
                 memory is full.
             CredentialsError: A command is not allowed, or MIGRATE cannot log in.
         """
-        for phase in _phases(self._pairs(moves)):
-            if not self._session.is_ending:
-                await self._move_phase(phase)
+        pairs = self._pairs(moves)
+        await self._wait_for_headers({pair.target.node_id for pair in pairs})
+        opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
+        try:
+            await self._run_all(
+                [self._key_by_key.move(pair, slots) for pair, slots in opened.items() if slots]
+            )
+            await self._run_all(
+                [
+                    self.mover(pair).move(pair, slots - opened[pair])
+                    for pair, slots in pairs.items()
+                    if slots - opened[pair] and not self._session.is_ending
+                ]
+            )
+        finally:
+            now = time.monotonic()
+            self._session.history.gave_at |= {pair.source.node_id: now for pair in pairs}
 
     async def gather(self, gathers: Sequence[GatherKeys]) -> None:
         """Bring keys to the owner of their slot, and close the slots; raises as `move`."""
@@ -80,25 +95,6 @@ class Migrator:
         except NodeUnreachableError as error:
             raise StaleViewError(node=error.node, cause=error.cause, remedy=error.remedy) from error
 
-    async def _move_phase(self, pairs: Mapping[Pair, SlotSet]) -> None:
-        await self._wait_for_headers({pair.target.node_id for pair in pairs})
-        await self._run_all([order_epochs(self._session.primaries, list(pairs))])
-        opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
-        try:
-            await self._run_all(
-                [self._key_by_key.move(pair, slots) for pair, slots in opened.items() if slots]
-            )
-            await self._run_all(
-                [
-                    self.mover(pair).move(pair, slots - opened[pair])
-                    for pair, slots in pairs.items()
-                    if slots - opened[pair] and not self._session.is_ending
-                ]
-            )
-        finally:
-            now = time.monotonic()
-            self._session.history.gave_at |= {pair.source.node_id: now for pair in pairs}
-
     async def _wait_for_headers(self, targets: set[NodeId]) -> None:
         """Let a node that gave slots away take none before it has read who has them now.
 
@@ -117,18 +113,3 @@ def _opened(pair: Pair) -> SlotSet:
     """Return the slots that either end has open, or that both claim."""
     source, target = pair.source.view, pair.target.view
     return source.open_slots | target.open_slots | target.slots
-
-
-def _phases(pairs: Mapping[Pair, SlotSet]) -> list[dict[Pair, SlotSet]]:
-    """Split pairs so that within a phase no node gives and takes: taking raises its epoch."""
-    phases: list[dict[Pair, SlotSet]] = []
-    for pair, slots in pairs.items():
-        for phase in phases:
-            givers = {each.source.node_id for each in phase}
-            takers = {each.target.node_id for each in phase}
-            if pair.source.node_id not in takers and pair.target.node_id not in givers:
-                phase[pair] = slots
-                break
-        else:
-            phases.append({pair: slots})
-    return phases

@@ -222,12 +222,14 @@ class Plan:
         actions: In the order to apply.
         findings: All that keeps the cluster from being healthy.
         refusals: Where there is any, nothing may be done.
+        notices: What a person should know of, but what does not make the cluster unhealthy.
     """
 
     stage: Stage | None = None
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
     refusals: tuple[Refusal, ...] = field(default=())
+    notices: tuple[Finding, ...] = ()
 
     @property
     def is_healthy(self) -> bool:

@@ -53,15 +53,17 @@ def outdated_views(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
 def shard_mismatches(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
     """Yield (a, b) where a groups b by shard id with other nodes than b's replication does.
 
-    Members without shard ids (before 7.2) are left out: a newer member makes one up for each of
-    them (redis/redis#12685).
+    Left out are members without shard ids (before 7.2), for each of which a newer member makes one
+    up (redis/redis#12685), and those that a's reply does not list: a server that was upgraded from
+    such a version lists neither itself nor them, and no message between the servers changes that.
     """
     ids = {i for i, node in facts.live.items() if "MYSHARDID" in node.commands}
-    true = _shards_of(facts.shard_ids, ids)
     for node in facts.staying:
         if node.shards is None or node.shards == facts.shard_ids:
             continue
-        misplaced = {i for shard in true - _shards_of(node.shards, ids) for i in shard}
+        compared = ids & {i for shard in node.shards for i in shard}
+        wrong = _shards_of(facts.shard_ids, compared) - _shards_of(node.shards, compared)
+        misplaced = {i for shard in wrong for i in shard}
         for node_id, other in facts.live.items():
             if node_id in misplaced and other is not node:
                 yield node, other

@@ -86,6 +86,10 @@ class Facts:
             and (n.node_id in known or not ours.isdisjoint(n.known))
         )
 
+    def is_surplus(self, node: NodeView) -> bool:
+        """Return whether a pod answers that is neither wanted nor a member."""
+        return node.endpoint.ordinal >= self.desired.nodes and node.node_id not in self.live
+
     @cached_property
     def live(self) -> dict[NodeId, NodeView]:
         """Members that answered, staying ones first."""

@@ -51,6 +51,7 @@ class FindingCode(StrEnum):
     STATE_FAIL = "state_fail"
     SHARDS_DISAGREE = "shards_disagree"
     PLACE_SHARED = "place_shared"
+    PODS_SURPLUS = "pods_surplus"
 
 
 WAITING = frozenset({FindingCode.POD_ABSENT, FindingCode.MEMBER_UNSEEN})
@@ -84,6 +85,24 @@ def diagnose(facts: Facts, *, rebalance: bool = True) -> tuple[Finding, ...]:
         *(_evenness(facts) if rebalance else ()),
         *_agreement(facts),
     )
+
+
+def notices(facts: Facts) -> tuple[Finding, ...]:
+    """Return what is reported but does not keep the cluster from being healthy.
+
+    Pods beyond the wanted number that are members leave; others are there by a size that this
+    program was not given.
+    """
+    surplus = [n for n in facts.nodes if facts.is_surplus(n)]
+    if not surplus:
+        return ()
+    names = ", ".join(n.name for n in surplus[:_NAMED])
+    more = f" and {len(surplus) - _NAMED} more" if len(surplus) > _NAMED else ""
+    detail = (
+        f"{names}{more}: in DNS beyond the {facts.desired.nodes} wanted pods, and no members; "
+        "usual causes: an overlay whose size did not reach BOOTSTRAP_NODES, or kubectl scale"
+    )
+    return (Finding(code=FindingCode.PODS_SURPLUS, node=surplus[0].name, detail=detail),)
 
 
 def _pairs(

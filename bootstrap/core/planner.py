@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from . import forming, stages
 from .actions import Plan, Refusal, Stage
 from .facts import Facts
-from .findings import Finding, FindingCode
+from .findings import Finding, FindingCode, notices
 from .policy import Policy
 from .situation import Situation
 from .slots import SlotSet
@@ -70,6 +70,10 @@ def probe_slots(view: ClusterView, desired: DesiredTopology) -> tuple[int, ...]:
 
 
 def _plan(situation: Situation) -> Plan:
+    return replace(_next(situation), notices=notices(situation.facts))
+
+
+def _next(situation: Situation) -> Plan:
     findings, refusals = situation.findings, situation.refusals
     if refusals:
         return Plan(findings=findings, refusals=refusals)

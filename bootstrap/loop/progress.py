@@ -49,9 +49,9 @@ class ProgressLog:
         """Log what is new: kinds of findings, missing pods, pairs without a bus link."""
         now = _now()
         self._last = seen
-        for finding in self._links.news(seen.plan.findings):
-            missing = finding.code is FindingCode.POD_ABSENT
-            log = _log.warning if missing else _log.debug
+        for finding in self._links.news((*seen.plan.findings, *seen.plan.notices)):
+            warns = finding.code in {FindingCode.POD_ABSENT, FindingCode.PODS_SURPLUS}
+            log = _log.warning if warns else _log.debug
             log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
         codes = sorted({finding.code.value for finding in seen.plan.findings})
         if codes != self._codes:

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from ..core.actions import Plan, describe
 from ..core.facts import Facts
+from ..core.findings import Finding
 from ..core.move_costs import move_cost
 from ..core.slots import SLOT_COUNT
 from ..core.topology import ClusterView, DesiredTopology, NodeView
@@ -52,7 +53,11 @@ def _named(fields: dict[str, str | int | bool], view: ClusterView) -> Json:
 
 def findings_as_json(plan: Plan) -> list[JsonValue]:
     """Return the findings as objects with code, node and detail."""
-    return [{"code": f.code.value, "node": f.node, "detail": f.detail} for f in plan.findings]
+    return [_finding(finding) for finding in plan.findings]
+
+
+def _finding(finding: Finding) -> Json:
+    return {"code": finding.code.value, "node": finding.node, "detail": finding.detail}
 
 
 def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Json:
@@ -85,6 +90,7 @@ def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> J
             if one.place.overlap(other.place)
         ],
         "findings": findings_as_json(plan),
+        "notices": [_finding(notice) for notice in plan.notices],
         "refusals": [asdict(refusal) for refusal in plan.refusals],
     }
 

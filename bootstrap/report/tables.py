@@ -98,11 +98,11 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
 
 
 def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
+    notices = [Text(f"{notice.code.value}: {notice.detail}", "yellow") for notice in plan.notices]
     if plan.is_healthy:
         count = len(facts.staying)
-        return [
-            Text(f"healthy: {count} nodes, {facts.desired.primaries} shards, 16384 slots", "green")
-        ]
+        shape = f"{count} nodes, {facts.desired.primaries} shards, 16384 slots"
+        return [Text(f"healthy: {shape}", "green"), *notices]
     lines: list[RenderableType] = [
         Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
     ]
@@ -112,7 +112,7 @@ def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
     ]
     if len(plan.findings) > _SHOWN:
         lines.append(Text(f"and {len(plan.findings) - _SHOWN} more findings"))
-    return lines
+    return [*lines, *notices]
 
 
 def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> RenderableType:

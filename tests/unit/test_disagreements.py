@@ -132,3 +132,10 @@ def test_members_without_shard_ids_are_not_compared() -> None:
     grouped = frozenset({frozenset({node_id(i)}) for i in (0, 2)})
     mixed = field(view("2x1"), 3, commands=SHARD_IDS, shards=grouped)
     assert not names(disagreements.shard_mismatches(facts(mixed, "2x1")))
+
+
+def test_a_reply_that_does_not_list_a_member_says_nothing_of_it() -> None:
+    """A server that was upgraded from 7.0 does not list itself."""
+    listed = frozenset({frozenset({node_id(0)}), frozenset({node_id(1), node_id(3)})})
+    seen = field(view("2x1", commands=SHARD_IDS), 2, shards=listed)
+    assert not names(disagreements.shard_mismatches(facts(seen, "2x1")))

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bootstrap.core.facts import Facts
-from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose
+from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose, notices
+from bootstrap.core.planner import Policy, plan
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 from tests.support.builders import (
@@ -203,3 +204,17 @@ def test_nothing_seen_is_only_absence() -> None:
     seen = absent(view("1x0"), 0)
     found = diagnose(Facts(seen, wanted("1x0")))
     assert found[0].code is FindingCode.POD_ABSENT
+
+
+def test_pods_beyond_the_wanted_number_are_reported() -> None:
+    """Those that are members leave, and the others do not make the cluster unhealthy."""
+    seen = joined(HEALTHY, *(node(number) for number in range(6, 11)))
+    (notice,) = plan(seen, wanted("3x1"), Policy()).notices
+    assert notice.node == "redis-app-6"
+    assert notice.code is FindingCode.PODS_SURPLUS
+    assert "redis-app-6, redis-app-7, redis-app-8 and 2 more" in notice.detail
+    assert "BOOTSTRAP_NODES" in notice.detail
+    assert plan(seen, wanted("3x1"), Policy()).is_healthy
+    assert notices(facts(HEALTHY, wanted("3x1"))) == ()
+    assert notices(facts(HEALTHY, DesiredTopology(nodes=3, replicas=0))) == ()
+    assert "more" not in notices(facts(joined(HEALTHY, node(6)), "3x1"))[0].detail

@@ -1,0 +1,246 @@
+"""What must not be started: data for servers that cannot take it, and members that do not fit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from bootstrap.sandbox.binary import ServerBinary, find_server
+from bootstrap.sandbox.pod import Pod
+from bootstrap.sandbox.world import World
+from tests.support import rig
+from tests.support.scenario import (
+    attempt,
+    client,
+    formed,
+    lost,
+    make_healthy,
+    node_id,
+    primaries,
+    replicas,
+)
+
+pytestmark = pytest.mark.redis
+KEYS = 600
+Named = Callable[[str], ServerBinary]
+
+
+@pytest.fixture
+def named(installed: Mapping[str, str]) -> Named:
+    """Return a server by its name."""
+
+    def find(name: str) -> ServerBinary:
+        if name not in installed:
+            pytest.skip(f"{name} is not installed: run ../shared/servers/get")
+        return find_server(installed[name])
+
+    return find
+
+
+def use_image(world: World, server: ServerBinary) -> None:
+    """Make pods that start from now on run another server, as a new image of the StatefulSet."""
+    world._settings = replace(world._settings, server=server)
+    for pod in world.pods:
+        pod._settings = replace(pod._settings, server=server)
+
+
+def shard_mate(world: World, pod: Pod) -> Pod:
+    """Return a replica of the pod."""
+    return next(p for p in world.pods if rig.nodes_of(p)[node_id(p)].primary == node_id(pod))
+
+
+def fail_to_save(pod: Pod) -> None:
+    """Make the pod's last RDB save fail: the file cannot be replaced, as on a full volume."""
+    (pod.directory / "dump.rdb").mkdir()
+    pod.command("CONFIG", "SET", "save", "3600 1")
+    pod.command("BGSAVE")
+    rig.until(lambda: persistence(pod)["rdb_last_bgsave_status"] == "err")
+
+
+def make_savable(pod: Pod) -> None:
+    """Remove the cause, and save."""
+    (pod.directory / "dump.rdb").rmdir()
+    pod.command("BGSAVE")
+    rig.until(lambda: persistence(pod)["rdb_last_bgsave_status"] == "ok")
+
+
+def persistence(pod: Pod) -> dict[str, str]:
+    return rig.info_of(pod, "INFO", "persistence")
+
+
+def test_slots_do_not_move_to_a_pod_whose_last_save_failed(way_server: ServerBinary) -> None:
+    """Nothing is changed; once the pod can save, the same command grows the cluster."""
+    with formed(way_server, nodes=3, replicas=0, keys=KEYS) as world:
+        full = world.add_pod()
+        fail_to_save(full)
+
+        result = attempt(world, replicas=0)
+
+        assert result.code == 3
+        assert result.last["node"] == full.name
+        assert "rdb_last_bgsave_status:err" in str(result.last["cause"])
+        assert "BGSAVE" in str(result.last["remedy"])
+        assert result.last["write_commands"] == 0
+        assert full.is_running
+        make_savable(full)
+        make_healthy(world, replicas=0)
+        assert lost(world, KEYS) == 0
+
+
+def test_slots_do_not_move_to_a_primary_whose_replica_cannot_save(
+    way_server: ServerBinary,
+) -> None:
+    """The replica gets every key that its primary gets, and nobody has joined yet."""
+    with formed(way_server, nodes=6, replicas=1, keys=KEYS) as world:
+        world.add_pod()
+        full = world.add_pod()
+        fail_to_save(full)
+
+        result = attempt(world)
+
+        assert result.code == 3
+        assert f"{full.name} replicates {world.pods[6].name}" in str(result.last["cause"])
+        assert result.last["write_commands"] == 0
+        make_savable(full)
+        make_healthy(world)
+        assert lost(world, KEYS) == 0
+
+
+def test_a_replica_that_cannot_save_gets_no_full_copy(way_server: ServerBinary) -> None:
+    """An empty pod in place of a lost one; the others keep what they have."""
+    with formed(way_server, nodes=6, replicas=1, keys=KEYS) as world:
+        gone = replicas(world)[0]
+        gone.kill()
+        gone.wipe()
+        gone.start()
+        fail_to_save(gone)
+
+        result = attempt(world)
+
+        assert result.code == 3
+        assert f"{gone.name} is to copy the data of " in str(result.last["cause"])
+        make_savable(gone)
+        make_healthy(world)
+        assert lost(world, KEYS) == 0
+
+
+def test_a_pod_that_would_evict_is_refused(way_server: ServerBinary) -> None:
+    """No key is evicted, and the policy is named."""
+    with formed(way_server, nodes=3, replicas=0) as world:
+        cluster = client(world)
+        for number in range(200):
+            cluster.set(f"key:{number}", "x" * 50_000)
+        small = world.add_pod()
+        small.command("CONFIG", "SET", "maxmemory", "3mb")
+        small.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+
+        result = attempt(world, replicas=0)
+
+        assert result.code == 3
+        assert result.last["node"] == small.name
+        assert "would evict keys (allkeys-lru)" in str(result.last["cause"])
+        assert result.last["write_commands"] == 0
+        small.command("CONFIG", "SET", "maxmemory", "100mb")
+        make_healthy(world, replicas=0)
+        assert sum(pod.command("DBSIZE") for pod in world.pods) == 200
+
+
+def test_a_primary_that_wants_more_replicas_takes_no_slots(way_server: ServerBinary) -> None:
+    """It would refuse all writes to them."""
+    with formed(way_server, nodes=3, replicas=0, keys=KEYS) as world:
+        new = world.add_pod()
+        new.command("CONFIG", "SET", "min-replicas-to-write", "1")
+
+        result = attempt(world, replicas=0)
+
+        assert result.code == 3
+        assert "min-replicas-to-write" in str(result.last["cause"])
+        assert result.last["write_commands"] == 0
+
+
+@pytest.mark.parametrize(
+    ("members", "newcomer"),
+    [("redis-8.6", "valkey-9.1"), ("valkey-9.1", "redis-8.0"), ("redis-8.2", "valkey-8.1")],
+)
+def test_engines_that_cannot_share_the_bus(members: str, newcomer: str, named: Named) -> None:
+    """The new pod is named before it meets anybody, and the members stay as they are."""
+    other = named(newcomer)
+    with formed(named(members), nodes=3, replicas=0, keys=KEYS) as world:
+        use_image(world, other)
+        new = world.add_pod()
+
+        result = attempt(world, replicas=0)
+
+        assert result.code == 3
+        assert result.last["node"] == new.name
+        assert "valkey" in str(result.last["cause"])
+        assert "redis 8" in str(result.last["cause"])
+        assert result.last["write_commands"] == 0
+        new.kill()
+        world.remove_pod(new.ordinal)
+        assert rig.faults(world, replicas=0) == []
+
+
+@pytest.mark.parametrize("newer", ["redis-8.6", "valkey-8.1", "valkey-9.1"])
+def test_members_are_replaced_by_a_newer_engine_one_by_one(newer: str, named: Named) -> None:
+    """Redis 7.0 has no shard ids, and the newer members' grouping of it is no disagreement."""
+    with formed(named("redis-7.0"), nodes=6, replicas=1, keys=KEYS, durable=True) as world:
+        use_image(world, named(newer))
+        for number, pod in enumerate(reversed(world.pods)):
+            pod.terminate()
+            pod.start()
+            if number in (0, 3):
+                result = attempt(world)
+                assert result.code == 0, result.stderr
+                assert int(str(result.last["actions"])) < 60
+        make_healthy(world)
+        assert lost(world, KEYS) == 0
+
+
+def test_a_replica_that_cannot_read_the_copy_of_its_primary(named: Named) -> None:
+    """Both versions are named at once, before the pod is a member."""
+    older = named("redis-6.2")
+    with formed(named("redis-7.0"), nodes=6, replicas=1, keys=KEYS) as world:
+        pod = replicas(world)[0]
+        pod.kill()
+        pod.wipe()
+        use_image(world, older)
+        pod.start()
+
+        result = attempt(world)
+
+        assert result.code == 3
+        assert f"{pod.name} runs redis 6.2" in str(result.last["cause"])
+        assert "it cannot read its copy" in str(result.last["cause"])
+
+
+def test_a_replica_that_missed_the_last_epoch_takes_over(every_server: ServerBinary) -> None:
+    """Its primary is lost with its volume, and the others deny their votes for ever."""
+    with formed(every_server, keys=KEYS, durable=True) as world:
+        primary = primaries(world)[0]
+        lost_id, mate = node_id(primary), shard_mate(world, primary)
+        mate.terminate()
+        primary.command("CLUSTER", "BUMPEPOCH")
+        epoch = rig.nodes_of(primary)[lost_id].epoch
+        others = [pod for pod in world.pods if pod not in (primary, mate)]
+        rig.until(lambda: all(rig.nodes_of(p)[lost_id].epoch == epoch for p in others))
+        primary.kill()
+        primary.wipe()
+        primary.move()
+        mate.start()
+        primary.start()
+
+        make_healthy(world)
+
+        assert lost(world, KEYS) == 0
+
+
+def test_pods_beyond_the_wanted_number_are_reported(server: ServerBinary) -> None:
+    """The cluster is healthy, and the log says what does not fit."""
+    with formed(server, nodes=3, replicas=0) as world:
+        world.add_pod()
+
+        result = attempt(world, {"BOOTSTRAP_NODES": "3"}, replicas=0)
+
+        assert result.code == 0
+        assert any(line.get("code") == "pods_surplus" for line in result.logs)

@@ -293,7 +293,9 @@ def _converge(texts: Texts, *, may_change: bool) -> NoReturn:
         counters = Counters(duration_s=round(time.monotonic() - started, 3))
         summary = Summary.of(error, phase="settings", counters=counters)
     exit_report.finish_run(
-        summary, output=texts["output"], termination_log=texts["termination_log"]
+        summary,
+        output=texts["output"],
+        termination_log=texts["termination_log"],
     )
     raise _Exit(summary.exit_code)
 

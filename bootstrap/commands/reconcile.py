@@ -44,7 +44,7 @@ async def reconcile(settings: Settings) -> ExitCode:
         async with stopped_with(stop) as run_stop:
             summary = await run.converge_until(run_stop, settings)
         log = _log.info if summary.exit_code is ExitCode.HEALTHY else _log.warning
-        log("run.ended", **summary.redacted(redaction.redact).fields())
+        log("run.ended", **summary.fields())
         return summary
 
     with signals.setting(stop):
@@ -69,7 +69,7 @@ def paths(health: Health) -> Mapping[str, Callable[[], Response]]:
 
     def ready() -> Response:
         state, reason = health.verdict.state, health.verdict.reason
-        text = redaction.redact(f"{state}: {reason}\n" if reason else f"{state}\n")
+        text = redaction.clean(f"{state}: {reason}" if reason else state) + "\n"
         status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(text=text, status=status)
 

@@ -86,4 +86,6 @@ async def converge_until(
         write_commands=traffic.writes,
         round_trips=traffic.round_trips,
     )
-    return Summary.of(error, phase=loop.phase, run_id=run_id, counters=counters)
+    return Summary.of(
+        error, phase=loop.phase, run_id=run_id, cluster=settings.cluster, counters=counters
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import textwrap
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -11,28 +13,25 @@ import structlog
 from . import redaction
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_COLORS = {"debug": "2", "warning": "33", "error": "31"}
+_SENTENCES = ("detail", "cause", "remedy")
+_INDENT = " " * 9
+# Our own words on every line; a secret that equals one of them is not in them.
+_OWN = frozenset({"event", "level", "timestamp"})
+
+Event = MutableMapping[str, Any]
 
 
 def configure(*, log_format: str | None, level: str | None) -> None:
-    """Set logging up for the process.
+    """Set up logging for the process.
 
     Args:
         log_format: `json`, `console`, or `auto`: console on a terminal.
-        level: `debug`, `info`, `warning` or `error`; another word is told as a fault elsewhere.
+        level: `debug`, `info`, `warning` or `error`. Other words are reported as a fault later.
     """
-    on_terminal = sys.stderr.isatty()
-    console = log_format == "console" or (log_format != "json" and on_terminal)
     renderers: list[structlog.typing.Processor] = (
-        [
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            _leave_out_run_id,
-            structlog.dev.ConsoleRenderer(
-                colors=on_terminal,
-                pad_event_to=16,
-                exception_formatter=structlog.dev.plain_traceback,
-            ),
-        ]
-        if console
+        [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _console]
+        if log_format == "console" or (log_format != "json" and sys.stderr.isatty())
         else [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(ensure_ascii=False),
@@ -43,7 +42,7 @@ def configure(*, log_format: str | None, level: str | None) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            _redact,
+            _clean,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
@@ -54,20 +53,78 @@ def configure(*, log_format: str | None, level: str | None) -> None:
     )
 
 
+def is_for_people() -> bool:
+    """Return whether log lines are for people, not for machines."""
+    return structlog.get_config()["processors"][-1] is _console
+
+
 def let_all_pass() -> None:
-    """Log every level from now on: the last line of a run is said whatever was asked for."""
+    """Log every level from now on: the last line of a run does not depend on the log level."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
 
 
-def _redact(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {key: redaction.redact_all(value) for key, value in event.items()}
+def _clean(_logger: object, _method: str, event: Event) -> Event:
+    return {
+        key: value if key in _OWN else redaction.clean_all(value) for key, value in event.items()
+    }
 
 
-def _leave_out_run_id(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Leave out what tells runs apart in a log store; a terminal shows one."""
-    event.pop("run_id", None)
-    return event
+def _console(_logger: object, _method: str, event: Event) -> str:
+    """Return time, level, event and values on one line, and sentences below it.
+
+    The run's id is left out: it tells runs apart in a log store, and a terminal shows one.
+    """
+    values = {
+        key: _plain(value)
+        for key, value in event.items()
+        if key not in {*_OWN, "run_id"} and value not in (None, "", [], {})
+    }
+    sentences = [values.pop(key) for key in _SENTENCES if key in values]
+    shown = " ".join(f"{key}={value}" for key, value in values.items())
+    level = f"{event['level']:<7}"
+    head = f"{event['timestamp']} {level} {event['event']}  {shown}".rstrip()
+    width = _width()
+    written = [_wrapped(head, width, first=""), *(_wrapped(s, width) for s in sentences)]
+    text = "\n".join(written)
+    if (color := _COLORS.get(event["level"])) and _has_colors():
+        text = text.replace(level, f"\x1b[{color}m{level}\x1b[0m", 1)
+    return text
+
+
+def _plain(value: object) -> str:
+    """Return a value as people write it."""
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _wrapped(text: str, width: int | None, *, first: str = _INDENT) -> str:
+    if width is None:
+        return first + text
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _width() -> int | None:
+    """Return the columns of the terminal; None where lines need not fit."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+def _has_colors() -> bool:
+    """Return whether the terminal shows colors, and is wanted to (https://no-color.org)."""
+    return (
+        sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )

@@ -1,4 +1,8 @@
-"""No secret leaves the program: one way, for log lines, results, tracebacks and last words."""
+"""Whatever leaves the program is cleaned here: secrets are redacted, then the rest is escaped.
+
+The one way for log lines, results, tracebacks and the termination message. Text is cleaned before
+it is shortened: half a secret is not recognised as one.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,26 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A shorter one is redacted where it is a word: it is part of many harmless ones.
+from . import escaping
+
+REDACTED = "[redacted]"
+# A shorter secret is redacted where it stands alone: it is part of many harmless words.
 _SHORTEST_ANYWHERE = 4
+# To redact these wherever they stand would hide nothing, as everybody knows what stands there, and
+# would show that the word is the secret. They are redacted in quotes, as servers print arguments.
+_OUR_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        absent action actions address and apply auth cause cluster code command commands config
+        connect default discover dns error exit fail false healthy info keys leaving level meet
+        migrate moved node nodes none not observe outcome pass passes password phase plan pods port
+        primaries primary redis redis-app redis-service refused remedy replica replicas replicate
+        reset run seconds server service settings shard shards slots stage state status stopped
+        timeout true unforeseen username valkey verify wait warning with
+        """,
+    )
+)
 
 
 @dataclass(slots=True)
@@ -21,7 +43,7 @@ _known = _Known()
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Redact these from now on, also as `repr` spells them."""
+    """Redact these from now on, also in the spelling of `repr`."""
     spellings = {
         spelling
         for secret in secrets
@@ -35,24 +57,35 @@ def hide(secrets: Iterable[str]) -> None:
     _known.pattern = re.compile("|".join(patterns)) if spellings else None
 
 
-def redact(text: str) -> str:
-    """Return text without secrets."""
-    return _known.pattern.sub("[redacted]", text) if _known.pattern else text
+def clean(text: str) -> str:
+    """Return text without secrets that prints as it reads, on one line."""
+    return escaping.one_line(_redact(text))
 
 
-def redact_all(value: object) -> object:
-    """Return a value of texts, lists and mappings without secrets."""
-    if isinstance(value, str):
-        return redact(value)
+def clean_lines(text: str) -> str:
+    """Return text of several lines of ours, cleaned."""
+    return escaping.lines(_redact(text))
+
+
+def clean_all(value: object) -> object:
+    """Return a value of texts, numbers, lists and mappings, cleaned."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, dict):
-        return {key: redact_all(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact_all(each) for each in value]
-    return value
+        return {key: clean_all(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean_all(each) for each in value]
+    return clean(str(value))
+
+
+def _redact(text: str) -> str:
+    return _known.pattern.sub(REDACTED, text) if _known.pattern else text
 
 
 def _pattern(secret: str) -> str:
     literal = re.escape(secret)
-    if len(secret) >= _SHORTEST_ANYWHERE:
-        return literal
-    return rf"(?<![\w.-]){literal}(?![\w-]|\.\w)"
+    if secret.lower() in _OUR_WORDS:
+        return rf"(?<=['\"]){literal}(?=['\"])"
+    if len(secret) < _SHORTEST_ANYWHERE:
+        return rf"(?<![\w.-]){literal}(?![\w-]|\.\w)"
+    return literal

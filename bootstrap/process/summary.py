@@ -1,12 +1,13 @@
-"""How a run ended, in one line that says all: for logs, stdout and the termination message."""
+"""How a run ended, on one line: for logs, stdout and the termination message."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
-from ..errors import BootstrapError, ExitCode
+from ..errors import BootstrapError, ExitCode, Outcome
+from . import redaction
 
 MESSAGE_BYTES = 4096
 CAUSE_CHARS = 2600
@@ -36,7 +37,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a run failed.
+    """Why a run failed, cleaned of secrets and control characters.
 
     Attributes:
         node: The pod concerned, when there is one.
@@ -50,17 +51,39 @@ class Failure:
     cause: str | None = None
     remedy: str | None = None
 
+    @classmethod
+    def of(cls, error: BaseException, *, phase: str) -> Failure:
+        """Return the reason that an error gives."""
+        if not isinstance(error, BootstrapError):
+            return cls(
+                phase=phase,
+                cause=_shortened(redaction.clean(f"{type(error).__name__}: {error}")),
+                remedy="report this bug with the traceback above",
+            )
+        return cls(
+            node=error.node and redaction.clean(error.node),
+            phase=phase,
+            cause=_shortened(redaction.clean(error.cause)),
+            remedy=_shortened(redaction.clean(error.remedy)),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The canonical line of a run.
 
     Attributes:
+        cluster: Name of the cluster; empty where the settings could not be read.
+        time: When the run ended, in UTC.
         error: What ended a run that failed; for a traceback, never part of the line itself.
     """
 
     run_id: str = ""
-    outcome: str = "healthy"
+    cluster: str = ""
+    time: str = field(
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False
+    )
+    outcome: Outcome = Outcome.HEALTHY
     exit_code: ExitCode = ExitCode.HEALTHY
     counters: Counters = Counters()
     failure: Failure = Failure()
@@ -74,44 +97,29 @@ class Summary:
         phase: str,
         counters: Counters = Counters(),
         run_id: str = "",
+        cluster: str = "",
     ) -> Summary:
         """Return the summary of a run that ended with this error, or healthy without one."""
         if error is None:
-            return cls(run_id=run_id, counters=counters)
-        if isinstance(error, BootstrapError):
-            return cls(
-                run_id=run_id,
-                outcome=error.outcome,
-                exit_code=error.exit_code,
-                counters=counters,
-                error=error,
-                failure=Failure(
-                    node=error.node, phase=phase, cause=_shortened(error.cause), remedy=error.remedy
-                ),
-            )
+            return cls(run_id=run_id, cluster=cluster, counters=counters)
+        kind = error if isinstance(error, BootstrapError) else BootstrapError
         return cls(
             run_id=run_id,
-            outcome="unforeseen",
-            exit_code=ExitCode.UNFORESEEN,
+            cluster=cluster,
+            outcome=kind.outcome,
+            exit_code=kind.exit_code,
             counters=counters,
+            failure=Failure.of(error, phase=phase),
             error=error,
-            failure=Failure(
-                phase=phase,
-                cause=_shortened(f"{type(error).__name__}: {error}"),
-                remedy="report it with the traceback above",
-            ),
         )
-
-    def redacted(self, redact: Callable[[str], str]) -> Summary:
-        """Return it without secrets in what others have said."""
-        texts = {name: text and redact(text) for name, text in asdict(self.failure).items()}
-        return replace(self, failure=Failure(**texts))
 
     def fields(self) -> dict[str, str | int | float]:
         """Return what applies, by name."""
         values = {
             "run_id": self.run_id or None,
-            "outcome": self.outcome,
+            "cluster": self.cluster or None,
+            "time": self.time,
+            "outcome": str(self.outcome),
             "exit_code": int(self.exit_code),
             **asdict(self.counters),
             **asdict(self.failure),
@@ -119,7 +127,7 @@ class Summary:
         return {name: value for name, value in values.items() if value is not None}
 
     def text(self) -> str:
-        """Return all of it as one sentence, as logs and stdout may come in either order."""
+        """Return everything in one sentence, as logs and stdout may be shown in either order."""
         did, failure = self.counters, self.failure
         line = (
             f"{self.outcome}: exit code {int(self.exit_code)}, {did.passes} passes, "
@@ -132,7 +140,7 @@ class Summary:
         return f"{line}; {pod}phase {failure.phase}: {failure.cause}; {failure.remedy}"
 
     def message(self) -> str:
-        """Return JSON of at most 4096 bytes; the kubelet reads no more of a termination message."""
+        """Return JSON of at most 4096 bytes; the kubelet truncates a longer termination message."""
         kept = self.fields()
         text = json.dumps(kept)
         while len(text.encode()) > MESSAGE_BYTES:
@@ -143,7 +151,7 @@ class Summary:
 
 
 def _shortened(cause: str) -> str:
-    """Return the beginning and the end of what is too long: the thing and the reason."""
+    """Return the beginning and the end of a long text: the thing and the reason."""
     if len(cause) <= CAUSE_CHARS:
         return cause
     return f"{cause[: CAUSE_CHARS // 2]} … {cause[-CAUSE_CHARS // 2 :]}"

@@ -34,12 +34,12 @@ def _forget() -> Iterator[None]:
 )
 def test_texts(secret: str, text: str, expected: str) -> None:
     redaction.hide(filter(None, [secret]))
-    assert redaction.redact(text) == expected
+    assert redaction.clean(text) == expected
 
 
 def test_the_longer_secret_goes_first() -> None:
     redaction.hide(["s3cret", "s3cret-phrase"])
-    assert redaction.redact_all({"a": ["s3cret-phrase"]}) == {"a": ["[redacted]"]}
+    assert redaction.clean_all({"a": ["s3cret-phrase"]}) == {"a": ["[redacted]"]}
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

@@ -15,7 +15,7 @@ RUN python -m venv --without-pip /app \
 COPY bootstrap /program/bootstrap
 RUN site=$(/app/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
  && mkdir -p "/code$site" /code/app/bin && cp -r /program/bootstrap "/code$site/" \
- && printf '#!/app/bin/python -IB\nfrom bootstrap.cli import main\n\nraise SystemExit(main())\n' \
+ && printf '#!/app/bin/python -IB\nfrom bootstrap.__main__ import main\n\nraise SystemExit(main())\n' \
       >/code/app/bin/redis-cluster-bootstrap \
  && chmod -R a+rX,go-w /code && chmod 755 /code/app/bin/redis-cluster-bootstrap \
  && python -m compileall -q --invalidation-mode unchecked-hash -s /code "/code$site"

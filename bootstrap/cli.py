@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 
 from . import __version__, options
 from .errors import ExitCode, SettingsError
-from .process import signals, stdio
+from .process import stdio, stop_signal
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -302,12 +302,12 @@ def _converge(texts: Texts, *, may_change: bool) -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    signals.listen()
+    stop_signal.listen()
     stdio.make_lenient()
     try:
         return _run(argv)
     finally:
-        signals.ignore()
+        stop_signal.ignore()
 
 
 def _run(argv: Sequence[str] | None) -> int:

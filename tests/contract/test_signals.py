@@ -1,8 +1,11 @@
-"""SIGTERM and SIGINT at any moment: exit code 143, and the next run goes on."""
+"""SIGTERM and SIGINT at any moment end a run with exit code 143, and the next run continues."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +40,7 @@ def read_until(running: subprocess.Popen[str], event: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("event", ["run.started", "view.observed", "plan.computed"])
 def test_stopped_while_it_works(number: signal.Signals, event: str, world: World) -> None:
-    """The last line says stopped; another run ends healthy."""
+    """The last line says stopped, and another run ends healthy."""
     with rig.started(alone(world)) as running:
         read_until(running, event)
         running.send_signal(number)
@@ -106,8 +109,9 @@ def test_watch_is_stopped_while_a_pod_is_silent(world: World) -> None:
 def test_stopped_where_no_loop_runs(
     command: str, moment: str, world: World, tmp_path: Path
 ) -> None:
-    """Before the loop it ends with 143, after it with the real code; all last words are said."""
-    variables = {**alone(world), "STOP": moment, "BOOTSTRAP_TIMEOUT": "3"}
+    """Before the loop it ends with 143, after it with its own code; the last line is complete."""
+    timeout = "3" if command == "wait" else "60"
+    variables = {**alone(world), "STOP": moment, "BOOTSTRAP_TIMEOUT": timeout}
     done = {"run": 0, "wait": 5, "plan": 0, "status": 5}
     result = rig.run(variables, command, tmp_path=tmp_path, program=STOPPED)
     code = 143 if moment == "before" else done[command]
@@ -118,11 +122,78 @@ def test_stopped_where_no_loop_runs(
         assert (result.last["exit_code"], result.stdout.count("\n")) == (code, 1)
 
 
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has set a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def unreachable() -> dict[str, str]:
+    """Return the variables of a cluster that nobody listens for, and that is waited for."""
+    endpoints = ",".join(f"127.0.0.1:{port}" for port in (1, 2, 3))
+    return {"BOOTSTRAP_ENDPOINTS": endpoints, "BOOTSTRAP_REPLICAS": "0", "BOOTSTRAP_TIMEOUT": "60"}
+
+
+def test_handlers_are_set_before_anything_is_imported() -> None:
+    """What sets the handlers needs no other module than `signal`."""
+    words = "import sys, bootstrap.process.stop_signal; print(*sys.modules)"
+    printed = subprocess.run(
+        [sys.executable, "-c", words], cwd=rig.ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    loaded = [name for name in printed if name.startswith("bootstrap.process.")]
+    assert loaded == ["bootstrap.process.stop_signal"]
+    assert {"asyncio", "click", "dataclasses", "structlog", "bootstrap.cli"}.isdisjoint(printed)
+
+
+@pytest.mark.parametrize("command", ["run", "wait", "plan", "status", "reconcile"])
+@pytest.mark.parametrize("step", range(5))
+def test_stopped_while_it_starts(command: str, step: int) -> None:
+    """A signal that comes during imports is not lost: the last line says stopped."""
+    variables = {**unreachable(), "BOOTSTRAP_HTTP_LISTEN": "127.0.0.1:19102"}
+    with rig.started(variables, command) as running:
+        rig.until(lambda: handles(running.pid, signal.SIGTERM))
+        if step:
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.wait(timeout=0.03 * step)
+        running.terminate()
+        _, stderr = running.communicate(timeout=20)
+    assert running.returncode == 143, stderr
+    assert "Traceback" not in stderr
+    if command in {"run", "wait"}:
+        assert json.loads(stderr.splitlines()[-1])["outcome"] == "stopped"
+
+
+def test_stopped_while_it_starts_as_the_first_process() -> None:
+    """In a container the program is process 1, for which signals have no default action."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare program")
+    isolated = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*isolated, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no process namespaces")
+    with subprocess.Popen(
+        [*isolated, sys.executable, "-m", "bootstrap", "run"],
+        env=rig.environment(unreachable()),
+        cwd=rig.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        rig.until(lambda: bool(children.read_text().split()))
+        first = int(children.read_text().split()[0])
+        rig.until(lambda: handles(first, signal.SIGTERM))
+        os.kill(first, signal.SIGTERM)
+        _, stderr = running.communicate(timeout=20)
+    assert running.returncode == 143, stderr
+    assert json.loads(stderr.splitlines()[-1])["outcome"] == "stopped"
+
+
 @pytest.mark.parametrize("step", range(9))
 def test_stopped_at_any_moment(step: int, world: World) -> None:
-    """From the interpreter's start to the end of the run the next one goes on and ends healthy.
+    """From the start of the interpreter to the end of the run, the next run ends healthy.
 
-    Before the program has set its handlers, SIGTERM ends it as it does any process.
+    Before the program has set its handlers, SIGTERM ends it like any process.
     """
     with rig.started(alone(world)) as running:
         try:

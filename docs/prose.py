@@ -44,9 +44,14 @@ def _blank(match: re.Match[str]) -> str:
     return re.sub(r"[^\n]", " ", match[0])
 
 
+def _code(match: re.Match[str]) -> str:
+    """Return a word in place of code, so that the words around it are not taken for neighbours."""
+    return re.sub(r"[^\n]", "_", match[0])
+
+
 def markdown(text: str) -> str:
     """Return the text of a Markdown document."""
-    return _CODE_IN_TEXT.sub(_blank, _NOT_PROSE.sub(_blank, text))
+    return _CODE_IN_TEXT.sub(_code, _NOT_PROSE.sub(_blank, text))
 
 
 def comments(text: str) -> str:
@@ -84,7 +89,7 @@ def _only(spans: Iterable[tuple[int, int]], text: str) -> str:
         kept = _QUOTES.sub(_blank, text[start:stop])
         result += _PLACEHOLDER.sub(_blank, kept.replace("#", " "))
         end = stop
-    return _CODE_IN_TEXT.sub(_blank, result + re.sub(r"[^\n]", " ", text[end:]))
+    return _CODE_IN_TEXT.sub(_code, result + re.sub(r"[^\n]", " ", text[end:]))
 
 
 def reader(name: str, text: str) -> Callable[[str], str]:

@@ -47,7 +47,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_variables_exist(path: Path) -> None:
     options = [param for command in cli.commands.values() for param in command.params]
     known = {option.envvar for option in options if isinstance(option, click.Option)}
-    named = set(re.findall(r"BOOTSTRAP_[A-Z_]*[A-Z]", path.read_text()))
+    named = set(re.findall(r"(?<![A-Z_])BOOTSTRAP_[A-Z_]*[A-Z]", path.read_text()))
     assert named - known == set()
 
 

@@ -54,6 +54,10 @@ def test_code_and_links_of_a_document_are_not_prose() -> None:
     assert places("a.md", text) == ["9 'Mend'"]
 
 
+def test_words_around_code_are_not_neighbours() -> None:
+    assert places("a.md", "It logs and `status` and `plan` report.") == []
+
+
 def test_generated_tables_are_checked_where_they_are_written() -> None:
     assert places("a.md", "<!-- generated: settings -->\n| mend |\n<!-- end -->\n") == []
 

@@ -3,11 +3,19 @@
 #
 # A replica may go, and so may a primary without slots. A primary with slots first hands them to a replica that is
 # in sync and is not going itself. Where there is none the pod is held: until such a replica is there (it has just
-# been restarted itself), until the Job has moved the slots away (the cluster shrinks), or until the time is over.
+# been restarted itself), until the program has moved the slots away (the cluster shrinks), or until the time is over.
+#
+# A hand-over is asked for only when it can be won. The other members vote for the replica by the address that they know:
+# right after a restart that is still the old one, the vote is lost, whoever voted refuses the next one for two node
+# time-outs, and each try pauses writes for five seconds. So every other member that answers must show the replica
+# connected at its present address, and after a try that failed the pod waits for those two time-outs.
 #
 # Several pods may go at once, and one must not hand over to another. So each pod that goes marks itself first,
 # with replica-priority 0: others see it when they ask, it means nothing to Redis Cluster, and it is gone
-# after a restart. Only then, after a moment, does a pod look at its own role for the last time.
+# after a restart. Only then, after a moment, does a pod read its own role for the last time.
+#
+# CLUSTER NODES names members, but anybody who reaches the bus port can add one. So other servers are asked, and sent the
+# password, only at the addresses that DNS gives for the pods of this StatefulSet; each says itself who it is.
 set -u
 # shellcheck source=lib.sh
 . "${0%/*}/lib.sh"
@@ -41,75 +49,135 @@ look() {
   slots=${line#* }
 }
 
-# peers REPLICAS-OF|ANY: "ordinal host port" of the members that are not failing, lowest ordinal first
-peers() {
-  printf '%s\n' "$nodes" | awk -v primary="$1" '
-    $3 ~ /myself|fail|handshake|noaddr/ { next }
-    primary == "ANY" || ($4 == primary && $3 ~ /slave/) {
-      n = split($2, part, "@"); address = part[1]
-      port = address; sub(/.*:/, "", port)
-      host = address; sub(/:[^:]*$/, "", host)
-      n = split($2, aux, ","); ordinal = aux[2]; sub(/\..*/, "", ordinal); sub(/.*-/, "", ordinal)
-      print ordinal + 0, host, port
-    }' | sort -n
-}
-
-# stays HOST PORT: that pod answers and has not marked itself
-stays() {
-  priority=$(ask "$1" "$2" config get replica-priority) || return 1
-  case $priority in *replica-priority*) ;; *) return 1 ;; esac
-  [ "$(printf '%s\n' "$priority" | tail -n 1)" != 0 ]
-}
-
 in_sync() {
-  info=$(ask "$1" "$2" info replication) || return 1
+  info=$(here_ask info replication)
   case $info in *role:slave*) ;; *) return 1 ;; esac
   case $info in *master_link_status:up*) ;; *) return 1 ;; esac
 }
 
-# hand_over: makes the first replica that can take them the owner of this pod's slots
-hand_over() {
-  peers "$id" | {
-    while read -r ordinal host port; do
-      if ! in_sync "$host" "$port" || ! stays "$host" "$port"; then continue; fi
-      reply=$(ask "$host" "$port" cluster failover)
-      [ "$reply" = OK ] || { say "$host:$port answered to CLUSTER FAILOVER: $reply"; continue; }
-      polls=0
-      while [ $polls -lt 60 ]; do # a manual failover is over or given up after five seconds
-        polls=$((polls + 1))
-        if look && [ "$role" = replica ]; then
-          say "handed over to pod $ordinal at $host:$port"
-          exit 0
-        fi
-        sleep 0.1
-      done
-      say "$host:$port did not take over in time"
-    done
-    exit 1
-  }
+# survey: asks every other pod that is a member, all at once, and prints what each says, a line for each fact:
+#   member ID HOST stays|goes
+#   takes ID HOST ORDINAL       this pod's replica, in sync and staying, at HOST
+#   is ID ADDRESS               the address that a replica announces itself
+#   sees ID ADDRESS HOST        the address at which HOST is connected to that replica; "none" where it is not
+survey() {
+  replicas=$(printf '%s\n' "$nodes" | awk -v primary="$id" '$3 ~ /slave/ && $4 == primary { printf "%s ", $1 }')
+  for address in $addresses; do
+    [ "$address" != "${POD_IP:-}" ] || continue
+    talk "$address" 'cluster nodes
+config get replica-priority
+info replication
+' | {
+      # shellcheck disable=SC2016
+      printf '%s\n' "$nodes" | awk '{ print "known", $1 }'
+      cat
+    } | awk -v host="$address" -v primary="$id" -v replicas="$replicas" '
+      { sub(/\r$/, "") }
+      $1 == "known" { known[$2] = 1; next }
+      $3 ~ /master|slave/ && NF >= 8 {
+        split($2, aux, ","); at[$1] = aux[1]
+        if ($8 != "connected" || $3 ~ /fail|handshake|noaddr/ || $4 != primary) at[$1] = "none"
+        if ($3 ~ /myself/) {
+          own = $1; of = $4; announced = aux[1]
+          name = aux[2]; sub(/\..*/, "", name); sub(/.*-/, "", name)
+        }
+      }
+      last == "replica-priority" { priority = $1 }
+      $0 == "role:slave" { slave = 1 }
+      $0 == "master_link_status:up" { up = 1 }
+      { last = $0 }
+      END {
+        if (own == "" || own == primary || !(own in known)) exit
+        print "member", own, host, (priority + 0) ? "stays" : "goes"
+        print "is", own, announced
+        if (of == primary && slave && up && priority + 0) print "takes", own, host, name + 0
+        n = split(replicas, wanted, " ")
+        for (i = 1; i <= n; i++)
+          if (wanted[i] != own) print "sees", wanted[i], (wanted[i] in at) ? at[wanted[i]] : "none", host
+      }' &
+  done
+  wait
 }
 
-somebody_stays() {
-  peers ANY | {
-    while read -r _ host port; do
-      if stays "$host" "$port"; then exit 0; fi
+# candidate: reads a survey; prints the host of the replica that can win a hand-over, the lowest ordinal first,
+# or "blocked HOST REPLICA" where a member does not see that replica at its present address
+candidate() {
+  {
+    printf '%s\n' "$nodes" | awk -v primary="$id" '$3 ~ /slave/ && $4 == primary {
+      split($2, aux, ",")
+      print "sees", $1, ($8 == "connected" && $3 !~ /fail|handshake|noaddr/) ? aux[1] : "none", "this pod"
+    }'
+    cat
+  } | awk '
+    $1 == "takes" { host[$2] = $3; ordinal[$2] = $4 }
+    $1 == "is" { address[$2] = $3 }
+    $1 == "sees" { n++; replica[n] = $2; seen[n] = $3; by[n] = $4 " " $5 }
+    END {
+      for (i = 1; i <= n; i++)
+        if (replica[i] in address && seen[i] != address[replica[i]] && !(replica[i] in blocked))
+          blocked[replica[i]] = by[i]
+      best = ""
+      for (r in host) {
+        if (r in blocked) { reason = "blocked " host[r] " " blocked[r]; continue }
+        if (best == "" || ordinal[r] < ordinal[best]) best = r
+      }
+      if (best != "") print host[best]
+      else if (reason != "") print reason
+    }'
+}
+
+# hand_over: makes a replica that can take them the owner of this pod's slots; $why says what is missing where it cannot
+hand_over() {
+  why="no replica that is in sync and stays can take them"
+  host=$(printf '%s\n' "$seen" | candidate)
+  case $host in
+    "") return 1 ;;
+    blocked*)
+      host=${host#blocked }
+      why="the replica at ${host%% *} could not win a vote yet: ${host#* } does not see it at its present address"
+      return 1
+      ;;
+  esac
+  if [ "$(clock)" -lt "$not_before" ]; then
+    why="the last hand-over failed; the next one is tried after two node time-outs"
+    return 1
+  fi
+  reply=$(talk "$host" "" cluster failover)
+  if [ "$reply" = OK ]; then
+    polls=0
+    while [ $polls -lt 60 ]; do # a manual failover is over or given up after five seconds
+      polls=$((polls + 1))
+      if look && [ "$role" = replica ]; then
+        say "handed over to the pod at $host"
+        return 0
+      fi
+      sleep 0.1
     done
-    exit 1
-  }
+    say "the pod at $host did not take over in time"
+  else
+    say "the pod at $host answered to CLUSTER FAILOVER: $reply"
+  fi
+  timeout_ms=$(here_ask config get cluster-node-timeout | tail -n 1)
+  case $timeout_ms in "" | *[!0-9]*) timeout_ms=15000 ;; esac
+  not_before=$(($(clock) + timeout_ms * 2 / 1000 + 1))
+  return 1
 }
 
 explain() {
-  say "this pod still owns $slots slots, and no replica that is in sync and stays can take them; it waits" \
-    "(at most $((hold - elapsed)) s more)."
-  say "If the cluster is to shrink, its Job moves the slots away: set replicas: in the kustomization and run" \
+  case ${POD_NAME:-} in
+    *redis-app-*) program=${POD_NAME%redis-app-*}redis-bootstrap ;;
+    *) program=redis-bootstrap ;;
+  esac
+  say "this pod still owns $slots slots, and $why; it waits (at most $((hold - elapsed)) s more)."
+  say "If the cluster is to shrink, $program moves the slots away: set replicas: in the kustomization and run" \
     "kubectl apply -k; after kubectl scale alone nothing moves them."
-  say "If that Job ran before (kubectl says unchanged), has failed or is gone: kubectl create job --from=cronjob/redis-bootstrap redis-bootstrap-now"
+  say "What it does, or why it does not: kubectl logs deployment/$program"
 }
 
 clock() { date +%s; }
 
 begun=$(clock)
-calm=0 calm_since=$begun alone_since=0 silent_since=0 explained=-60
+calm=0 calm_since=$begun alone_since=0 silent_since=0 explained=-60 not_before=0 addresses=
 
 here_ask config set replica-priority 0 >/dev/null
 while :; do
@@ -137,7 +205,7 @@ while :; do
   if [ "$role" = replica ]; then
     [ $calm = 1 ] || { calm=1; calm_since=$now; }
     # With its primary gone a replica is about to be elected, so it stays for that long.
-    if in_sync 127.0.0.1 "${REDIS_PORT:-6379}"; then
+    if in_sync; then
       [ $((now - calm_since)) -lt $settle ] || break
     else
       [ $((now - calm_since)) -lt $alone_limit ] || break
@@ -150,19 +218,25 @@ while :; do
     sleep 0.5
     continue
   fi
+  found=$(pods)
+  [ -z "$found" ] || addresses=$found # without an answer of DNS the addresses of the last time are tried
+  seen=$(survey)
   if hand_over; then continue; fi
-  if somebody_stays; then
-    alone_since=0
-    if [ $((elapsed - explained)) -ge 60 ]; then
-      explain
-      explained=$elapsed
-    fi
-  else
-    [ "$alone_since" != 0 ] || alone_since=$now
-    if [ $((now - alone_since)) -ge $alone_limit ]; then
-      say "every pod is going; this one goes with its $slots slots, its data stays on its volume"
-      break
-    fi
-  fi
+  case $seen in
+    *stays*)
+      alone_since=0
+      if [ $((elapsed - explained)) -ge 60 ]; then
+        explain
+        explained=$elapsed
+      fi
+      ;;
+    *)
+      [ "$alone_since" != 0 ] || alone_since=$now
+      if [ $((now - alone_since)) -ge $alone_limit ]; then
+        say "every pod is going; this one goes with its $slots slots, its data stays on its volume"
+        break
+      fi
+      ;;
+  esac
   sleep 1
 done

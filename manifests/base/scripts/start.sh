@@ -18,22 +18,27 @@ for file in "$here"/*.conf; do
   [ "$file" = "$here/redis.conf" ] || set -- "$@" --include "$file"
 done
 
-# The address that peers and clients are told. A pod comes back with another one, so it is set at each start.
+# The address that the server announces to peers and clients. A pod comes back with another one, so it is set at each start.
 set -- "$@" --cluster-announce-ip "${ANNOUNCE_IP:-$POD_IP}"
 if [ -n "${ANNOUNCE_PORT_BASE:-}" ]; then # components/external-nodeport: a port for each ordinal
   ordinal=${POD_NAME##*-}
-  set -- "$@" --cluster-announce-port "$((ANNOUNCE_PORT_BASE + ordinal))"
+  port_option=--cluster-announce-port
+  [ ! -f "$here/tls.conf" ] || port_option=--cluster-announce-tls-port
+  set -- "$@" "$port_option" "$((ANNOUNCE_PORT_BASE + ordinal))"
   set -- "$@" --cluster-announce-bus-port "$((ANNOUNCE_BUS_PORT_BASE + ordinal))"
 fi
 
 # The pod's full name as the kubelet wrote it to /etc/hosts: CLUSTER NODES then says which pod a member is, and
-# clients that verify certificates are redirected to names. A pod on its node's network has no such name.
+# clients that verify certificates are redirected to names. A pod on its node's network has no such name, and clients
+# outside of the cluster cannot resolve it: these are redirected to addresses, which the certificate must then have.
 name=$(hostname -f 2>/dev/null) || name=
 case $name in
   "$POD_NAME".*)
     if at_least 7 0; then
       set -- "$@" --cluster-announce-hostname "$name"
-      [ ! -f "$here/tls.conf" ] || set -- "$@" --cluster-preferred-endpoint-type hostname
+      if [ -f "$here/tls.conf" ] && [ -z "${ANNOUNCE_PORT_BASE:-}" ]; then
+        set -- "$@" --cluster-preferred-endpoint-type hostname
+      fi
     fi
     ;;
 esac

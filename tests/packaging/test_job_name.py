@@ -1,16 +1,53 @@
 """A Job cannot be changed, so what changes its settings must change its name."""
 
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import pytest
+import yaml
 
-from tests.support.rendering import MANIFESTS, Render, Rendered, only, pod_of, render
+from tests.support.rendering import (
+    KUBECTL,
+    MANIFESTS,
+    Object,
+    Render,
+    Rendered,
+    only,
+    pod_of,
+    render,
+    settings_of,
+)
 
+Write = Callable[..., Path]
 
-def settings(objects: Rendered) -> dict[str, str]:
-    return only(objects, "ConfigMap", "redis-bootstrap-")["data"]
+PROGRAM = "registry.example.com/team/redis-cluster-bootstrap"
+CHANGES: list[Object] = [
+    {"replicas": [{"name": "redis-app", "count": 8}]},
+    {"images": [{"name": "redis-cluster-bootstrap", "newName": PROGRAM, "newTag": "9"}]},
+    {"namePrefix": "eu-"},
+    {"namespace": "shop"},
+    {
+        "configMapGenerator": [
+            {
+                "name": "redis-bootstrap",
+                "behavior": "merge",
+                "literals": ["BOOTSTRAP_REPLICAS=2"],
+            }
+        ]
+    },
+]
+BASES = ["../manifests", "../manifests/base", "../manifests/overlays/production"]
 
 
 def job_name(objects: Rendered) -> str:
-    return only(objects, "Job")["metadata"]["name"]
+    name: str = only(objects, "Job")["metadata"]["name"]
+    return name
+
+
+def container_of(objects: Rendered, kind: str) -> Object:
+    container: Object = pod_of(only(objects, kind, "redis-bootstrap"))["spec"]["containers"][0]
+    return container
 
 
 def test_job_is_named_after_its_settings() -> None:
@@ -18,96 +55,116 @@ def test_job_is_named_after_its_settings() -> None:
     name = job_name(objects)
     assert name.startswith("redis-bootstrap-")
     assert name == only(objects, "ConfigMap", "redis-bootstrap-")["metadata"]["name"]
-    for kind in ("Job", "CronJob"):
-        container = pod_of(only(objects, kind))["spec"]["containers"][0]
-        assert container["envFrom"] == [{"configMapRef": {"name": name}}]
+    for kind in ("Job", "Deployment"):
+        settings = [{"configMapRef": {"name": name}}]
+        assert container_of(objects, kind)["envFrom"] == settings
 
 
-def test_job_runs_for_the_size_and_names_of_the_statefulset() -> None:
+def test_settings_follow_the_statefulset() -> None:
     objects = render(MANIFESTS)
-    told = settings(objects)
+    settings = settings_of(objects)
     statefulset = only(objects, "StatefulSet")
-    assert told["BOOTSTRAP_NODES"] == str(statefulset["spec"]["replicas"]) == "6"
-    assert told["BOOTSTRAP_STATEFULSET"] == statefulset["metadata"]["name"] == "redis-app"
-    assert told["BOOTSTRAP_SERVICE"] == statefulset["spec"]["serviceName"] == "redis-service"
+    assert settings["BOOTSTRAP_NODES"] == str(statefulset["spec"]["replicas"]) == "6"
+    assert settings["BOOTSTRAP_STATEFULSET"] == statefulset["metadata"]["name"] == "redis-app"
+    assert settings["BOOTSTRAP_SERVICE"] == statefulset["spec"]["serviceName"] == "redis-service"
+    assert settings["JOB_IMAGE"] == container_of(objects, "Job")["image"]
 
 
 def test_same_input_gives_the_same_name() -> None:
     assert job_name(render(MANIFESTS)) == job_name(render(MANIFESTS))
 
 
-def test_cronjob_keeps_its_name() -> None:
-    assert only(render(MANIFESTS), "CronJob")["metadata"]["name"] == "redis-bootstrap"
+def test_reconciler_keeps_its_name_and_runs_the_same_image() -> None:
+    objects = render(MANIFESTS)
+    assert only(objects, "Deployment")["metadata"]["name"] == "redis-bootstrap"
+    assert container_of(objects, "Deployment")["image"] == container_of(objects, "Job")["image"]
 
 
-def test_replicas_of_an_overlay_reach_the_job(overlay: Render) -> None:
-    objects = overlay(replicas=[{"name": "redis-app", "count": 10}])
-    assert settings(objects)["BOOTSTRAP_NODES"] == "10"
-    assert job_name(objects) != job_name(overlay())
+def test_edit_in_place_is_carried(tmp_path: Path) -> None:
+    """Whoever edits the number in redis-app.yaml itself needs nothing else."""
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    statefulset = tmp_path / "manifests/base/redis-app.yaml"
+    statefulset.write_text(statefulset.read_text().replace("  replicas: 6\n", "  replicas: 8\n"))
+    objects = render(tmp_path / "manifests")
+    assert settings_of(objects)["BOOTSTRAP_NODES"] == "8"
+    assert job_name(objects) != job_name(render(MANIFESTS))
 
 
-def test_image_of_an_overlay_reaches_the_job(overlay: Render) -> None:
-    where = "registry.example.com/team/redis-cluster-bootstrap"
-    objects = overlay(images=[{"name": "redis-cluster-bootstrap", "newName": where}])
-    image = pod_of(only(objects, "Job"))["spec"]["containers"][0]["image"]
-    assert image.startswith(where + ":")
-    assert settings(objects)["JOB_IMAGE"] == image
-    assert pod_of(only(objects, "CronJob"))["spec"]["containers"][0]["image"] == image
-    assert job_name(objects) != job_name(overlay())
+def check_chain(write: Write, base: str, program: Sequence[str]) -> None:
+    """Stack one overlay for each change, and find all of them in what the topmost renders."""
+    before = job_name(render(write(resources=base), program))
+    for number, change in enumerate(CHANGES):
+        folder = write(resources=base, name=str(number), **change)
+        base = f"../{folder.name}"
+    objects = render(folder, program)
+    settings = settings_of(objects)
+    assert settings["BOOTSTRAP_NODES"] == "8"
+    assert settings["BOOTSTRAP_REPLICAS"] == "2"
+    assert settings["BOOTSTRAP_STATEFULSET"] == "eu-redis-app"
+    assert settings["BOOTSTRAP_SERVICE"] == "eu-redis-service"
+    assert settings["JOB_IMAGE"] == f"{PROGRAM}:9"
+    statefulset = only(objects, "StatefulSet")
+    assert statefulset["metadata"]["name"] == "eu-redis-app"
+    assert statefulset["spec"]["replicas"] == 8
+    assert statefulset["spec"]["serviceName"] == "eu-redis-service"
+    assert {one["metadata"].get("namespace") for one in objects} == {"shop"}
+    name = job_name(objects)
+    assert name.startswith("eu-redis-bootstrap-")
+    assert name.rpartition("-")[2] != before.rpartition("-")[2]
+    workloads = [one for one in objects if one["kind"] in ("Job", "Deployment")]
+    for one in workloads:
+        container = pod_of(one)["spec"]["containers"][0]
+        assert container["image"] == f"{PROGRAM}:9"
+        assert container["envFrom"] == [{"configMapRef": {"name": name}}]
 
 
-@pytest.mark.parametrize("resources", ["../manifests", "../manifests/base"])
-def test_overlay_may_stand_on_the_base_or_on_the_whole(overlay: Render, resources: str) -> None:
-    objects = overlay(resources=resources, replicas=[{"name": "redis-app", "count": 8}])
-    assert settings(objects)["BOOTSTRAP_NODES"] == "8"
+@pytest.mark.parametrize("base", BASES)
+def test_stacked_overlays_carry_everything(write_overlay: Write, base: str) -> None:
+    """Five overlays, each on the one before, and not a line about how settings are carried."""
+    check_chain(write_overlay, base, KUBECTL)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_stacked_overlays_carry_everything_in_other_versions(
+    write_overlay: Write, base: str, other_kustomize: Sequence[str]
+) -> None:
+    check_chain(write_overlay, base, other_kustomize)
+
+
+@pytest.mark.parametrize("change", CHANGES[:2] + CHANGES[4:], ids=lambda change: next(iter(change)))
+@pytest.mark.parametrize("base", BASES)
+def test_every_change_is_another_job(overlay: Render, base: str, change: Object) -> None:
+    assert job_name(overlay(resources=base, **change)) != job_name(overlay(resources=base))
 
 
 def test_image_of_the_servers_does_not_run_the_job_again(overlay: Render) -> None:
     assert job_name(overlay(images=[{"name": "redis", "newTag": "8.0"}])) == job_name(overlay())
 
 
-def test_revision_runs_the_job_again(overlay: Render) -> None:
-    merged = {"name": "redis-bootstrap", "behavior": "merge", "literals": ["JOB_REVISION=2"]}
-    objects = overlay(configMapGenerator=[merged])
-    assert settings(objects)["JOB_REVISION"] == "2"
+def test_digest_of_an_image_is_carried(overlay: Render) -> None:
+    digest = f"sha256:{'5' * 64}"
+    objects = overlay(images=[{"name": "redis-cluster-bootstrap", "digest": digest}])
+    assert settings_of(objects)["JOB_IMAGE"].endswith(f"@{digest}")
     assert job_name(objects) != job_name(overlay())
 
 
-def test_prefix_is_followed(overlay: Render) -> None:
-    objects = overlay(namePrefix="eu-")
-    told = settings_of(objects, "eu-redis-bootstrap-")
-    assert (
-        told["BOOTSTRAP_STATEFULSET"]
-        == only(objects, "StatefulSet")["metadata"]["name"]
-        == "eu-redis-app"
-    )
-    assert (
-        told["BOOTSTRAP_SERVICE"]
-        == only(objects, "StatefulSet")["spec"]["serviceName"]
-        == "eu-redis-service"
-    )
-    assert job_name(objects).startswith("eu-redis-bootstrap-")
+def test_revision_runs_the_job_again(overlay: Render) -> None:
+    merged = {"name": "redis-bootstrap", "behavior": "merge", "literals": ["JOB_REVISION=2"]}
+    assert job_name(overlay(configMapGenerator=[merged])) != job_name(overlay())
 
 
-def settings_of(objects: Rendered, name: str) -> dict[str, str]:
-    return only(objects, "ConfigMap", name)["data"]
-
-
-def test_overlay_without_the_transformers_is_told_so(overlay: Render) -> None:
-    assert (
-        settings(overlay(transformers=False))["BOOTSTRAP_NODES"]
-        == "the-kustomization-lacks-the-transformers"
-    )
-
-
-def test_change_of_redis_conf_changes_the_pods(overlay: Render) -> None:
-    file = {"name": "redis-conf", "behavior": "merge", "literals": ["redis.conf=port 6379\n"]}
-    file["options"] = {"disableNameSuffixHash": True}
-    annotation = pod_of(only(overlay(configMapGenerator=[file]), "StatefulSet"))["metadata"][
-        "annotations"
-    ]
-    assert annotation["redis.conf"] == "port 6379\n"
-    assert (
-        only(overlay(configMapGenerator=[file]), "ConfigMap", "redis-conf")["metadata"]["name"]
-        == "redis-conf"
-    )
+@pytest.mark.parametrize(
+    "file", sorted(yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())
+                   ["configMapGenerator"][0]["files"]),
+)  # fmt: skip
+def test_change_of_any_file_changes_the_pods(overlay: Render, file: str) -> None:
+    """And `rollout undo` finds the former files, since they have another name."""
+    name = Path(file).name
+    merged = {"name": "redis-conf", "behavior": "merge", "literals": [f"{name}=# another\n"]}
+    before, after = overlay(), overlay(configMapGenerator=[merged])
+    names = [only(objects, "ConfigMap", "redis-conf-")["metadata"]["name"] for objects in
+             (before, after)]  # fmt: skip
+    assert names[0] != names[1]
+    for objects, expected in zip((before, after), names, strict=True):
+        volumes = pod_of(only(objects, "StatefulSet"))["spec"]["volumes"]
+        assert {"name": "redis-conf", "configMap": {"name": expected}} in volumes

@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from itertools import product
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,33 +15,55 @@ from tests.support.rendering import (
     ENTRY_POINTS,
     MANIFESTS,
     ROOT,
-    Render,
+    Object,
     Rendered,
     only,
     pod_of,
     render,
+    settings_of,
 )
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
-WORKLOADS = {"StatefulSet", "Deployment", "Job", "CronJob"}
-SELECTOR = {"app": "redis", "appCluster": "redis-cluster"}
+WORKLOADS = {"StatefulSet", "Deployment", "Job"}
+MEMBERS = {"app": "redis", "appCluster": "redis-cluster"}
 NOT_RESTRICTED = {"host-network"}  # a pod on its node's network cannot be
+VERSIONS = [f"1.{minor}" for minor in range(29, 37)]
+
+
+@pytest.fixture(scope="session")
+def render_once(beside_manifests: Path) -> Callable[[str], Rendered]:
+    """Render an entry point, or `manifests/` with one component, once in a session."""
+    done: dict[str, Rendered] = {}
+
+    def rendered(where: str) -> Rendered:
+        if where not in done:
+            folder = MANIFESTS / where
+            if where.startswith("components/"):
+                folder = beside_manifests / where.replace("/", "-")
+                folder.mkdir()
+                base = "../manifests/base" if where.endswith("/reconcile") else "../manifests"
+                lines = {"resources": [base], "components": [f"../manifests/{where}"]}
+                (folder / "kustomization.yaml").write_text(yaml.safe_dump(lines))
+            done[where] = render(folder)
+        return done[where]
+
+    return rendered
 
 
 @pytest.fixture(params=[*ENTRY_POINTS, *(f"components/{name}" for name in COMPONENTS)])
-def rendered(request: pytest.FixtureRequest, overlay: Render) -> tuple[str, Rendered]:
-    """Every entry point, and the base with each component alone."""
+def rendered(
+    request: pytest.FixtureRequest, render_once: Callable[[str], Rendered]
+) -> tuple[str, Rendered]:
+    """Every entry point, and `manifests/` with each component alone."""
     where: str = request.param
-    if where.startswith("components/"):
-        return where, overlay(components=[f"../manifests/{where}"])
-    return where, render(MANIFESTS / where)
+    return where, render_once(where)
 
 
-@pytest.mark.parametrize("version", ["1.31", "1.34", "1.36"])
-def test_objects_are_valid(rendered: tuple[str, Rendered], version: str) -> None:
-    for one in rendered[1]:
-        kubernetes_validate.validate(one, version, strict=True)
+def test_objects_are_valid(rendered: tuple[str, Rendered]) -> None:
+    for version in VERSIONS:
+        for one in rendered[1]:
+            kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_pods_are_restricted(rendered: tuple[str, Rendered]) -> None:
@@ -58,13 +81,16 @@ def test_pods_are_restricted(rendered: tuple[str, Rendered]) -> None:
             assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_objects_can_be_selected_together(rendered: tuple[str, Rendered]) -> None:
-    """`kubectl apply --prune --selector` applies only what the selector finds."""
+def test_every_object_carries_the_label_of_its_cluster(rendered: tuple[str, Rendered]) -> None:
+    """So do the pods: one label finds all that belongs to a cluster."""
     for one in rendered[1]:
-        assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "redis-cluster"
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "redis-cluster"
+        if one["kind"] in WORKLOADS:
+            labels = pod_of(one)["metadata"]["labels"]
+            assert labels["app.kubernetes.io/instance"] == "redis-cluster"
 
 
-def test_containers_ask_for_what_they_need(rendered: tuple[str, Rendered]) -> None:
+def test_containers_state_what_they_need(rendered: tuple[str, Rendered]) -> None:
     for one in (o for o in rendered[1] if o["kind"] in WORKLOADS):
         for container in pod_of(one)["spec"]["containers"]:
             assert set(container["resources"]["requests"]) == {"cpu", "memory"}
@@ -73,40 +99,107 @@ def test_containers_ask_for_what_they_need(rendered: tuple[str, Rendered]) -> No
             assert ":" in container["image"].rsplit("/", 1)[-1]  # `latest` is always pulled
 
 
-def test_job_is_no_member(rendered: tuple[str, Rendered]) -> None:
-    """A Job's pod that a Service or a disruption budget selects gets traffic, or blocks drains."""
-    objects = rendered[1]
-    for kind in ("Job", "CronJob"):
+def test_program_is_no_member(rendered: tuple[str, Rendered]) -> None:
+    """A pod that a Service or a disruption budget selects gets traffic, or blocks drains."""
+    where, objects = rendered
+    for kind in ("Job", "Deployment"):
         labels = pod_of(only(objects, kind, "redis-bootstrap"))["metadata"]["labels"]
-        assert not SELECTOR.items() <= labels.items()
         assert "app" not in labels
-    for one in objects:
-        if one["metadata"]["name"] in ("redis-service", "redis-access-service"):
-            assert one["spec"]["selector"] == SELECTOR
-        if one["kind"] == "PodDisruptionBudget" or (
-            one["metadata"]["name"] == "redis-app" and one["kind"] == "StatefulSet"
-        ):
-            assert one["spec"]["selector"]["matchLabels"] == SELECTOR
+        assert "appCluster" not in labels
+    if where == "components/job-only":
+        return
+    for name in ("redis-service", "redis-access-service"):
+        assert only(objects, "Service", name)["spec"]["selector"] == MEMBERS
+    for kind in ("PodDisruptionBudget", "StatefulSet"):
+        assert only(objects, kind, "redis-app")["spec"]["selector"]["matchLabels"] == MEMBERS
 
 
-def test_cronjob_runs_what_the_job_runs(rendered: tuple[str, Rendered]) -> None:
-    job = only(rendered[1], "Job")
-    cronjob = only(rendered[1], "CronJob")
-    assert cronjob["spec"]["jobTemplate"]["spec"] == job["spec"]
+def test_target_ports_are_numbers(rendered: tuple[str, Rendered]) -> None:
+    """A name would cut off pods with the same labels that do not name their ports."""
+    for service in (o for o in rendered[1] if o["kind"] == "Service"):
+        for port in service["spec"]["ports"]:
+            assert isinstance(port["targetPort"], int)
 
 
-def test_second_cluster_in_a_namespace_has_its_own_members(overlay: Render) -> None:
-    """Names and labels of its own, as the documentation shows, reach all that selects."""
-    labels = [{"pairs": {"appCluster": "eu"}, "includeSelectors": True}]
-    policies = ["../manifests/components/network-policy"]
-    objects = overlay(namePrefix="eu-", labels=labels, components=policies)
-    assert '"appCluster": "redis-cluster"' not in json.dumps(objects)
-    mine = {**SELECTOR, "appCluster": "eu"}
-    assert only(objects, "Service", "eu-redis-access")["spec"]["selector"] == mine
-    assert only(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == mine
-    assert mine.items() <= pod_of(only(objects, "StatefulSet"))["metadata"]["labels"].items()
-    for kind in ("Job", "CronJob"):
-        assert not mine.items() <= pod_of(only(objects, kind))["metadata"]["labels"].items()
+def test_only_components_for_it_open_a_port_to_the_outside(
+    rendered: tuple[str, Rendered],
+) -> None:
+    where, objects = rendered
+    opened = {
+        port["nodePort"]
+        for o in objects
+        if o["kind"] == "Service"
+        for port in o["spec"]["ports"]
+        if "nodePort" in port
+    }
+    external = {port + ordinal for port in (30100, 30200) for ordinal in range(6)}
+    expected = {"overlays/kind": {30010}, "components/nodeport": {30010},
+                "components/external-nodeport": external}  # fmt: skip
+    assert opened == expected.get(where, set())
+    kinds = {o["spec"].get("type") for o in objects if o["kind"] == "Service"}
+    assert bool(opened) == ("NodePort" in kinds)
+    assert "LoadBalancer" not in kinds
+
+
+def test_secrets_are_mounted_by_key(rendered: tuple[str, Rendered]) -> None:
+    """Readable by the group of the pod, and with no key that the container does not need.
+
+    Only `job-only` mounts a Secret of unknown keys, that of other manifests.
+    """
+    where, objects = rendered
+    for one in (o for o in objects if o["kind"] in WORKLOADS):
+        for volume in pod_of(one)["spec"].get("volumes", []):
+            if "secret" in volume:
+                assert where == "components/job-only"
+                assert volume["secret"]["defaultMode"] == 0o440
+            if "projected" in volume:
+                assert volume["projected"]["defaultMode"] == 0o440
+                for source in volume["projected"]["sources"]:
+                    assert source["secret"]["items"]
+
+
+def test_applications_password_is_mounted_nowhere() -> None:
+    text = json.dumps(render(MANIFESTS / "overlays/production"))
+    assert '"key": "password"' not in text
+    assert '"key": "viewer-password"' not in text
+    assert not [o for o in render(MANIFESTS / "overlays/production") if o["kind"] == "Secret"]
+
+
+def test_production_has_all_that_protects(beside_manifests: Path) -> None:
+    folder = beside_manifests / "manifests/overlays/production"
+    named = {Path(c).name for c in yaml.safe_load((folder / "kustomization.yaml").read_text())
+             ["components"]}  # fmt: skip
+    assert named == {"auth", "tls", "network-policy", "reconcile", "metrics"}
+
+
+def reconciler() -> tuple[Object, Object]:
+    deployment = only(render(MANIFESTS), "Deployment")
+    return deployment, pod_of(deployment)["spec"]["containers"][0]
+
+
+def test_reconciler_is_ready_while_the_cluster_is_healthy() -> None:
+    deployment, container = reconciler()
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert deployment["spec"]["replicas"] == 1
+    assert container["args"] == ["reconcile"]
+    ports = [{"name": "http-metrics", "containerPort": 9102, "protocol": "TCP"}]
+    assert container["ports"] == ports
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http-metrics"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http-metrics"}
+    assert container["readinessProbe"]["failureThreshold"] == 1
+
+
+def test_reconciler_runs_as_the_job_does() -> None:
+    """Same image, settings and security; it restarts, and has room for less."""
+    objects = render(MANIFESTS)
+    job = pod_of(only(objects, "Job"))["spec"]
+    pod = pod_of(only(objects, "Deployment"))["spec"]
+    other = {"args", "ports", "livenessProbe", "readinessProbe", "resources"}
+    assert {**pod, "restartPolicy": "Never", "containers": []} == {**job, "containers": []}
+    ours, theirs = pod["containers"][0], job["containers"][0]
+    assert {k: v for k, v in ours.items() if k not in other} == {
+        k: v for k, v in theirs.items() if k not in other
+    }
 
 
 def test_failure_policy_follows_the_exit_codes() -> None:
@@ -121,10 +214,10 @@ def test_failure_policy_follows_the_exit_codes() -> None:
 
 
 def test_deadlines_are_in_order() -> None:
-    """The program speaks last in each run, the Job ends by itself, and a held pod outwaits it."""
+    """The program speaks last in each run, the Job ends by itself, and a held pod outlasts it."""
     objects = render(MANIFESTS)
     job = only(objects, "Job")["spec"]
-    one_run = int(only(objects, "ConfigMap", "redis-bootstrap-")["data"]["BOOTSTRAP_TIMEOUT"])
+    one_run = int(settings_of(objects)["BOOTSTRAP_TIMEOUT"])
     pod = pod_of(only(objects, "StatefulSet"))["spec"]
     env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
     back_off = sum(10 * 2**n for n in range(job["backoffLimit"]))
@@ -132,39 +225,30 @@ def test_deadlines_are_in_order() -> None:
     assert runs * one_run + back_off < job["activeDeadlineSeconds"]
     assert job["activeDeadlineSeconds"] < int(env["PRESTOP_HOLD_SECONDS"])
     assert int(env["PRESTOP_HOLD_SECONDS"]) + 60 == pod["terminationGracePeriodSeconds"]
+    assert one_run < only(objects, "Deployment")["spec"]["progressDeadlineSeconds"]
 
 
 def test_image_has_the_version_of_the_package() -> None:
     images = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())["images"]
     assert {"name": "redis-cluster-bootstrap", "newTag": __version__} in images
-    told = subprocess.run(
+    found = subprocess.run(
         ["git", "grep", "-lE", r"redis-cluster-bootstrap:[0-9]", "--", "manifests"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert told.stdout == ""
+    assert found.stdout == ""
 
 
-def test_secrets_are_not_in_the_repository() -> None:
-    assert not [o for o in render(MANIFESTS / "overlays/production") if o["kind"] == "Secret"]
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [pair for pair in product(COMPONENTS, COMPONENTS) if pair[0] < pair[1]]
-)
-def test_components_go_together(overlay: Render, one: str, other: str) -> None:
-    objects = overlay(components=[f"../manifests/components/{c}" for c in (one, other)])
-    names = [(o["kind"], o["metadata"]["name"]) for o in objects]
-    assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize("options", [[], ["--redis-6.2"]])
-def test_bootstrap_user_may_do_what_the_documentation_says(options: list[str]) -> None:
-    """And no more but PING, for the probes."""
-    done = subprocess.run(
-        [ROOT / "scripts/auth-secret", *options], capture_output=True, text=True, check=True
+def test_exporter_sends_its_password_to_its_own_server_only() -> None:
+    """Since 1.83 an option closes /scrape, which sends it to any address that a caller names."""
+    pod = pod_of(only(render(MANIFESTS / "overlays/production"), "StatefulSet"))["spec"]
+    exporter = next(c for c in pod["containers"] if c["name"] == "exporter")
+    assert "--disable-scrape-endpoint" in exporter["args"]
+    assert "--config-command=-" in exporter["args"]
+    version = exporter["image"].rpartition(":v")[2].split(".")
+    assert [int(part) for part in version] >= [1, 83]
+    env = {e["name"]: e for e in exporter["env"]}
+    assert env["REDIS_ADDR"]["value"] == "rediss://localhost:6379"
+    assert env["REDIS_EXPORTER_TLS_CA_CERT_FILE"]["value"].startswith(
+        tuple(mount["mountPath"] for mount in exporter["volumeMounts"])
     )
-    users = yaml.safe_load(done.stdout)["stringData"]["users.acl"].splitlines()
-    rules = next(line for line in users if line.startswith("user bootstrap ")).split()[4:]
-    said = (ROOT / "docs/acl.md").read_text().splitlines()
-    documented = [line.split()[4:] for line in said if line.startswith("user bootstrap ")]
-    assert sorted(rules) == sorted([*documented[1 if options else 0], "+ping"])
+    assert env["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]["key"] == "exporter-password"

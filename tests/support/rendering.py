@@ -1,7 +1,8 @@
 """The manifests as kustomize renders them."""
 
+import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,31 @@ MANIFESTS = ROOT / "manifests"
 ENTRY_POINTS = [".", "overlays/kind", "overlays/production"]
 COMPONENTS = sorted(folder.name for folder in (MANIFESTS / "components").iterdir())
 
+KUBECTL = ("kubectl", "kustomize")
+
+
+def _other(program: str) -> tuple[str, str]:
+    return program, "kustomize" if Path(program).name == "kubectl" else "build"
+
+
+# Programs to render with beside the kubectl of PATH: "/opt/5.0.0/kustomize /opt/1.36/kubectl".
+OTHERS = [_other(program) for program in os.environ.get("KUSTOMIZE", "").split()]
+
 Object = dict[str, Any]  # a Kubernetes object as YAML gives it
 Rendered = list[Object]
 Render = Callable[..., Rendered]
 
 
-def render(folder: Path) -> Rendered:
+def try_to_render(
+    folder: Path, program: Sequence[str] = KUBECTL
+) -> subprocess.CompletedProcess[str]:
+    """Run kustomize, and return how it ended."""
+    return subprocess.run([*program, folder], capture_output=True, text=True, check=False)
+
+
+def render(folder: Path, program: Sequence[str] = KUBECTL) -> Rendered:
     """Return the objects that `kubectl apply -k folder` would apply."""
-    done = subprocess.run(
-        ["kubectl", "kustomize", folder], capture_output=True, text=True, check=False
-    )
+    done = try_to_render(folder, program)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
     return list(yaml.safe_load_all(done.stdout))
@@ -36,5 +52,12 @@ def only(objects: Iterable[Object], kind: str, name: str = "") -> Object:
 
 def pod_of(workload: Object) -> Object:
     """Return the pod template of a workload."""
-    spec = workload["spec"]
-    return spec["jobTemplate"]["spec"]["template"] if "jobTemplate" in spec else spec["template"]
+    template: Object = workload["spec"]["template"]
+    return template
+
+
+def settings_of(objects: Rendered) -> dict[str, str]:
+    """Return the settings of the Job and the reconciler."""
+    found = [o["data"] for o in objects if o["kind"] == "ConfigMap" and "JOB_IMAGE" in o["data"]]
+    assert len(found) == 1
+    return found[0]

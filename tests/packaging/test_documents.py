@@ -1,0 +1,101 @@
+"""Every YAML block in the documents is what it says: it renders, or the API accepts it."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.rendering import KUBECTL, ROOT, Object, render
+
+kubernetes_validate = pytest.importorskip("kubernetes_validate")
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = [
+    (f"{path.relative_to(ROOT)}-{number}", block)
+    for path in DOCUMENTS
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
+]
+KUSTOMIZATIONS = [pair for pair in BLOCKS if "kind: Kustomization" in pair[1]]
+OTHERS = [pair for pair in BLOCKS if pair not in KUSTOMIZATIONS]
+
+
+def check(folder: Path, block: str, program: Sequence[str]) -> None:
+    """Write the block beside the manifests with the files that the documents make, and render."""
+    lines: Object = yaml.safe_load(block)
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(block)
+    for file in (one for one in lines["resources"] if one.endswith(".yaml")):
+        shutil.copy(folder.parent / file, folder)
+    objects = render(folder, program)
+    assert {one["kind"] for one in objects} >= {"Job", "ConfigMap"}
+    for one in objects:
+        kubernetes_validate.validate(one, "1.36", strict=True)
+
+
+@pytest.fixture
+def folder(beside_manifests: Path, tmp_path: Path) -> Path:
+    """A folder for an overlay, with the Services beside it that the documented line makes."""
+    text = (ROOT / "docs/kubernetes.md").read_text()
+    line = next(
+        block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "redis-app-0" in block
+    )
+    subprocess.run(["sh", "-c", line], cwd=beside_manifests, check=True)
+    return beside_manifests / tmp_path.name
+
+
+@pytest.mark.parametrize("block", [b for _, b in KUSTOMIZATIONS], ids=[n for n, _ in KUSTOMIZATIONS])
+def test_kustomization_renders(folder: Path, block: str) -> None:
+    check(folder, block, KUBECTL)
+
+
+def test_kustomizations_render_in_other_versions(
+    folder: Path, other_kustomize: Sequence[str]
+) -> None:
+    for name, block in KUSTOMIZATIONS:
+        check(folder.with_name(f"{folder.name}-{name.replace('/', '-')}"), block, other_kustomize)
+
+
+@pytest.mark.parametrize("block", [b for _, b in OTHERS], ids=[n for n, _ in OTHERS])
+def test_other_block_is_valid(block: str) -> None:
+    """An object, or a part of a pod."""
+    one: Object = yaml.safe_load(block)
+    if one.get("apiVersion", "").startswith("cert-manager.io"):  # its schema is not Kubernetes'
+        assert one["spec"]["secretName"] == "redis-tls"
+        return
+    if "apiVersion" not in one:
+        main = [{"name": "main", "image": "example"}]
+        one = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "example"},
+            "spec": {"containers": main, **one},
+        }
+    kubernetes_validate.validate(one, "1.36", strict=True)
+
+
+def test_no_document_prunes_by_label() -> None:
+    """`--prune` deletes what other kustomizations with the label have made."""
+    for path in DOCUMENTS:
+        assert not re.search(r"kubectl[^`]*--prune", path.read_text()), path
+
+
+def test_job_alone_takes_twelve_lines() -> None:
+    blocks = [block for _, block in KUSTOMIZATIONS if "components/job-only" in block]
+    assert len(blocks) == 2
+    assert all(len(block.splitlines()) <= 12 for block in blocks)
+
+
+def test_services_of_external_members_are_what_the_line_makes(folder: Path) -> None:
+    """The six files of the component, and the documented line, follow one pattern."""
+    component = folder.parent / "manifests/components/external-nodeport"
+    first = (component / "redis-app-0.yaml").read_text()
+    made = {n: component / f"redis-app-{n}.yaml" for n in range(6)}
+    made |= {n: folder.parent / f"redis-app-{n}.yaml" for n in (6, 7)}
+    for n, file in made.items():
+        expected = first.replace("redis-app-0", f"redis-app-{n}")
+        expected = expected.replace("30100", str(30100 + n)).replace("30200", str(30200 + n))
+        assert file.read_text() == expected

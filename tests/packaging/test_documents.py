@@ -47,7 +47,9 @@ def folder(beside_manifests: Path, tmp_path: Path) -> Path:
     return beside_manifests / tmp_path.name
 
 
-@pytest.mark.parametrize("block", [b for _, b in KUSTOMIZATIONS], ids=[n for n, _ in KUSTOMIZATIONS])
+@pytest.mark.parametrize(
+    "block", [b for _, b in KUSTOMIZATIONS], ids=[n for n, _ in KUSTOMIZATIONS]
+)
 def test_kustomization_renders(folder: Path, block: str) -> None:
     check(folder, block, KUBECTL)
 

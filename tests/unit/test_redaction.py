@@ -63,4 +63,4 @@ def test_last_words(
         assert "s3cret" not in text
         assert "[redacted]" in text
     assert json.loads(printed.err.splitlines()[-1])["event"] == "run.failed"
-    assert printed.err.startswith("RuntimeError: no: ") is (error is RuntimeError)
+    assert printed.err.lstrip().startswith("RuntimeError: no: ") is (error is RuntimeError)

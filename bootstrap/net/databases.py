@@ -11,14 +11,23 @@ from collections.abc import Sequence
 
 from ..core.topology import NodeView
 from ..core.wire import Reply, parse_info
-from .connection import COMMAND_TIMEOUT_S, DATA_LIMIT, Command, RedisNode, ReplyError, text
+from .connection import (
+    COMMAND_TIMEOUT_S,
+    DATA_LIMIT,
+    Command,
+    RedisNode,
+    ReplyError,
+    reading,
+    text,
+)
 
 
 async def occupied(client: RedisNode, node: NodeView) -> list[int]:
     """Return the databases that have keys, and 0 in any case; asks only who can have several."""
     if node.engine != "valkey" or node.version < (9, 0, 0):
         return [0]
-    info = parse_info(text(await client.call("INFO", "keyspace")))
+    with reading(client.name, "INFO keyspace"):
+        info = parse_info(text(await client.call("INFO", "keyspace")))
     numbers = {int(name[2:]) for name in info if name[:2] == "db" and name[2:].isdecimal()}
     return sorted(numbers | {0})
 
@@ -74,6 +83,7 @@ async def count_keys(
     for database in databases:
         await check(client, database)
         replies = await pipeline(client, database, commands, timeout_s=timeout_s)
-        for slot, command, reply in zip(slots, commands, replies, strict=True):
-            counts[slot] += int(text(client.require(command, reply)))
+        with reading(client.name, "CLUSTER COUNTKEYSINSLOT"):
+            for slot, command, reply in zip(slots, commands, replies, strict=True):
+                counts[slot] += int(text(client.require(command, reply)))
     return counts

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ..core.topology import NodeView, Role
-from ..core.wire import parse_info, parse_nodes
+from ..core.wire import count_keys, parse_info, parse_nodes
 from ..errors import StaleViewError
 from .connection import Command, RedisNode, ReplyError, refused, text
 from .polling import retry
@@ -54,7 +54,8 @@ async def reset(client: RedisNode, node: NodeView) -> None:
 
 
 async def _check_owns_nothing(client: RedisNode, node: NodeView) -> None:
-    keys = await client.call("DBSIZE")
+    # Not DBSIZE: it counts one database, and Valkey has several from 9.0 on.
+    keys = count_keys(parse_info(text(await client.call("INFO", "keyspace"))))
     reply = parse_nodes(text(await client.call("CLUSTER", "NODES")))
     own = reply.known[reply.node_id]
     owns_slots = own.slots or reply.migrating or reply.importing

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..core.wire import parse_pairs
-from .connection import Command, RedisNode, ReplyError
+from .connection import Command, RedisNode, ReplyError, reading
 
 _DEFAULT_NODE_TIMEOUT_MS = 15_000
 # Before 7.0 CONFIG GET takes one pattern. `*port` is port, tls-port and what is announced for them.
@@ -57,11 +57,12 @@ async def read(client: RedisNode) -> ServerPorts | None:
     """
     settings: dict[str, str] = {}
     replies = await client.pipeline(_SETTINGS)
-    for command, reply in zip(_SETTINGS, replies, strict=True):
-        if isinstance(reply, ReplyError) and reply.code == "ERR":
-            return None
-        settings |= parse_pairs(client.require(command, reply))
-    return parse(settings)
+    with reading(client.name, "CONFIG GET"):
+        for command, reply in zip(_SETTINGS, replies, strict=True):
+            if isinstance(reply, ReplyError) and reply.code == "ERR":
+                return None
+            settings |= parse_pairs(client.require(command, reply))
+        return parse(settings)
 
 
 def parse(settings: Mapping[str, str]) -> ServerPorts:

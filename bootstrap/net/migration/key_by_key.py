@@ -3,39 +3,30 @@
 Slots go in windows: a window is opened, emptied and given to the target as one, each step in one
 pipeline a node, so a round trip is paid for the window and not for the slot. MIGRATE itself takes
 keys of one slot only (CROSSSLOT), and blocks both servers, so it is bounded in keys and bytes.
-
-Order within a slot: IMPORTING at the target before MIGRATING at the source, otherwise an ASK leads
-to a node that answers MOVED; NODE at the target before the source, otherwise nobody owns the slot
-when the run dies in between (redis/redis#7116); then the other primaries. Every step can be
-repeated, and a slot that an earlier run left in any of these states goes on from there. Where a
-refusal ends a window, what no key has left yet is closed again: a slot that stays open sends
-clients to a target that may refuse their writes too.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
-from ...core import wire
 from ...core.slots import SlotSet
-from ...core.topology import NodeId
 from ...errors import (
     BootstrapError,
     CredentialsError,
-    NodeUnreachableError,
     RefusedError,
     StaleViewError,
 )
 from .. import databases
-from ..connection import Command, RedisNode, ReplyError, text
+from ..connection import reading
 from .key_copier import KeyCopier
 from .link import LANES, Destination, MigrationLink, find_destination
-from .reply_errors import call, most_severe, rejection, require, stale_view
-from .session import MigrationSession, OpenedSlot, Pair, PrimaryNode
+from .reply_errors import stale_view
+from .session import MigrationSession, Pair
+from .slot_states import SlotStates, raise_any
 
 _PAIRS_AT_ONCE = 16
 _COUNTED_AT_ONCE = 2048
@@ -43,9 +34,6 @@ _COUNTED_AT_ONCE = 2048
 _WINDOW_SLOTS = 32
 _WINDOW_KEYS = 4096
 _WINDOW_BYTES = 64 << 20
-_SETSLOT_TIMEOUT_S = 30.0
-_OTHERS_TIMEOUT_S = 2.0
-_ATTEMPTS = 3
 
 
 class KeyByKey:
@@ -72,19 +60,21 @@ class KeyByKey:
 
     async def _windows(self, pair: Pair, slots: SlotSet, *, is_move: bool) -> None:
         async with self._turns:
-            counts = await self._count(pair, slots)
-            destination = await find_destination(pair)
-            self._session.progress.keys_total += sum(counts.values())
-            self._session.count()
-            windows = sorted(_cut(pair, counts), key=lambda slots: not any(map(counts.get, slots)))
-            queue = deque(windows)
-            lane = partial(self._lane, pair, destination, queue, is_move=is_move)
-            if any(counts.values()):
-                # One lane at first: a target that cannot be reached is tried once, not twice.
-                await self._session.run_all([lane(until_proven=True)])
-            await self._session.run_all(
-                lane(until_proven=False) for _ in range(min(LANES, len(queue)))
-            )
+            with reading(pair.source.name, "a command of a migration"):
+                await self._move_windows(pair, slots, is_move=is_move)
+
+    async def _move_windows(self, pair: Pair, slots: SlotSet, *, is_move: bool) -> None:
+        counts = await self._count(pair, slots)
+        destination = await find_destination(pair)
+        self._session.progress.keys_total += sum(counts.values())
+        self._session.count()
+        windows = sorted(_cut(pair, counts), key=lambda slots: not any(map(counts.get, slots)))
+        queue = deque(windows)
+        lane = partial(self._lane, pair, destination, queue, is_move=is_move)
+        if any(counts.values()):
+            # One lane at first: a target that cannot be reached is tried once, not twice.
+            await self._session.run_all([lane(until_proven=True)])
+        await self._session.run_all(lane(until_proven=False) for _ in range(min(LANES, len(queue))))
 
     async def _count(self, pair: Pair, slots: SlotSet) -> dict[int, int]:
         """Return the source's keys by slot."""
@@ -156,242 +146,50 @@ class Window:
     def __init__(self, session: MigrationSession, link: MigrationLink, slots: list[int]) -> None:
         self._session = session
         self._link = link
-        self._pair = link.pair
         self._slots = slots
-        self._errors: list[BootstrapError] = []
-        self._served_by_target: set[int] = set()
-        self._not_at_source: set[int] = set()
-        self._empty: list[int] = []
+        self._states = SlotStates(session, link, slots)
+        self._emptied: list[int] = []
 
     async def move(self) -> None:
-        """Open the slots, empty them, and make the target their owner at every primary."""
+        """Open the slots, empty them, and make the target their owner at every primary.
+
+        Where a refusal ends that, what no key has left yet is closed again: a slot that stays open
+        sends clients to a target that may refuse their writes too.
+        """
         try:
             await self._move()
         except (CredentialsError, RefusedError, StaleViewError) as error:
             is_unreachable = error.command == "MIGRATE" and not self._link.is_proven
             if is_unreachable or not isinstance(error, StaleViewError):
-                with suppress(BootstrapError, ReplyError):
-                    await self._revert()
+                with suppress(BootstrapError):
+                    await self._states.revert(self._emptied)
             raise
 
     async def _move(self) -> None:
-        await self._open_target()
-        await self._open_source()
-        await self._check_owner(self._not_at_source | self._served_by_target)
+        states = self._states
+        await states.open()
         copier = KeyCopier(
             session=self._session,
             link=self._link,
-            target_serves=self._served_by_target,
-            untouched={slot for slot in self._slots if self._is_untouched(slot)},
+            target_serves=states.served_by_target,
+            untouched={slot for slot in self._slots if states.is_untouched(slot)},
         )
-        self._empty = await copier.empty(self._slots)
-        still = await self._still_migrating(self._empty)
-        await self._give_to_target(still)
-        self._raise(copier.errors)
-        if len(still) < len(self._empty):
-            raise stale_view(self._pair.source.name, "does not migrate the slots any more")
+        self._emptied = await copier.empty(self._slots)
+        still = await states.still_migrating(self._emptied)
+        await states.give_to_target(still)
+        raise_any(copier.errors)
+        if len(still) < len(self._emptied):
+            raise stale_view(self._link.pair.source.name, "does not migrate the slots any more")
 
     async def gather(self) -> None:
-        """Bring the source's keys to the target, and close the slots at both.
-
-        The owner is closed first: one that migrates answers ASK to a key that it lacks. The source
-        must be importing, or it answers MOVED to MIGRATE.
-        """
-        source, target = self._pair.source, self._pair.target
-        await self._setslot(target, self._link.target, self._slots, "STABLE")
-        unheard = self._unknown_to_source()
-        await self._setslot(source, self._link.source, unheard, "NODE", target.node_id)
-        await self._setslot(source, self._link.source, self._slots, "IMPORTING", target.node_id)
-        self._raise(self._errors)
+        """Bring the source's keys to the target, which owns the slots, and close them at both."""
+        await self._states.open_source_only()
         self._link.source_asks = True
         copier = KeyCopier(session=self._session, link=self._link, target_serves=set(self._slots))
-        empty = await copier.empty(self._slots)
-        await self._setslot(source, self._link.source, empty, "STABLE")
-        self._session.count(slots=len(empty))
-        self._raise(copier.errors + self._errors)
-
-    def _unknown_to_source(self) -> list[int]:
-        """Return the slots of which the source does not know that the target is their owner.
-
-        A node takes no news of a slot that it imports (clusterUpdateSlotsConfigWith). Where the
-        owner that it knows is gone it says CLUSTERDOWN, to MIGRATE too.
-        """
-        source, owner = self._pair.source.view, self._pair.target.node_id
-        known = source.known[owner].slots if owner in source.known else SlotSet.all()
-        return list(SlotSet.of(self._slots) - known - source.slots)
-
-    def _key(self, slot: int) -> OpenedSlot:
-        return slot, self._pair.source.node_id, self._pair.target.node_id
-
-    def _is_untouched(self, slot: int) -> bool:
-        """Return whether the target was empty since this process of the source has the slot."""
-        run_id = self._pair.source.view.run_id
-        return self._session.history.opened.get(self._key(slot)) == run_id
-
-    async def _open_target(self) -> None:
-        """Open the slots at the target; take note of those that it owns already."""
-        target, client = self._pair.target, self._link.target
-        commands: list[Command] = []
-        for slot in self._slots:
-            commands.append(("CLUSTER", "COUNTKEYSINSLOT", slot))
-            commands.append(_command(slot, "IMPORTING", self._pair.source.node_id))
-        replies = await client.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
-        # The source sends no client to the target before it migrates, so this is early enough.
-        others = [number for number in await databases.occupied(client, target.view) if number]
-        in_others = await databases.count_keys(client, self._slots, others)
-        errors = []
-        for slot, count, reply in zip(self._slots, replies[::2], replies[1::2], strict=True):
-            if isinstance(reply, ReplyError) and "owner of hash slot" in reply.message:
-                self._served_by_target.add(slot)
-            elif isinstance(reply, ReplyError):
-                errors.append(rejection(target.name, "CLUSTER SETSLOT", reply))
-            elif count == 0 and not in_others[slot]:
-                self._session.history.opened[self._key(slot)] = self._pair.source.view.run_id
-        self._raise(errors)
-
-    async def _open_source(self) -> None:
-        """Open the slots at the source; take note of those that it does not own any more."""
-        commands = [_command(s, "MIGRATING", self._pair.target.node_id) for s in self._slots]
-        replies = await self._link.source.pipeline(
-            commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S
-        )
-        errors = []
-        for slot, reply in zip(self._slots, replies, strict=True):
-            if isinstance(reply, ReplyError) and "owner of hash slot" in reply.message:
-                self._not_at_source.add(slot)
-            elif isinstance(reply, ReplyError):
-                errors.append(rejection(self._pair.source.name, "CLUSTER SETSLOT", reply))
-        self._raise(errors)
-
-    async def _check_owner(self, slots: set[int]) -> None:
-        """Make sure that slots which one end says are not where the plan saw them are at the other.
-
-        Raises:
-            StaleViewError: A third node owns one in the eyes of the source.
-        """
-        if not slots:
-            return
-        reply = wire.parse_nodes(text(await call(self._link.source, "CLUSTER", "NODES")))
-        ends = {self._pair.source.node_id, self._pair.target.node_id}
-        owned = SlotSet()
-        for node_id in ends & reply.known.keys():
-            owned |= reply.known[node_id].slots
-        if SlotSet.of(slots) - owned:
-            raise stale_view(self._pair.source.name, "does not own the slots any more")
-
-    async def _still_migrating(self, slots: list[int]) -> list[int]:
-        """Return the slots that are as they were opened, or that the source had given away.
-
-        Another run, or a person, may have closed one meanwhile: then the source takes writes for
-        it again, and would delete them as soon as it heard of the target's claim.
-        """
-        source, client = self._pair.source, self._link.source
-        commands: list[Command] = [("CLUSTER", "NODES")]
-        commands += [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
-        nodes, *counts = await client.pipeline(commands)
-        migrating = wire.parse_nodes(text(require(source.name, commands[0], nodes))).migrating
-        others = [number for number in await databases.occupied(client, source.view) if number]
-        in_others = await databases.count_keys(client, slots, others)
-        target = self._pair.target.node_id
-        return [
-            slot
-            for slot, count in zip(slots, counts, strict=True)
-            if slot in self._not_at_source
-            or (migrating.get(slot) == target and count == 0 and not in_others[slot])
-        ]
-
-    async def _give_to_target(self, slots: list[int]) -> None:
-        """Make the target the owner of emptied slots, at every primary."""
-        target = self._pair.target
-        given = await self._setslot(target, self._link.target, slots, "NODE", target.node_id)
-        # The source learns it from gossip too, and one that lost its last slot may have become a
-        # replica by then (redis/redis#9223); so no answer of it can undo the move.
-        await self._set_owner_at_source(given)
-        await asyncio.gather(*(self._set_owner_at(p, given) for p in self._others()))
-        self._session.count(slots=len(given))
-        self._raise(self._errors)
-
-    async def _set_owner_at_source(self, slots: list[int]) -> None:
-        commands = [_command(slot, "NODE", self._pair.target.node_id) for slot in slots]
-        replies = await self._link.source.pipeline(
-            commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S
-        )
-        for reply in replies:
-            if isinstance(reply, ReplyError) and not _is_learned_by_gossip(reply):
-                self._errors.append(rejection(self._pair.source.name, "CLUSTER SETSLOT", reply))
-
-    def _others(self) -> list[PrimaryNode]:
-        skipped = {self._pair.source.node_id, self._pair.target.node_id} | self._session.silent
-        return [p for node_id, p in self._session.primaries.items() if node_id not in skipped]
-
-    async def _set_owner_at(self, primary: PrimaryNode, slots: list[int]) -> None:
-        """Spare a primary the wait for gossip; where that fails, it learns the owner by gossip."""
-        commands = [_command(slot, "NODE", self._pair.target.node_id) for slot in slots]
-        try:
-            await primary.client.pipeline(commands, writes=True, timeout_s=_OTHERS_TIMEOUT_S)
-        except NodeUnreachableError:
-            self._session.silent.add(primary.node_id)
-
-    async def _revert(self) -> None:
-        """Close slots of which the target holds no key.
-
-        The source first: it never sends clients to a target that sends them back. What a client
-        that was on its way wrote there meanwhile is in reach again as soon as it is seen.
-        """
-        source, target = self._pair.source, self._pair.target
-        given = self._served_by_target | self._not_at_source | set(self._empty)
-        slots = await self._empty_at_target([slot for slot in self._slots if slot not in given])
-        closed = await self._setslot(source, self._link.source, slots, "STABLE")
-        still = await self._empty_at_target(closed)
-        late = [slot for slot in closed if slot not in still]
-        await self._setslot(source, self._link.source, late, "MIGRATING", target.node_id)
-        await self._setslot(target, self._link.target, still, "STABLE")
-
-    async def _empty_at_target(self, slots: Sequence[int]) -> list[int]:
-        """Return the slots of which the target holds no key in any database."""
-        client = self._link.target
-        occupied = await databases.occupied(client, self._pair.target.view)
-        counts = await databases.count_keys(client, slots, occupied)
-        return [slot for slot in slots if not counts[slot]]
-
-    async def _setslot(
-        self,
-        primary: PrimaryNode,
-        client: RedisNode,
-        slots: Sequence[int],
-        state: str,
-        node: NodeId | None = None,
-    ) -> list[int]:
-        """Set slots at one node; return those done, the others' errors are kept.
-
-        Valkey asks its replicas first and answers NOREPLICAS when one is late: asked again.
-        """
-        done: list[int] = []
-        left = list(slots)
-        failed: list[tuple[int, ReplyError]] = []
-        for _ in range(_ATTEMPTS):
-            commands = [_command(slot, state, node) for slot in left]
-            replies = await client.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
-            pairs = list(zip(left, replies, strict=True))
-            done += [slot for slot, reply in pairs if not isinstance(reply, ReplyError)]
-            failed = [(slot, reply) for slot, reply in pairs if isinstance(reply, ReplyError)]
-            left = [slot for slot, _ in failed]
-            if not any(reply.code == "NOREPLICAS" for _, reply in failed):
-                break
-        self._errors += [rejection(primary.name, "CLUSTER SETSLOT", reply) for _, reply in failed]
-        return done
-
-    def _raise(self, errors: Sequence[BootstrapError]) -> None:
-        if errors:
-            raise most_severe(errors)
-
-
-def _command(slot: int, state: str, node: NodeId | None = None) -> Command:
-    return ("CLUSTER", "SETSLOT", slot, state, *((node,) if node else ()))
-
-
-def _is_learned_by_gossip(reply: ReplyError) -> bool:
-    return reply.code in {"NOREPLICAS", "UNBLOCKED"} or "only with masters" in reply.message
+        emptied = await copier.empty(self._slots)
+        await self._states.close_source(emptied)
+        self._session.count(slots=len(emptied))
+        raise_any(copier.errors + self._states.errors)
 
 
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:

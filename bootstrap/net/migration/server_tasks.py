@@ -15,7 +15,7 @@ from typing import TypeAlias
 from ...core.slots import SlotSet
 from ...core.wire import Reply, WireError
 from ...errors import BootstrapError
-from ..connection import RedisNode, ReplyError, text, without_echo
+from ..connection import LISTING_LIMIT, RedisNode, ReplyError, reading, text, without_echo
 from ..polling import BACKGROUND, in_proportion, wait_for
 from .reply_errors import out_of_memory, rejection, require, stale_view
 from .session import MigrationSession, Pair, PrimaryNode
@@ -71,7 +71,7 @@ def parse_tasks(reply: Reply) -> list[Task]:
 
 
 def _parse_task(row: Sequence[Reply]) -> Task:
-    words = [text(word) for word in row]
+    words = [text(word) if word is not None else "" for word in row]
     fields = dict(zip(words[::2], words[1::2], strict=False))
     try:
         return Task(
@@ -212,4 +212,6 @@ async def cancel_task(primary: PrimaryNode, *words: str) -> None:
 async def list_tasks(client: RedisNode, *words: str) -> list[Task]:
     """Ask a node for its tasks, past ones too."""
     command = ("CLUSTER", *words)
-    return parse_tasks(require(client.name, command, (await client.pipeline([command]))[0]))
+    reply = (await client.pipeline([command], limit=LISTING_LIMIT))[0]
+    with reading(client.name, f"CLUSTER {words[0]}"):
+        return parse_tasks(require(client.name, command, reply))

@@ -1,8 +1,10 @@
-"""Carries out actions; every case can be repeated.
+"""Carries out actions; every action can be repeated.
 
-Rules: actions of one kind run at the same time, pipelined a node; the next kind starts when they
-are done, so the order of a plan is kept. Right before a MEET the target is asked who it is. A
-reply that shows that the world has moved raises `StaleViewError`, and the loop looks again.
+Rules: actions of one kind run at the same time, in one pipeline for each node; the next kind starts
+when they are done, so the order of a plan is kept. Right before a MEET the target is asked for its
+id. No command is repeated here: a refused one raises an error with `node` and `command`, a
+`StaleViewError` where the cluster may have changed since it was observed. The loop then observes
+again, and ends the run where the same error comes back too often.
 """
 
 from __future__ import annotations
@@ -88,12 +90,13 @@ class Executor:
             despite_stop: Carry out all of them: they are how a run ends.
 
         Raises:
-            TransientError: A node could not be reached, or the world moved.
-            RefusedError: A server will not do it, or an announced address is another node's.
+            TransientError: A node could not be reached, or the cluster has changed.
+            RefusedError: A server refuses, or an announced address is another node's.
         """
         self._nodes = view.by_id()
         has_changed = False
-        # All of them before the first change, and once more right before they are met.
+        # An address may have found another process: all targets are asked before the first change,
+        # and once more right before the MEETs where something was changed in between.
         met = {action.target for action in actions if isinstance(action, Meet)}
         await self._identify(met)
         for kind, group in groupby(actions, key=type):
@@ -142,13 +145,9 @@ class Executor:
         )
         for (action, command), reply in zip(pairs, replies, strict=True):
             if isinstance(reply, ReplyError) and not _is_done_already(action, reply):
-                client_words = " ".join(str(word) for word in command[:2])
                 if reply.code == "ERR":
-                    raise StaleViewError(
-                        node=node.name,
-                        cause=f"{node.name} answered {client_words} with: {reply.message}",
-                        remedy="retried automatically on the next pass",
-                    )
+                    what = f"answered {reply.command} with: {reply.message}"
+                    raise _stale_view(node, what, command=reply.command)
                 client.require(command, reply)
 
     def _commands(self, action: Action) -> list[Command]:
@@ -170,6 +169,7 @@ class Executor:
             case CloseSlots(slots=slots):
                 return [("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots]
             case ClaimSlots(node=node, slots=slots):
+                # The epoch last: it makes the others accept the claim, which must be complete then.
                 owned = [("CLUSTER", "SETSLOT", slot, "NODE", node) for slot in slots]
                 return [*owned, ("CLUSTER", "BUMPEPOCH")]
             case Forget(gone=gone):
@@ -181,7 +181,7 @@ class Executor:
                 assert_never(action)
 
     async def _identify(self, targets: set[NodeId]) -> None:
-        """Ask every target of a MEET who it is; an address may have found another process."""
+        """Make sure that every target of a MEET is the node that was observed."""
         await asyncio.gather(*(self._identify_one(self._nodes[target]) for target in targets))
 
     async def _identify_one(self, node: NodeView) -> None:
@@ -189,11 +189,7 @@ class Executor:
         with reading(node.name, "CLUSTER MYID"):
             answer = text(await client.call("CLUSTER", "MYID"))
         if answer != node.node_id:
-            raise StaleViewError(
-                node=node.name,
-                cause=f"{node.name} at {node.address} is another node now",
-                remedy="retried automatically on the next pass",
-            )
+            raise _stale_view(node, f"at {node.address} is another node now")
         # A MEET goes where the node announces itself, not where discovery found it.
         address = await self._announced_address(node)
         if (client.ip, client.port) == (address.ip, address.port):
@@ -233,7 +229,8 @@ class Executor:
         try:
             await client.write("FUNCTION", "RESTORE", dump, "REPLACE")
         except ReplyError:
-            # A library of its own has a function of the same name. Nobody calls it there yet.
+            # One of its own libraries has a function of the same name. No client calls functions at
+            # a primary without slots, so that library can go.
             await client.write("FUNCTION", "RESTORE", dump, "FLUSH")
 
     async def _fail_over(self, node: NodeView, action: Failover) -> None:
@@ -243,20 +240,14 @@ class Executor:
         try:
             await client.write("CLUSTER", "FAILOVER", *option)
         except ReplyError as error:
-            raise StaleViewError(
-                node=node.name,
-                cause=f"{node.name} answered CLUSTER FAILOVER with: {error.message}",
-                remedy="retried automatically on the next pass",
-            ) from error
+            what = f"answered CLUSTER FAILOVER with: {error.message}"
+            raise _stale_view(node, what, command=error.command) from error
 
         async def check() -> None:
             role = await client.call("ROLE")
             if not isinstance(role, list) or role[0] != b"master":
-                raise StaleViewError(
-                    node=node.name,
-                    cause=f"{node.name} did not become primary",
-                    remedy="retried automatically on the next pass",
-                )
+                what = "did not become primary after CLUSTER FAILOVER"
+                raise _stale_view(node, what, command="CLUSTER FAILOVER")
 
         await retry(check, for_s=FAILOVER_TIMEOUT_S)
 
@@ -285,6 +276,16 @@ class Executor:
             on_progress=self._on_progress,
             progress=progress,
         )
+
+
+def _stale_view(node: NodeView, what: str, *, command: str | None = None) -> StaleViewError:
+    """Return the error that makes the loop observe again."""
+    return StaleViewError(
+        node=node.name,
+        command=command,
+        cause=f"{node.name} {what}",
+        remedy="retried automatically on the next pass",
+    )
 
 
 def _place_of(action: Action) -> NodeId:

@@ -15,9 +15,10 @@ from tenacity import (
     retry_if_result,
     stop_after_delay,
     wait_exponential,
-    wait_exponential_jitter,
     wait_fixed,
+    wait_random,
 )
+from tenacity.stop import stop_base
 
 from ..errors import TransientError
 
@@ -32,8 +33,7 @@ _SHARE_OF_TIME = 0.03
 
 # A server ends its part of a migration within milliseconds of the other server's part.
 SHORTLY: Pause = wait_fixed(_FIRST_POLL_S)
-# Gossip spreads an epoch within a few ticks of 100 ms.
-GOSSIP: Pause = wait_fixed(0.01)
+AT_ONCE: Pause = wait_fixed(0)
 # A task of unknown length, of which nothing but the end matters.
 BACKGROUND: Pause = wait_exponential(
     multiplier=_FIRST_POLL_S, exp_base=1.2, min=_FIRST_POLL_S, max=_LONGEST_POLL_S
@@ -59,18 +59,21 @@ async def retry(work: Callable[[], Awaitable[T]], *, for_s: float) -> T:
     """
     return await AsyncRetrying(
         retry=retry_if_exception_type(TransientError),
-        wait=wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S),
+        wait=wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+        + wait_random(0, FIRST_WAIT_S),
         stop=stop_after_delay(for_s),
         reraise=True,
     )(work)
 
 
-async def poll(ask: Callable[[], Awaitable[T | None]], *, pause: Pause, for_s: float) -> T | None:
-    """Ask again until there is an answer; return None when the time is over."""
+async def poll(
+    ask: Callable[[], Awaitable[T | None]], *, pause: Pause, stop: stop_base
+) -> T | None:
+    """Ask again until there is an answer; return None when `stop` says that it is enough."""
     return await AsyncRetrying(
         retry=retry_if_result(_is_missing),
         wait=pause,
-        stop=stop_after_delay(for_s),
+        stop=stop,
         retry_error_callback=lambda _: None,
     )(ask)
 

@@ -1,9 +1,9 @@
-"""Makes a member that leaves new and empty, in memory and on its disk.
+"""Gives a member that leaves a new id and an empty data set, in memory and on its disk.
 
-RESET empties a replica without telling its files. A server that loads keys of slots that it does
-not know to be owned takes the slots (verifyClusterConfigWithData), so a pod that came back with its
-old files would own old copies of other nodes' slots. After RESET no run knows the pod as a member
-any more, so the command that empties the files travels in the same packet.
+RESET empties a replica but not its files. A server that loads keys of slots without an owner makes
+itself their owner (verifyClusterConfigWithData), so a pod that came back with its old files would
+own old copies of other nodes' slots. After RESET no run knows the pod as a member any more, so the
+command that empties the files is sent in the same packet.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ async def reset(client: RedisNode, node: NodeView) -> None:
 
     Raises:
         StaleViewError: It is another node now, owns something, or still writes its files.
-        RefusedError: It is reset, but would not rewrite its AOF.
-        CredentialsError: We may not do that.
+        RefusedError: It is reset, but refused to rewrite its AOF.
+        CredentialsError: A command is not allowed.
     """
     await _wait_for_files(client)
     info = parse_info(text(await client.call("INFO", "persistence")))
@@ -39,17 +39,17 @@ async def reset(client: RedisNode, node: NodeView) -> None:
     await _check_owns_nothing(client, node)
     done, emptied = await client.pipeline([_RESET, empty], writes=True, timeout_s=RESET_TIMEOUT_S)
     if isinstance(done, ReplyError) and done.code == "ERR":
-        raise _cannot_leave(node)
+        raise _cannot_leave(node, f"answered CLUSTER RESET with: {done.message}", done.command)
     client.require(_RESET, done)
     try:
         client.require(empty, emptied)
     except ReplyError as error:
         if has_aof:
             raise refused(client.name, "BGREWRITEAOF", error) from error
-        return  # SAVE on a volume that is read-only
+        return  # SAVE fails on a read-only volume, whose files nobody can empty
     if has_aof:
         await _wait_for_files(client)
-        with suppress(ReplyError):  # the same
+        with suppress(ReplyError):  # as above
             await client.write("SAVE")
 
 
@@ -61,13 +61,14 @@ async def _check_owns_nothing(client: RedisNode, node: NodeView) -> None:
     owns_slots = own.slots or reply.migrating or reply.importing
     owns_keys = keys and own.role is Role.PRIMARY
     if own.node_id != node.node_id or owns_slots or owns_keys:
-        raise _cannot_leave(node)
+        raise _cannot_leave(node, "owns slots or keys again and cannot leave yet")
 
 
-def _cannot_leave(node: NodeView) -> StaleViewError:
+def _cannot_leave(node: NodeView, what: str, command: str | None = None) -> StaleViewError:
     return StaleViewError(
         node=node.name,
-        cause=f"{node.name} owns slots or keys again and cannot leave yet",
+        command=command,
+        cause=f"{node.name} {what}",
         remedy="retried automatically on the next pass",
     )
 

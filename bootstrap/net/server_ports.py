@@ -49,7 +49,7 @@ class ServerPorts:
 
 
 async def read(client: RedisNode) -> ServerPorts | None:
-    """Return a server's ports; None where CONFIG was renamed away.
+    """Return a server's ports; None where CONFIG was renamed away or hides them.
 
     Raises:
         CredentialsError: CONFIG GET is not allowed.
@@ -62,7 +62,7 @@ async def read(client: RedisNode) -> ServerPorts | None:
             if isinstance(reply, ReplyError) and reply.code == "ERR":
                 return None
             settings |= parse_pairs(client.require(command, reply))
-        return parse(settings)
+        return parse(settings) if "port" in settings else None
 
 
 def parse(settings: Mapping[str, str]) -> ServerPorts:

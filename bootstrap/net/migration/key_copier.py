@@ -12,14 +12,14 @@ is sent.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...core.wire import Reply, parse_info
 from ...errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
 from .. import databases
 from ..connection import COMMAND_TIMEOUT_S, Command, ReplyError, text
+from ..polling import wait_for
 from . import key_conflicts
 from .link import Batch, MigrationLink
 from .reply_errors import FROM_TARGET, call, rejection, require, stale_view
@@ -81,21 +81,33 @@ class KeyCopier:
 
     async def _empty_database(self, slots: Sequence[int], *, is_measured: bool) -> None:
         keys = await self._next_keys(slots)
-        while keys:
+        is_idle = False
+
+        async def is_empty() -> bool | None:
+            nonlocal keys, is_idle
+            if not keys:
+                return True
             if self._full:
                 # Whatever is tried now splits one more slot.
                 for slot in keys:
                     self.give_up(slot, self._full)
-                break
-            if self.link.is_proven:
-                names = [key for group in keys.values() for key in group]
-                sizes = await self._sizes(names) if is_measured else {}
-                moved = await self._send(list(_batches(keys, sizes, self.link.most_keys)))
-            else:
-                moved = await self._probe(keys)
+                return True
+            moved = await self._move_some(keys, is_measured=is_measured)
             keys = await self._next_keys(list(keys))
-            if keys and not moved and not self._full:
-                await self._wait(keys)
+            is_idle = bool(keys) and not moved and not self._full
+            if is_idle:
+                self._note_idle_round(keys)
+            return None
+
+        await wait_for(is_empty, pause=lambda _: _PAUSE_S if is_idle else 0.0)
+
+    async def _move_some(self, keys: Mapping[int, list[bytes]], *, is_measured: bool) -> int:
+        """Move these keys, or the smallest of them at first; return how many went."""
+        if not self.link.is_proven:
+            return await self._probe(keys)
+        names = [key for group in keys.values() for key in group]
+        sizes = await self._sizes(names) if is_measured else {}
+        return await self._send(list(_batches(keys, sizes, self.link.most_keys)))
 
     async def _has_big_data(self) -> bool:
         info = parse_info(text(await call(self.link.source, "INFO", "memory")))
@@ -265,17 +277,16 @@ class KeyCopier:
             return 0
         return 1
 
-    async def _wait(self, keys: Mapping[int, list[bytes]]) -> None:
-        """Wait before the next round; give the slots up that make no progress."""
+    def _note_idle_round(self, slots: Iterable[int]) -> None:
+        """Give the slots up that make no progress, round after round."""
         self._idle_rounds += 1
         limit = _MOST_TROUBLED_ROUNDS if self._trouble else _MOST_IDLE_ROUNDS
         if self._idle_rounds > limit:
             error = self._trouble or stale_view(
                 self.link.pair.source.name, "keeps keys that MIGRATE does not see"
             )
-            for slot in keys:
+            for slot in slots:
                 self.give_up(slot, error)
-        await asyncio.sleep(_PAUSE_S)
 
 
 def _batches(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+from tenacity import stop_after_delay
+
 from ...core.slots import SlotSet
 from ...core.topology import NodeId
 from ..connection import RedisNode, text
@@ -68,7 +70,7 @@ async def _wait_for_source(client: RedisNode, task_id: str) -> None:
     async def ended() -> bool | None:
         return all(task.has_ended for task in await _tasks(client, task_id)) or None
 
-    await poll(ended, pause=SHORTLY, for_s=_SOURCE_PATIENCE_S)
+    await poll(ended, pause=SHORTLY, stop=stop_after_delay(_SOURCE_PATIENCE_S))
 
 
 async def _tasks(client: RedisNode, task_id: str | None = None) -> list[Task]:

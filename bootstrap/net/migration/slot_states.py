@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from tenacity import stop_after_attempt
+
 from ...core import wire
 from ...core.slots import SlotSet
 from ...core.topology import NodeId
 from ...errors import BootstrapError, NodeUnreachableError
 from .. import databases
 from ..connection import Command, RedisNode, ReplyError, text
+from ..polling import AT_ONCE, poll
 from .link import MigrationLink
 from .reply_errors import call, most_severe, rejection, require, stale_view
 from .session import MigrationSession, OpenedSlot, PrimaryNode
@@ -225,20 +228,23 @@ class SlotStates:
     ) -> list[int]:
         """Set slots at one node; return those done, the others' errors are kept.
 
-        Valkey asks its replicas first and answers NOREPLICAS when one is late: asked again.
+        Valkey asks its replicas first and answers NOREPLICAS when one is late; a second attempt
+        follows at once.
         """
         done: list[int] = []
-        left = list(slots)
         failed: list[tuple[int, ReplyError]] = []
-        for _ in range(_ATTEMPTS):
+        left = list(slots)
+
+        async def are_set() -> bool | None:
             commands = [_command(slot, state, node) for slot in left]
             replies = await client.pipeline(commands, writes=True, timeout_s=_SETSLOT_TIMEOUT_S)
             pairs = list(zip(left, replies, strict=True))
-            done += [slot for slot, reply in pairs if not isinstance(reply, ReplyError)]
-            failed = [(slot, reply) for slot, reply in pairs if isinstance(reply, ReplyError)]
-            left = [slot for slot, _ in failed]
-            if not any(reply.code == "NOREPLICAS" for _, reply in failed):
-                break
+            done.extend(slot for slot, reply in pairs if not isinstance(reply, ReplyError))
+            failed[:] = [(slot, reply) for slot, reply in pairs if isinstance(reply, ReplyError)]
+            left[:] = [slot for slot, _ in failed]
+            return None if any(reply.code == "NOREPLICAS" for _, reply in failed) else True
+
+        await poll(are_set, pause=AT_ONCE, stop=stop_after_attempt(_ATTEMPTS))
         self.errors += [rejection(primary.name, "CLUSTER SETSLOT", reply) for _, reply in failed]
         return done
 

@@ -34,13 +34,13 @@ from .transport import BoundedConnection, ReplyTooLongError, VerifiedConnection
 Command = Sequence[str | bytes | int]
 
 COMMAND_TIMEOUT_S = 10.0
-# Of all replies to one pipeline. hiredis makes up to 35 bytes of one byte that a peer sends (arrays
-# of empty arrays), so this keeps the worst reply below 64 MiB.
+# For all replies to one pipeline together. hiredis makes up to 35 bytes of one byte that a peer
+# sends (arrays of empty arrays) and two of a byte of a string; so both stay below 64 MiB.
 REPLY_LIMIT = 3 << 19
-# A bulk string of keys or of a value costs no more than twice its length.
 # CLIENT LIST has about 350 bytes for each client.
 LISTING_LIMIT = 1 << 24
-DATA_LIMIT = 1 << 28
+# Keys, values and function libraries.
+DATA_LIMIT = 24 << 20
 _NOT_READY = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
 _ECHO = ", with args"
 _MALFORMED = (
@@ -179,7 +179,7 @@ class RedisNode:
                 async with asyncio.timeout(timeout_s):
                     await self._connect()
                     self._count(len(commands), writes=writes)
-                    self._connection.allow(limit)
+                    self._connection.allow(limit, has_data=limit > REPLY_LIMIT)
                     await self._connection.send_packed_command(
                         b"".join(pack_command(tuple(command)) for command in commands),  # type: ignore[arg-type]  # any length
                         check_health=False,

@@ -1,11 +1,13 @@
 """redis-py's connection, with two additions: a verified name under TLS, and bounded replies.
 
 Whatever a peer sends is counted as it arrives and read no further than its limit, so an endless
-reply costs no more memory than a long one.
+reply costs no more memory than a long one. The header of an array is checked before hiredis sees
+it: hiredis makes a list of the announced length at once, and collecting garbage walks all of it.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +20,9 @@ from redis.backoff import NoBackoff
 
 CONNECT_TIMEOUT_S = 3.0
 _READ_SIZE = 65536
+# A longer array cannot fit into the limit of a reply that has no keys or values in it.
+_HUGE_ARRAY = re.compile(rb"[*%~>|][0-9]{7,}")
+_LONGEST_HEADER = 24
 
 
 class ReplyTooLongError(Exception):
@@ -29,13 +34,19 @@ class _BoundedParser(_AsyncHiredisParser):
 
     Attributes:
         bytes_left: How many bytes may still come.
+        has_data: Whether keys or values are expected, which may look like a header.
     """
 
-    __slots__ = ("bytes_left",)
+    __slots__ = ("_tail", "bytes_left", "has_data")
 
     def __init__(self, socket_read_size: int) -> None:
         super().__init__(socket_read_size=socket_read_size)
-        self.bytes_left = _READ_SIZE
+        self.allow(_READ_SIZE, has_data=False)
+
+    def allow(self, size: int, *, has_data: bool) -> None:
+        self.bytes_left = size
+        self.has_data = has_data
+        self._tail: bytes | None = b""
 
     async def read_from_socket(self) -> bool:
         stream, reader = self._stream, self._reader
@@ -45,8 +56,22 @@ class _BoundedParser(_AsyncHiredisParser):
         self.bytes_left -= len(data)
         if self.bytes_left < 0:
             raise ReplyTooLongError
+        self._check_arrays(data)
         reader.feed(data)
         return True
+
+    def _check_arrays(self, data: bytes) -> None:
+        """Look for the header of a huge array: anywhere, or among data only where they begin."""
+        if self._tail is None:
+            return
+        text = self._tail + data
+        find = _HUGE_ARRAY.match if self.has_data else _HUGE_ARRAY.search
+        if find(text):
+            raise ReplyTooLongError
+        if not self.has_data:
+            self._tail = text[-_LONGEST_HEADER:]
+        else:
+            self._tail = text if len(text) < _LONGEST_HEADER else None
 
 
 class BoundedConnection(Connection):
@@ -65,10 +90,10 @@ class BoundedConnection(Connection):
             parser_class=_BoundedParser,
         )
 
-    def allow(self, size: int) -> None:
+    def allow(self, size: int, *, has_data: bool = False) -> None:
         """Allow this many bytes for the replies that are read next."""
         if isinstance(self._parser, _BoundedParser):
-            self._parser.bytes_left = size
+            self._parser.allow(size, has_data=has_data)
 
 
 class VerifiedConnection(BoundedConnection):

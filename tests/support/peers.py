@@ -15,33 +15,33 @@ _CHUNK = 65536
 @contextmanager
 def listening(ip: str, port: int, talk: Talk) -> Iterator[None]:
     """Serve an address in a thread of its own for the length of a block."""
-    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            with suppress(OSError, asyncio.IncompleteReadError, ValueError):
                 await talk(reader, writer)
         finally:
             writer.close()
 
-    server = loop.run_until_complete(asyncio.start_server(serve, ip, port))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    async def main() -> None:
+        stop = asyncio.Event()
+        server = await asyncio.start_server(serve, ip, port)
+        loops.append((asyncio.get_running_loop(), stop))
+        ready.set()
+        await stop.wait()
+        server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
+    assert ready.wait(10)
     try:
         yield
     finally:
-        asyncio.run_coroutine_threadsafe(_stop(server), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
+        loop, stop = loops[0]
+        loop.call_soon_threadsafe(stop.set)
         thread.join(10)
-        loop.close()
-
-
-async def _stop(server: asyncio.Server) -> None:
-    server.close()
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -71,9 +71,7 @@ def forwarder(ip: str, port: int) -> Talk:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(ip, port)
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, back))
-                both.create_task(_copy(there, writer))
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
         finally:
             back.close()
 

@@ -18,6 +18,7 @@ from ..core.facts import Facts
 from ..core.findings import abbreviate
 from ..core.move_costs import move_cost
 from ..core.topology import ClusterView, DesiredTopology, NodeView, Place, Role
+from ..process.redaction import clean
 
 _NARROWEST = 100
 _SHOWN = 12
@@ -72,7 +73,7 @@ def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Renderabl
         if node.node_id not in shown:
             _add_row(table, "-", node, facts)
     for absent in view.absent:
-        table.add_row("-", absent.name, absent.address, "?", "", "", "", absent.cause)
+        _add_cells(table, "-", absent.name, absent.address, "?", "", "", "", absent.cause)
     return Group(table, Text(), *_verdict(plan, facts))
 
 
@@ -84,7 +85,8 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
     if not facts.desired.stays(node.endpoint.ordinal):
         state += ", leaving"
     place = [str(node.place)] if node.place != Place() else []
-    table.add_row(
+    _add_cells(
+        table,
         shard if is_primary else "",
         node.name,
         str(node.address),
@@ -97,6 +99,16 @@ def _add_row(table: Table, shard: str, node: NodeView, facts: Facts) -> None:
     )
 
 
+def _add_cells(table: Table, *cells: str) -> None:
+    """Add a row of plain text, in which brackets are no markup of rich."""
+    table.add_row(*map(_text, cells))
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Return text that may contain what peers said."""
+    return Text(clean(words), style)
+
+
 def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
     notices = [Text(f"{notice.code.value}: {notice.detail}", "yellow") for notice in plan.notices]
     if plan.is_healthy:
@@ -104,10 +116,10 @@ def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
         shape = f"{count} nodes, {facts.desired.primaries} shards, 16384 slots"
         return [Text(f"healthy: {shape}", "green"), *notices]
     lines: list[RenderableType] = [
-        Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
+        _text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
     ]
     lines += [
-        Text(f"{finding.code.value}: {finding.detail}", "yellow")
+        _text(f"{finding.code.value}: {finding.detail}", "yellow")
         for finding in plan.findings[:_SHOWN]
     ]
     if len(plan.findings) > _SHOWN:
@@ -122,7 +134,7 @@ def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> Render
     if plan.is_healthy:
         parts.append(Text("nothing to do: the cluster is healthy", "green"))
     parts += [
-        Text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
+        _text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
     ]
     for index, step in enumerate((plan, *forecast)):
         if step.actions:
@@ -130,7 +142,7 @@ def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> Render
             stage = step.stage.name.lower() if step.stage else ""
             parts += [Text(f"{label}: {stage}", "bold"), _actions(step.actions, names)]
     if not plan.actions and not plan.refusals:
-        parts += [Text(f"{f.code.value}: {f.detail}", "yellow") for f in plan.findings[:_SHOWN]]
+        parts += [_text(f"{f.code.value}: {f.detail}", "yellow") for f in plan.findings[:_SHOWN]]
     total = move_cost([plan, *forecast], view)
     if total.slots:
         parts.append(Text(f"to move: {total.slots} slots, {total.keys} keys, {total.bytes} bytes"))
@@ -145,7 +157,7 @@ def _actions(actions: Sequence[Action], names: dict[str, str]) -> Table:
         reason = str(fields.pop("reason"))
         kind = str(fields.pop("action"))
         words = [f"{key} {names.get(str(value), str(value))}" for key, value in fields.items()]
-        table.add_row("", kind, ", ".join(words), reason)
+        _add_cells(table, "", kind, ", ".join(words), reason)
     if len(actions) > _SHOWN:
         table.add_row("", f"and {len(actions) - _SHOWN} more", "", "")
     return table

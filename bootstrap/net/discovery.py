@@ -99,6 +99,7 @@ class ServiceDiscovery:
         self._records = ServiceRecords(resolver_for(nameservers, timeout_s=timeout_s), service)
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._kinds: tuple[str, ...] = ()
+        self._unlisted: set[int] = set()
         self._turn = 0
         self._ask_at = 0.0
         self._named_at = time.monotonic()
@@ -125,7 +126,8 @@ class ServiceDiscovery:
         self._kinds = self._kinds or (self._records.family,)
         ordinals = self._ordinals(records, now)
         if records.addresses and self._records.are_all_cached:
-            ordinals |= await self._unlisted(ordinals)
+            self._unlisted |= await self._probed(ordinals | self._unlisted)
+        ordinals |= self._unlisted
         answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in sorted(ordinals)))
         found = self._chosen(dict(zip(sorted(ordinals), answers, strict=True)), records)
         return self._without_doubtful(found, now)
@@ -147,9 +149,9 @@ class ServiceDiscovery:
         differs = count >= self._nodes and count != len(records.targets)
         return listed | set(range(count)) if differs else listed
 
-    async def _unlisted(self, listed: set[int]) -> set[int]:
+    async def _probed(self, known: set[int]) -> set[int]:
         """Return the ordinals of wanted pods that exist though a cached list lacks them."""
-        missing = [i for i in range(self._nodes) if i not in listed]
+        missing = [i for i in range(self._nodes) if i not in known]
         answers = await asyncio.gather(*(self._is_there(ordinal) for ordinal in missing))
         return {ordinal for ordinal, is_there in zip(missing, answers, strict=True) if is_there}
 
@@ -183,6 +185,7 @@ class ServiceDiscovery:
             self._endpoint(i, resolved[i][family]) for i in sorted(resolved) if resolved[i][family]
         )
         missing = set(range(self._nodes)) - {endpoint.ordinal for endpoint in endpoints}
+        self._unlisted -= missing
         # The other family matters only while a pod has no address of this one.
         self._kinds = FAMILIES if missing else (family,)
         cause, remedy = self._names.why_absent(records, missing)

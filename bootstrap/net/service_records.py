@@ -72,6 +72,8 @@ class ServiceRecords:
         self.family = "A"
         self._question = _Question(kind="A", flags=0)
         self._expires: dict[_Question, float] = {}
+        self._full_ttl_s = 0.0
+        self._made_at = 0.0
         self._records = Records()
 
     @property
@@ -130,11 +132,13 @@ class ServiceRecords:
     async def _count(self) -> None:
         """Learn how many addresses the Service has, of the family that it has."""
         answer = await self._remembered(self._question)
-        if answer.exists and not answer.values:
+        if answer is not None and answer.exists and not answer.values:
             other = replace(self._question, kind="AAAA" if self._question.kind == "A" else "A")
             second = await self._remembered(other)
-            if second.values:
+            if second is not None and second.values:
                 answer, self._question, self.family = second, other, other.kind
+        if answer is None:
+            return
         if not answer.values:
             self._records = Records()
         self._records = replace(self._records, addresses=len(answer.values))
@@ -147,13 +151,26 @@ class ServiceRecords:
             # Addresses alone are enough: some name servers know no SRV.
             if not self._records.addresses:
                 raise
-        else:
+            return
+        if answer is not None:
             self._records = replace(self._records, targets=answer.values or None)
 
-    async def _remembered(self, question: _Question) -> Answer:
+    async def _remembered(self, question: _Question) -> Answer | None:
+        """Return an answer and remember how long caches keep it; None for one that is outdated.
+
+        The time to live counts down in a cache, so it shows how old an answer is: what an earlier
+        question left in a cache must not replace what a later one has learned.
+        """
         self._expires[question] = time.monotonic() + _FAILURE_CACHED_S
         answer = await self._ask(self._service, question.kind, question.flags)
-        self._expires[question] = time.monotonic() + answer.ttl_s
+        now = time.monotonic()
+        self._expires[question] = now + answer.ttl_s
+        self._full_ttl_s = max(self._full_ttl_s, answer.ttl_s)
+        made_at = now - (self._full_ttl_s - answer.ttl_s)
+        # The time to live is in whole seconds.
+        if made_at < self._made_at - 1.0:
+            return None
+        self._made_at = max(self._made_at, made_at)
         return answer
 
     async def _ask(self, name: str, kind: str, flags: int) -> Answer:

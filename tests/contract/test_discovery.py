@@ -1,19 +1,36 @@
 """Discovery against real DNS packets: pods that come late, name servers that fail, families."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import dns.rcode
 import pytest
 
+from bootstrap.net.discovery import ServiceDiscovery
+from bootstrap.net.dns_queries import Resolver, ask, resolver_for
+from bootstrap.net.name_server import NameServer
+from bootstrap.net.service_records import ServiceRecords
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.dns_proxy import (
+    Cache,
+    Proxy,
+    alias_to,
+    answering,
+    dropping,
+    refusing_edns,
+    service_only,
+)
 
 pytestmark = pytest.mark.redis
 
 SERVICE = "redis-service.default.svc.cluster.local"
+# As many questions as there are about a Service, and some.
+MOST_TURNS = 12
 
 
 @pytest.fixture
@@ -227,3 +244,161 @@ def test_a_pod_of_another_family_is_named(world: World) -> None:
     assert "redis-app-2" in cause
     assert "IPv4" in cause
     assert "redis-app-0" not in cause
+
+
+@pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP", None])
+def test_name_servers_that_refuse_edns(rcode: str | None, world: World) -> None:
+    """A question that EDNS spoils is asked once more without it."""
+    world.start()
+    code = None if rcode is None else dns.rcode.from_text(rcode)
+    with answering(world, refusing_edns(code)) as proxy:
+        result = rig.run(alone(world, nameservers=proxy.nameserver, timeout="30"))
+    assert result.code == 0, result.stderr
+
+
+def test_a_type_that_is_never_answered_is_not_waited_for(world: World) -> None:
+    """Where A has answered, AAAA is asked for briefly or not at all."""
+    world.start()
+    with answering(world, dropping("AAAA")) as proxy:
+        result = rig.run(alone(world, nameservers=proxy.nameserver, timeout="30"))
+    assert result.code == 0, result.stderr
+    assert sum(kind == "AAAA" for _, kind in proxy.queries) <= len(world.pods)
+
+
+def test_a_silent_name_server_is_asked_last_by_all_questions(world: World) -> None:
+    """Questions that meet the same silence together do not put the server first again."""
+
+    async def rounds() -> list[str]:
+        silent = NameServer(ip=world.dns.address, port=9)
+        well = NameServer(ip=world.dns.address, port=world.dns.port)
+        resolver = Resolver(servers=[silent, well], timeout_s=0.5)
+        for _ in range(2):
+            await asyncio.gather(*(ask(resolver, SERVICE, kind) for kind in ("A", "AAAA", "SRV")))
+        return [str(server) for server in resolver.servers]
+
+    world.start()
+    assert asyncio.run(rounds()) == [world.dns.nameserver, f"{world.dns.address}:9"]
+
+
+def test_replies_from_another_address_are_named(world: World) -> None:
+    """The cause is the address that answered, not a time-out."""
+    world.start()
+    with answering(world, lambda query, forward: forward(query), reply_host=252) as proxy:
+        result = rig.run(alone(world, nameservers=proxy.nameserver, timeout="6"))
+    prefix = world.dns.address.rpartition(".")[0]
+    assert result.code == 5
+    assert f"another address, {prefix}.252" in str(result.last["cause"])
+    assert "br_netfilter" in str(result.last["remedy"])
+
+
+def test_an_alias_is_not_yet_and_gets_no_password(server: ServerBinary) -> None:
+    """A wildcard record that answers for missing names leads nobody elsewhere."""
+    with World(nodes=3, server=server, password="a secret") as world:
+        prefix = world.dns.address.rpartition(".")[0]
+        with (
+            socket.create_server((f"{prefix}.251", world.port)) as elsewhere,
+            answering(world, alias_to("redis.corp.example", f"{prefix}.251")) as proxy,
+        ):
+            elsewhere.setblocking(False)
+            result = rig.run(alone(world, nameservers=proxy.nameserver, timeout="4"))
+            with pytest.raises(BlockingIOError):
+                elsewhere.accept()
+    assert result.code == 5
+    assert "redis.corp.example" in str(result.last["cause"])
+    assert proxy.nameserver in str(result.last["cause"])
+
+
+def test_a_service_that_is_not_headless_is_named(world: World) -> None:
+    """One address and an SRV record of the Service itself: the cause is the Service."""
+    with answering(world, service_only(SERVICE, "127.9.9.9")) as proxy:
+        result = rig.run(alone(world, nameservers=proxy.nameserver, timeout="4"))
+    assert result.code == 5
+    assert "not headless" in str(result.last["cause"])
+
+
+def test_ordinals_from_one_are_named(server: ServerBinary) -> None:
+    """The pods that are there show that the StatefulSet starts elsewhere."""
+    with World(nodes=4, server=server) as world:
+        world.start()
+        world.remove_pod(0)
+        result = rig.run(alone(world, timeout="5"))
+    assert result.code == 5
+    assert result.last["node"] == "redis-app-0"
+    assert "redis-app-1 to redis-app-3" in str(result.last["cause"])
+    assert "spec.ordinals.start" in str(result.last["remedy"])
+
+
+def test_another_cluster_domain_shows_the_name_that_was_asked(world: World) -> None:
+    """Nothing exists under the domain: the cause is the name, not a pending claim alone."""
+    world.start()
+    result = rig.run(alone(world, timeout="3", cluster_domain="cluster.locale"))
+    assert result.code == 5
+    assert "redis-service.default.svc.cluster.locale" in str(result.last["cause"])
+
+
+def test_pods_beyond_the_wanted_number_are_found(world: World) -> None:
+    """Names beyond the number are a surplus, and no name that cannot exist is asked for."""
+    for ordinal in range(5):
+        world.dns.publish(f"redis-app-{ordinal}", f"127.9.9.{ordinal + 1}")
+    discovery = ServiceDiscovery(
+        nodes=3,
+        statefulset="redis-app",
+        service=SERVICE,
+        port=world.port,
+        nameservers=[(world.dns.address, world.dns.port)],
+    )
+    found = asyncio.run(discovery.find())
+    assert found.surplus == ("redis-app-3", "redis-app-4")
+    assert asked(world) == {SERVICE, *(endpoint.host for endpoint in found.endpoints)}
+
+
+@pytest.mark.parametrize("first_after", [4, 14])
+def test_a_cache_of_half_a_minute_is_got_round(world: World, first_after: int) -> None:
+    """An early question, and a list that is not complete yet, hold nobody up for 30 s."""
+    with (
+        answering(world, Cache(30.0)) as proxy,
+        rig.started(alone(world, nameservers=proxy.nameserver)) as running,
+    ):
+        rig.until(lambda: len(proxy.queries) >= first_after, seconds=60)
+        world.pods[0].start()
+        rig.until(lambda: world.pods[0].fqdn in proxy.names)
+        for pod in world.pods[1:]:
+            seen = len(proxy.queries)
+            rig.until(lambda seen=seen: len(proxy.queries) > seen + 3)
+            pod.start()
+        published = len(proxy.queries)
+        rig.until(lambda: {pod.fqdn for pod in world.pods} <= proxy.names, seconds=60)
+        needed = len(proxy.queries) - published
+        _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 0, stderr
+    # Two or three turns of a question about the Service and one for each pod.
+    assert needed <= 16
+
+
+def test_a_list_that_caches_keep_incomplete_is_got_round(world: World) -> None:
+    """Where no list can be fresh, a missing pod is asked for in a way that harms no other."""
+
+    async def turns(proxy: Proxy) -> int:
+        host, _, port = proxy.nameserver.partition(":")
+        nameservers = [(host, int(port))]
+        early = ServiceRecords(resolver_for(nameservers, timeout_s=60), SERVICE)
+        for _ in range(8):
+            await early.observe(3, again=False)
+        world.dns.publish("redis-app-2", "127.9.9.3")
+        late = ServiceDiscovery(
+            nodes=3,
+            statefulset="redis-app",
+            service=SERVICE,
+            port=world.port,
+            nameservers=nameservers,
+        )
+        turn = 0
+        while (await late.find()).absent and turn < MOST_TURNS:
+            late._ask_at = 0.0
+            turn += 1
+        return turn
+
+    for ordinal in range(2):
+        world.dns.publish(f"redis-app-{ordinal}", f"127.9.9.{ordinal + 1}")
+    with answering(world, Cache(30.0)) as proxy:
+        assert asyncio.run(turns(proxy)) < MOST_TURNS

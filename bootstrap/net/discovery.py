@@ -36,7 +36,7 @@ DOUBT_FOR_S = 30.0
 # A pod often comes right after another one, so pauses start again with each that came.
 PAUSES_S = (0.3, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0)
 NOTHING_YET_S = 1.0
-# Larger clusters are not recommended (Redis Cluster specification); bounds what DNS can make us do.
+# Larger clusters are not recommended (Redis Cluster specification); bounds the work.
 MOST_PODS = 1000
 
 _Addresses = dict[str, tuple[str, ...]]

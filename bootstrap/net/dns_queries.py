@@ -82,7 +82,7 @@ def resolver_for(nameservers: Sequence[tuple[str, int]], *, timeout_s: float) ->
 
     Args:
         nameservers: Address and port of each.
-        timeout_s: Deadline of the run; a question that nobody answers takes a third of it at most,
+        timeout_s: Deadline of the run; a question without an answer takes a third of it at most,
             so that a second observation and a cause that names the servers fit in.
 
     Raises:
@@ -156,9 +156,9 @@ async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answe
         except (OSError, EOFError, ValueError, dns.exception.DNSException) as error:
             resolver.put_last(server)
             reasons[server] = str(error) or type(error).__name__
-    told = ", ".join(f"{server}: {reason}" for server, reason in reasons.items())
+    listed = ", ".join(f"{server}: {reason}" for server, reason in reasons.items())
     raise DiscoveryError(
-        node=name, cause=f"name servers gave no answer for {name} ({told})", remedy=remedy
+        node=name, cause=f"name servers gave no answer for {name} ({listed})", remedy=remedy
     )
 
 

@@ -2,7 +2,7 @@
 
 Rules: the Service is asked before any pod, and a pod only when the Service names it. CoreDNS keeps
 an answer, also "no such name" and an incomplete list, for up to 30 s under name, type, DO and CD.
-So while nothing exists the Service is asked for types that nobody else asks for, whose absence
+So while nothing exists the Service is asked for types that no other client asks for, whose absence
 harms no other question; and while pods are missing each question has an entry of its own as long
 as there are such questions. Decision 0018 has the reasons and the figures.
 """
@@ -20,7 +20,7 @@ from ..errors import DiscoveryError
 from .dns_queries import DNS_REMEDY, Answer, Resolver, ask
 
 # Types for private use (RFC 6895, 3.1). CoreDNS answers them with "no such name" or "no such
-# record", after a look at the Service's endpoints.
+# record", from the Service's endpoints.
 _PROBE_TYPES = range(65280, 65535)
 _FLAGS = (0, int(dns.flags.DO), int(dns.flags.CD), int(dns.flags.DO | dns.flags.CD))
 # Where every list is cached for longer than this, absent pods are asked for by themselves.

@@ -161,7 +161,7 @@ def test_dead_name_servers_are_passed_over(world: World) -> None:
 
 
 def test_a_stale_address_corrects_itself(world: World) -> None:
-    """A record that points at nobody is looked up again until it is right."""
+    """A record that points at an unused address is asked for again until it is right."""
     world.start()
     last = world.pods[2]
     world.dns.publish(last.name, "127.9.9.9")
@@ -207,7 +207,7 @@ def test_static_endpoints_by_name(world: World) -> None:
 
 
 def test_ipv6_and_different_ports(world: World) -> None:
-    """Endpoints on one IPv6 address, told apart by their ports."""
+    """Endpoints on one IPv6 address that differ by their ports."""
     with ExitStack() as sockets:
         for pod in world.pods:
             free = sockets.enter_context(socket.socket(socket.AF_INET6))
@@ -292,7 +292,7 @@ def test_replies_from_another_address_are_named(world: World) -> None:
 
 
 def test_an_alias_is_not_yet_and_gets_no_password(server: ServerBinary) -> None:
-    """A wildcard record that answers for missing names leads nobody elsewhere."""
+    """A wildcard record that answers for missing names does not lead the program elsewhere."""
     with World(nodes=3, server=server, password="a secret") as world:
         prefix = world.dns.address.rpartition(".")[0]
         with (
@@ -354,7 +354,7 @@ def test_pods_beyond_the_wanted_number_are_found(world: World) -> None:
 
 @pytest.mark.parametrize("first_after", [4, 14])
 def test_a_cache_of_half_a_minute_is_got_round(world: World, first_after: int) -> None:
-    """An early question, and a list that is not complete yet, hold nobody up for 30 s."""
+    """An early question, and a list that is not complete yet, do not delay the run by 30 s."""
     with (
         answering(world, Cache(30.0)) as proxy,
         rig.started(alone(world, nameservers=proxy.nameserver)) as running,

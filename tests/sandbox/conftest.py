@@ -21,7 +21,7 @@ def _wait_until(holds: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
 
 @pytest.fixture
 def wait_until() -> WaitUntil:
-    """Wait for something that only asking again can tell."""
+    """Wait for something that only a further question can show."""
     return _wait_until
 
 

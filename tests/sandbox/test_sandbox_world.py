@@ -87,7 +87,7 @@ def test_env_points_the_program_here(server: ServerBinary) -> None:
 
 
 def test_password_is_asked_for(server: ServerBinary) -> None:
-    """With a password, commands log in, and nobody gets in without."""
+    """With a password, commands log in, and are refused without it."""
     with World(nodes=1, server=server, password='a "quoted" \\ word') as world:
         world.start()
         pod = world.pods[0]

@@ -44,6 +44,14 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_files_that_are_named_exist(path: Path) -> None:
+    """Modules are named from the root, from `bootstrap/`, or by what is below `net/migration/`."""
+    places = (ROOT, ROOT / "bootstrap", ROOT / "bootstrap/net/migration", ROOT / "manifests/base")
+    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)*\.(?:py|sh|toml))`", path.read_text())
+    assert [file for file in named if not any((place / file).exists() for place in places)] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_variables_exist(path: Path) -> None:
     options = [param for command in cli.commands.values() for param in command.params]
     known = {option.envvar for option in options if isinstance(option, click.Option)}

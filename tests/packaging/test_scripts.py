@@ -1,14 +1,17 @@
 """redis.conf and the scripts of the ConfigMap, on every server that is installed here."""
 
+import os
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from bootstrap.settings import passwords_in
 from tests.support.rendering import MANIFESTS
 
 pytestmark = pytest.mark.redis
@@ -40,11 +43,32 @@ def free_port() -> int:
                 return int(port)
 
 
+# redis-cli of the pod: it asks the pod's own address where the scripts say 127.0.0.1. Files beside it change what the
+# scripts see: `swap` what a server answers, and `deaf` has the pod's hand-overs answered with OK and not sent.
+CLIENT = """#!/bin/sh
+echo "$*" >>{folder}/asked
+case "$*" in *"cluster failover") [ ! -f {folder}/deaf ] || {{ echo OK; exit; }} ;; esac
+host=
+for word do
+  shift
+  [ "$word" != 127.0.0.1 ] || word={address}
+  [ "$host" != -h ] || [ ! -f "{folder}/swap-$word" ] || swap={folder}/swap-$word
+  host=$word
+  set -- "$@" "$word"
+done
+[ -n "${{swap:-}}" ] || exec {cli} "$@"
+{cli} "$@" | sed -f "$swap"
+"""
+
+
 class Pod:
     """A folder that looks to the scripts as a container does."""
 
-    def __init__(self, folder: Path, name: str, server: str) -> None:
-        self.folder, self.conf, self.port = folder, folder / "conf", free_port()
+    def __init__(
+        self, folder: Path, name: str, server: str, address: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        self.folder, self.conf = folder, folder / "conf"
+        self.address, self.port = address, port or free_port()
         kind = name.partition("-")[0]
         home = Path(server).parent
         # A server that came without a command line is asked with another one's.
@@ -52,23 +76,29 @@ class Pod:
         cli = next((cli for cli in clis if cli.exists()), None)
         if cli is None:
             pytest.skip(f"{name} came without a command line")
-        programs = {f"{kind}-server": server, f"{kind}-cli": cli, "hostname": f"echo {POD} #"}
+        programs = {
+            f"{kind}-server": f'#!/bin/sh\nexec {server} "$@"\n',
+            f"{kind}-cli": CLIENT.format(folder=folder, address=address, cli=cli),
+            "hostname": f"#!/bin/sh\necho {POD}\n",
+            "getent": f"#!/bin/sh\ncat {folder}/dns\n",
+        }
         (folder / "bin").mkdir(parents=True)
-        for program, real in programs.items():
+        (folder / "dns").write_text("")
+        for program, text in programs.items():
             shim = folder / "bin" / program
-            line = real if str(real).startswith("echo") else f'exec {real} "$@"'
-            shim.write_text(f"#!/bin/sh\n{line}\n")
+            shim.write_text(text)
             shim.chmod(0o755)
         self.conf.mkdir()
         shutil.copy(MANIFESTS / "base/redis.conf", self.conf)
         for script in (MANIFESTS / "base/scripts").glob("*.sh"):
             shutil.copy(script, self.conf)
-        (self.conf / "z-test.conf").write_text(f"port {self.port}\n")
+        (self.conf / "z-test.conf").write_text(f"port {self.port}\nbind {address}\n")
         (folder / "data").mkdir()
         self.environment = {
             "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
             "POD_NAME": "redis-app-0",
-            "POD_IP": "127.0.0.1",
+            "POD_IP": address,
+            "SERVICE": "redis-service",
             "NODE_NAME": "node-1",
             "ZONE": "zone-a",
             "MEMORY_LIMIT": str(100 << 20),
@@ -86,7 +116,7 @@ class Pod:
                 cwd=self.folder / "data", env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + 20
-        while self.script("probe.sh", "ready").returncode:
+        while self.script("probe.sh", "started").returncode:
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
 
@@ -96,6 +126,19 @@ class Pod:
             ["sh", self.conf / name, *arguments],
             env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start one of the scripts, which writes to a log beside the folder of the scripts."""
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                ["sh", self.conf / name], env=self.environment, stdout=log, stderr=log
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def ask(self, *command: str) -> str:
         """Ask the server as the scripts do."""
@@ -136,10 +179,11 @@ def test_server_starts_with_what_it_knows(pod: Callable[[], Pod]) -> None:
 def test_pod_without_slots_goes_at_once(pod: Callable[[], Pod]) -> None:
     one = pod()
     one.start()
-    begun = time.monotonic()
+    (one.folder / "asked").unlink()
     done = one.script("prestop.sh")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert time.monotonic() - begun < 2
+    asked = (one.folder / "asked").read_text()
+    assert asked.count("cluster nodes") == 1  # its role is read once, and it goes
     assert one.ask("config", "get", "replica-priority").split()[1] == "0"
 
 
@@ -167,7 +211,238 @@ def test_either_of_two_passwords_will_do(pod: Callable[[], Pod]) -> None:
 
 def test_unanswering_server_is_not_ready(pod: Callable[[], Pod]) -> None:
     one = pod()
-    for wanted in ("ready", "alive"):
+    for wanted in ("started", "ready", "alive"):
         done = one.script("probe.sh", wanted)
         assert done.returncode == 1
         assert "refused" in done.stdout
+
+
+def test_passwords_are_read_as_the_program_reads_them(tmp_path: Path) -> None:
+    """Spaces at the ends are kept; a line end, also that of Windows, is none of a password's."""
+    shim = tmp_path / "redis-cli"
+    shim.write_text(f'#!/bin/sh\necho "[$REDISCLI_AUTH]" >>{tmp_path}/tried\necho NOAUTH\n')
+    shim.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_CREDENTIALS": str(tmp_path)}
+    text = " lead\ntrail \r\n\nback\\slash\n*\nlast"
+    (tmp_path / "bootstrap-password").write_text(text, newline="")
+    inside = f". {MANIFESTS}/base/scripts/lib.sh; here_ask ping"
+    subprocess.run(["sh", "-c", inside], env=environment, check=True, capture_output=True)
+    tried = (tmp_path / "tried").read_text().splitlines()
+    assert tried == [f"[{password}]" for password in passwords_in(text)]
+
+
+def test_password_file_without_a_password_is_not_no_password(tmp_path: Path) -> None:
+    """The server is not asked without AUTH."""
+    shim = tmp_path / "redis-cli"
+    shim.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\necho PONG\n")
+    shim.chmod(0o755)
+    (tmp_path / "bootstrap-password").write_text("\n")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_CREDENTIALS": str(tmp_path)}
+    inside = f". {MANIFESTS}/base/scripts/lib.sh; here_ask ping"
+    done = subprocess.run(
+        ["sh", "-c", inside], env=environment, check=True, capture_output=True, text=True
+    )
+    assert "there is no password" in done.stdout
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected", "absent"),
+    [
+        (False, "--cluster-announce-port 30103", "tls-port"),
+        (True, "--cluster-announce-tls-port 30103", "--cluster-announce-port"),
+    ],
+)
+def test_external_member_announces_the_port_that_clients_use(
+    tmp_path: Path, *, tls: bool, expected: str, absent: str
+) -> None:
+    """And no name that only the inside of the cluster can resolve."""
+    for file in ("start.sh", "lib.sh"):
+        shutil.copy(MANIFESTS / "base/scripts" / file, tmp_path)
+    if tls:
+        (tmp_path / "tls.conf").touch()
+    for name, text in {
+        "redis-server": 'case $1 in --version) echo "Redis server v=8.6.0" ;; *) echo "$@" ;; esac',
+        "hostname": f"echo {POD.replace('-0', '-3')}",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "POD_NAME": "redis-app-3",
+        "POD_IP": "10.0.0.1",
+        "ANNOUNCE_IP": "192.0.2.1",
+        "ANNOUNCE_PORT_BASE": "30100",
+        "ANNOUNCE_BUS_PORT_BASE": "30200",
+    }
+    done = subprocess.run(
+        ["sh", tmp_path / "start.sh"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "--cluster-announce-ip 192.0.2.1" in done.stdout
+    assert "--cluster-announce-bus-port 30203" in done.stdout
+    assert expected in done.stdout
+    assert absent not in done.stdout
+    assert "preferred-endpoint-type" not in done.stdout
+
+
+SOME = ("redis-6.2", "redis-7.0", "redis-8.6", "valkey-9.1")
+
+
+class Three:
+    """Three pods on addresses of their own: a primary with slots, its replica, another one."""
+
+    def __init__(self, folder: Path, name: str, server: str) -> None:
+        port, net = free_port(), f"127.{os.getpid() % 200 + 20}.{next(NUMBERS)}"
+        self.pods = [Pod(folder / str(n), name, server, f"{net}.{n + 1}", port) for n in range(3)]
+        self.primary, self.replica, self.other = self.pods
+        self.publish(*self.pods)
+
+    def publish(self, *pods: Pod) -> None:
+        """Let DNS name these pods, and no other ones."""
+        names = "".join(f"{pod.address} STREAM redis-service\n" for pod in pods)
+        for pod in self.pods:
+            (pod.folder / "dns").write_text(names)
+
+    def form(self) -> None:
+        """Start the servers and make them one cluster."""
+        for pod in self.pods:
+            pod.start()
+        self.primary.ask("cluster", "addslots", "1", "2", "3")
+        for pod in (self.replica, self.other):
+            pod.ask("cluster", "meet", self.primary.address, str(self.primary.port))
+        self.until(lambda: all(self.knows(pod) == 3 for pod in self.pods))
+        self.replica.ask("cluster", "replicate", self.primary.ask("cluster", "myid").strip())
+        self.until(lambda: "master_link_status:up" in self.replica.ask("info", "replication"))
+        self.until(lambda: all(" slave " in pod.ask("cluster", "nodes").replace(
+            "myself,slave", "slave") for pod in self.pods))  # fmt: skip
+
+    @staticmethod
+    def knows(pod: Pod) -> int:
+        """Return how many members this one knows and is connected to."""
+        lines = pod.ask("cluster", "nodes").splitlines()
+        return sum(" connected" in line and "handshake" not in line for line in lines)
+
+    @staticmethod
+    def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Poll until it is so."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+NUMBERS = iter(range(1, 250))
+
+
+@pytest.fixture(params=SOME)
+def three(
+    request: pytest.FixtureRequest, installed: Mapping[str, str], tmp_path: Path
+) -> Iterator[Three]:
+    name: str = request.param
+    if name not in installed:
+        pytest.skip(f"{name} is not here")
+    made = Three(tmp_path, name, installed[name])
+    for pod in made.pods:
+        pod.environment["NAME"] = name
+        pod.environment["PRESTOP_HOLD_SECONDS"] = "25"
+    yield made
+    for pod in made.pods:
+        if pod.process:
+            pod.process.kill()
+            pod.process.wait()
+
+
+def role(pod: Pod) -> str:
+    return pod.ask("role").split()[0]
+
+
+def test_primary_hands_over_and_goes(three: Three) -> None:
+    three.form()
+    done = three.primary.script("prestop.sh")
+    assert f"handed over to the pod at {three.replica.address}" in done.stdout
+    assert (role(three.primary), role(three.replica)) == ("slave", "master")
+
+
+def test_hand_over_waits_until_every_member_knows_the_replica(three: Three) -> None:
+    """A member that has its former address would not vote for it."""
+    three.form()
+    swap = three.primary.folder / f"swap-{three.other.address}"
+    swap.write_text(f"s/{three.replica.address}:/127.0.0.9:/\n")
+    with three.primary.running("prestop.sh") as hook:
+        log = three.primary.folder / "prestop.sh.log"
+        three.until(lambda: "could not win a vote yet" in log.read_text())
+        assert f"{three.other.address} does not see it" in log.read_text()
+        assert "cluster failover" not in (three.primary.folder / "asked").read_text()
+        assert role(three.primary) == "master"
+        swap.unlink()
+        assert hook.wait(30) == 0
+    assert "handed over" in log.read_text()
+
+
+def test_member_that_does_not_answer_does_not_hold_a_hand_over(three: Three) -> None:
+    three.form()
+    assert three.other.process is not None
+    three.other.process.kill()
+    three.other.process.wait()
+    assert "handed over" in three.primary.script("prestop.sh").stdout
+
+
+def test_failed_hand_over_is_not_repeated_at_once(three: Three) -> None:
+    """Who voted refuses the next vote for two node time-outs, and each try pauses writes."""
+    three.form()
+    three.primary.ask("config", "set", "cluster-node-timeout", "60000")
+    (three.primary.folder / "deaf").touch()
+    three.primary.environment["PRESTOP_HOLD_SECONDS"] = "14"
+    done = three.primary.script("prestop.sh")
+    assert "did not take over in time" in done.stdout
+    assert "after two node time-outs" in done.stdout
+    assert (three.primary.folder / "asked").read_text().count("cluster failover") == 1
+
+
+def test_hook_asks_nobody_whom_dns_does_not_name(three: Three) -> None:
+    """Whoever reaches the bus port can become a member, and must not be sent the password."""
+    three.form()
+    three.publish(three.primary)
+    three.primary.environment["PRESTOP_HOLD_SECONDS"] = "5"
+    done = three.primary.script("prestop.sh")
+    assert "with the slots it has" in done.stdout
+    asked = (three.primary.folder / "asked").read_text()
+    assert three.replica.address not in asked
+    assert three.other.address not in asked
+    assert role(three.primary) == "master"
+
+
+def test_pods_that_all_go_do_not_hand_over_to_each_other(three: Three) -> None:
+    three.form()
+    three.replica.ask("config", "set", "replica-priority", "0")
+    three.primary.environment["PRESTOP_HOLD_SECONDS"] = "5"
+    done = three.primary.script("prestop.sh")
+    assert "no replica that is in sync and stays" in done.stdout
+    assert "cluster failover" not in (three.primary.folder / "asked").read_text()
+
+
+def test_pod_that_is_no_member_is_not_ready_beside_a_cluster(three: Three) -> None:
+    """It would show clients an empty cluster; but nothing waits for it without end."""
+    for pod in three.pods:
+        pod.start()
+    blank = three.other
+
+    def ready(*, uptime: int) -> bool:
+        (blank.folder / f"swap-{blank.address}").write_text(
+            f"s/^uptime_in_seconds:.*/uptime_in_seconds:{uptime}/\n"
+        )
+        done = blank.script("probe.sh", "ready")
+        assert bool(done.returncode) == ("not a member of the cluster yet" in done.stdout)
+        return not done.returncode
+
+    # Nobody is a member: there is no cluster to wait for, once members had time to be made.
+    assert [ready(uptime=up) for up in (3, 30, 700)] == [False, True, True]
+    three.replica.ask("cluster", "meet", three.primary.address, str(three.primary.port))
+    three.until(lambda: three.knows(three.primary) == 2)
+    assert [ready(uptime=up) for up in (3, 30, 700)] == [False, False, True]
+    for wanted in ("started", "alive"):
+        assert blank.script("probe.sh", wanted).returncode == 0
+    assert three.primary.script("probe.sh", "ready").returncode == 0
+    blank.ask("cluster", "meet", three.primary.address, str(three.primary.port))
+    three.until(lambda: three.knows(blank) == 3)
+    assert ready(uptime=3)

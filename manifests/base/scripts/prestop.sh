@@ -105,13 +105,13 @@ candidate() {
   {
     printf '%s\n' "$nodes" | awk -v primary="$id" '$3 ~ /slave/ && $4 == primary {
       split($2, aux, ",")
-      print "sees", $1, ($8 == "connected" && $3 !~ /fail|handshake|noaddr/) ? aux[1] : "none", "this pod"
+      print "sees", $1, ($8 == "connected" && $3 !~ /fail|handshake|noaddr/) ? aux[1] : "none", "this-pod"
     }'
     cat
   } | awk '
     $1 == "takes" { host[$2] = $3; ordinal[$2] = $4 }
     $1 == "is" { address[$2] = $3 }
-    $1 == "sees" { n++; replica[n] = $2; seen[n] = $3; by[n] = $4 " " $5 }
+    $1 == "sees" { n++; replica[n] = $2; seen[n] = $3; by[n] = $4 }
     END {
       for (i = 1; i <= n; i++)
         if (replica[i] in address && seen[i] != address[replica[i]] && !(replica[i] in blocked))
@@ -138,10 +138,8 @@ hand_over() {
       return 1
       ;;
   esac
-  if [ "$(clock)" -lt "$not_before" ]; then
-    why="the last hand-over failed; the next one is tried after two node time-outs"
-    return 1
-  fi
+  why="the last hand-over failed; the next one is tried after two node time-outs"
+  [ "$(clock)" -ge "$not_before" ] || return 1
   reply=$(talk "$host" "" cluster failover)
   if [ "$reply" = OK ]; then
     polls=0

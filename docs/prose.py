@@ -45,8 +45,8 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _code(match: re.Match[str]) -> str:
-    """Return a word in place of code, so that the words around it are not taken for neighbours."""
-    return re.sub(r"[^\n]", "_", match[0])
+    """Return what is no word in place of code, so that words around it are not neighbours."""
+    return re.sub(r"[^\n]", "¤", match[0])
 
 
 def markdown(text: str) -> str:

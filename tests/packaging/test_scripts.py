@@ -43,8 +43,9 @@ def free_port() -> int:
                 return int(port)
 
 
-# redis-cli of the pod: it asks the pod's own address where the scripts say 127.0.0.1. Files beside it change what the
-# scripts see: `swap` what a server answers, and `deaf` has the pod's hand-overs answered with OK and not sent.
+# redis-cli of the pod: it asks the pod's own address where the scripts say 127.0.0.1. Files beside
+# it change what the scripts see: `swap` what a server answers, and `deaf` has the pod's hand-overs
+# answered with OK and not sent.
 CLIENT = """#!/bin/sh
 echo "$*" >>{folder}/asked
 case "$*" in *"cluster failover") [ ! -f {folder}/deaf ] || {{ echo OK; exit; }} ;; esac

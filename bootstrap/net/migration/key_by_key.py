@@ -68,8 +68,8 @@ class KeyByKey:
         destination = await find_destination(pair)
         self._session.progress.keys_total += sum(counts.values())
         self._session.count()
-        windows = sorted(_cut(pair, counts), key=lambda slots: not any(map(counts.get, slots)))
-        queue = deque(windows)
+        # Those with keys first: the first MIGRATE shows whether the target can be reached.
+        queue = deque(sorted(windows(pair, counts), key=lambda w: not any(map(counts.get, w))))
         lane = partial(self._lane, pair, destination, queue, is_move=is_move)
         if any(counts.values()):
             # One lane at first: a target that cannot be reached is tried once, not twice.
@@ -123,7 +123,7 @@ class KeyByKey:
             await target.close()
 
 
-def _cut(pair: Pair, counts: Mapping[int, int]) -> Iterator[list[int]]:
+def windows(pair: Pair, counts: Mapping[int, int]) -> Iterator[list[int]]:
     """Cut slots into windows that one lane holds open together."""
     view = pair.source.view
     key_bytes = view.used_memory / max(1, view.keys)

@@ -107,7 +107,7 @@ class KeyCopier:
             return await self._probe(keys)
         names = [key for group in keys.values() for key in group]
         sizes = await self._sizes(names) if is_measured else {}
-        return await self._send(list(_batches(keys, sizes, self.link.most_keys)))
+        return await self._send(list(batches(keys, sizes, self.link.most_keys)))
 
     async def _has_big_data(self) -> bool:
         info = parse_info(text(await call(self.link.source, "INFO", "memory")))
@@ -289,7 +289,7 @@ class KeyCopier:
                 self.give_up(slot, error)
 
 
-def _batches(
+def batches(
     keys: Mapping[int, list[bytes]], sizes: Mapping[bytes, int], most_keys: int | None
 ) -> Iterator[Batch]:
     """Cut the keys of each slot into batches within the bounds."""

@@ -1,0 +1,316 @@
+"""What moving slots decides without a server: ports, commands, errors, movers, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tenacity import stop_after_attempt
+
+from bootstrap.core.slots import SlotSet
+from bootstrap.core.wire import WireError
+from bootstrap.errors import (
+    BootstrapError,
+    CredentialsError,
+    NodeUnreachableError,
+    RefusedError,
+    StaleViewError,
+)
+from bootstrap.net import server_ports
+from bootstrap.net.connection import Access, Command, ReplyError
+from bootstrap.net.migration.key_by_key import KeyByKey, windows
+from bootstrap.net.migration.key_copier import batches
+from bootstrap.net.migration.link import Batch, Destination, MigrationLink
+from bootstrap.net.migration.migrator import Migrator
+from bootstrap.net.migration.redis_atomic import RedisAtomic
+from bootstrap.net.migration.reply_errors import most_severe, rejection
+from bootstrap.net.migration.server_tasks import Task, parse_tasks
+from bootstrap.net.migration.session import (
+    MigrationHistory,
+    MigrationSession,
+    Pair,
+    PrimaryNode,
+    Progress,
+)
+from bootstrap.net.migration.valkey_atomic import ValkeyAtomic
+from bootstrap.net.polling import AT_ONCE, poll, retry
+from bootstrap.net.pool import ConnectionPool
+from tests.support import builders, virtual_time
+
+TO = Destination(ip="10.0.0.9", port=6380, uses_tls=True, node_timeout_s=2.0)
+
+
+def pair(*, commands: frozenset[str] = frozenset(), **fields: object) -> Pair:
+    """Return two primaries behind connections that are never used."""
+    pool = ConnectionPool(Access())
+    source, target, _ = builders.view("3x0", commands=commands, **fields).nodes
+    return Pair(
+        PrimaryNode(client=pool.open(source.endpoint), view=source),
+        PrimaryNode(client=pool.open(target.endpoint), view=target),
+    )
+
+
+def session(ends: Pair, access: Access | None = None) -> MigrationSession:
+    return MigrationSession(
+        pool=ConnectionPool(access or Access()),
+        primaries={ends.source.node_id: ends.source, ends.target.node_id: ends.target},
+        stop=asyncio.Event(),
+        history=MigrationHistory(),
+    )
+
+
+def link(access: Access, **fields: int) -> MigrationLink:
+    ends = pair()
+    return MigrationLink(
+        session=session(ends, access),
+        pair=ends,
+        destination=TO,
+        source=ends.source.client,
+        target=ends.target.client,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain", "tls", "connects_with_tls"),
+    [
+        ({"port": "6379"}, 6379, 0, False),
+        ({"port": "6379", "tls-port": "6380", "tls-cluster": "no"}, 6379, 6380, False),
+        ({"port": "6379", "tls-port": "6380", "tls-cluster": "yes"}, 6379, 6380, True),
+        ({"port": "0", "tls-port": "6379", "tls-cluster": "yes"}, 0, 6379, True),
+        ({"port": "6379", "cluster-announce-port": "30001"}, 30001, 0, False),
+        (
+            {
+                "port": "6379",
+                "tls-port": "6380",
+                "tls-cluster": "yes",
+                "cluster-announce-port": "30001",
+                "cluster-announce-tls-port": "30002",
+            },
+            30001,
+            30002,
+            True,
+        ),
+        (
+            {"port": "0", "tls-port": "6380", "tls-cluster": "yes", "cluster-announce-port": "9"},
+            0,
+            6380,
+            True,
+        ),
+    ],
+)
+def test_ports_follow_the_settings(
+    settings: dict[str, str], plain: int, tls: int, *, connects_with_tls: bool
+) -> None:
+    """An announced port replaces the one that the server listens on, if it listens at all."""
+    ports = server_ports.parse(settings)
+    assert ports.port(tls=False) == plain
+    assert ports.port(tls=True) == tls
+    assert ports.connects_with_tls is connects_with_tls
+    assert ports.node_timeout_s == 15.0
+
+
+@pytest.mark.parametrize(
+    ("access", "command"),
+    [
+        (Access(), ("", 0, 500, "KEYS", b"a", b"b")),
+        (Access(passwords=("pw",)), ("", 0, 500, "AUTH", "pw", "KEYS", b"a", b"b")),
+        (
+            Access(username="me", passwords=("pw",)),
+            ("", 0, 500, "AUTH2", "me", "pw", "KEYS", b"a", b"b"),
+        ),
+        (Access(passwords=("Keys",)), (b"a", 0, 500, "AUTH", "Keys")),
+        (Access(username="keys", passwords=("pw",)), (b"a", 0, 500, "AUTH2", "keys", "pw")),
+    ],
+)
+def test_a_credential_that_reads_keys_needs_the_form_with_one_key(
+    access: Access, command: Command
+) -> None:
+    """Otherwise a server before 7.0 takes what follows the credential for the keys."""
+    lane = link(access)
+    keys = [b"a", b"b"][: lane.most_keys]
+    assert lane.migrate(Batch(5, keys)) == ("MIGRATE", "10.0.0.9", 6380, *command)
+
+
+def test_migrate_names_database_and_replace_before_the_keys() -> None:
+    """KEYS takes all that follows it."""
+    command = link(Access(passwords=("pw",)), database=3).migrate(Batch(5, [b"a"]), replace=True)
+    assert command[4:] == (3, 500, "REPLACE", "AUTH", "pw", "KEYS", b"a")
+
+
+@pytest.mark.parametrize(
+    ("node_timeout_s", "silence_s", "blocked_s"),
+    [(15.0, 0.5, 3.75), (2.0, 0.5, 0.5), (1.0, 0.25, 0.25), (0.2, 0.1, 0.05)],
+)
+def test_migrate_waits_for_a_part_of_the_node_timeout(
+    node_timeout_s: float, silence_s: float, blocked_s: float
+) -> None:
+    """All lanes together block the source for no more than half of it."""
+    to = Destination(ip="10.0.0.9", port=6379, node_timeout_s=node_timeout_s)
+    assert to.timeout_s(Batch(5, [b"a"])) == silence_s
+    assert to.most_blocked_s == blocked_s
+    assert to.timeout_s(Batch(5, [b"a"], 20_000_000)) == silence_s + 2
+
+
+def test_unreachable_target_is_named_with_port_and_protocol() -> None:
+    """A person finds the rule of the firewall, or the setting that differs."""
+    error = link(Access()).unreachable("IOERR error or timeout connecting", is_final=True)
+    assert isinstance(error, RefusedError)
+    assert (error.node, error.command) == ("redis-app-0", "MIGRATE")
+    assert "redis-app-1 at 10.0.0.9:6380 with TLS (its tls-cluster is yes)" in error.cause
+    assert "port 6380 of redis-app-1" in error.remedy
+    assert isinstance(link(Access()).unreachable("IOERR"), StaleViewError)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "node", "words"),
+    [
+        ("TRYAGAIN Multiple keys", StaleViewError, "source", ""),
+        ("ERR Unknown node abc", StaleViewError, "source", ""),
+        ("ERR I don't know about node abc", StaleViewError, "source", ""),
+        ("NOPERM User x has no permissions to run the 'migrate' command", CredentialsError,
+         "source", "+migrate"),
+        ("ERR Target instance replied with error: OOM command not allowed", RefusedError,
+         "target", "maxmemory"),
+        ("ERR Target instance replied with error: NOPERM run the 'restore-asking' command",
+         CredentialsError, "target", "+restore-asking"),
+        ("ERR Target instance replied with error: WRONGPASS invalid", CredentialsError, "target",
+         "BOOTSTRAP_PASSWORD_FILE"),
+        ("ERR Target instance replied with error: LOADING", StaleViewError, "target", ""),
+        ("ERR something else", RefusedError, "source", "log"),
+    ],
+)  # fmt: skip
+def test_error_replies_name_who_refused(
+    message: str, kind: type[BootstrapError], node: str, words: str
+) -> None:
+    """Also where the source only passes on what the target answered."""
+    error = rejection("source", "MIGRATE", ReplyError(message), target="target")
+    assert isinstance(error, kind)
+    assert error.node == node
+    assert error.command is not None
+    assert "MIGRATE" in error.command
+    assert words in error.remedy
+
+
+def test_an_error_that_repeating_cannot_fix_is_the_most_severe() -> None:
+    """Others may be its consequence."""
+    stale = StaleViewError(cause="a", remedy="b")
+    refused = RefusedError(cause="a", remedy="b")
+    assert most_severe([stale, refused, stale]) is refused
+
+
+REDIS_TASK = [b"id", b"abc", b"slots", b"0-5 9", b"source", b"x", b"state", b"failed",
+              b"last_error", b"invalid internal password", b"retries", b"2"]  # fmt: skip
+VALKEY_TASK = [b"name", b"abc", b"slot_ranges", b"0-5 9", b"state", b"success", b"message", b""]
+
+
+def test_tasks_of_both_engines_are_read() -> None:
+    """A task of Redis that waits for a late secret has not ended, though it says failed."""
+    redis, valkey = parse_tasks([REDIS_TASK, VALKEY_TASK])
+    slots = SlotSet.parse("0-5 9")
+    assert redis == Task(
+        task_id="abc", slots=slots, state="failed", message="invalid internal password", retries=2
+    )
+    assert not redis.has_ended
+    assert valkey == Task(task_id="abc", slots=slots, state="success", message="", retries=0)
+    assert valkey.has_ended
+    assert valkey.has_succeeded
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"no list", None, 5, [b"no list"], [[b"slots", b"x-y"]], [[b"retries", b"many"]]],
+)
+def test_malformed_tasks_are_an_error_of_the_reply(reply: object) -> None:
+    """Nothing is taken for `no task`."""
+    with pytest.raises(WireError):
+        parse_tasks(reply)  # type: ignore[arg-type]  # what a peer can send
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "mover"),
+    [
+        ({"MIGRATION"}, {"MIGRATION"}, RedisAtomic),
+        ({"MIGRATESLOTS"}, {"MIGRATESLOTS"}, ValkeyAtomic),
+        ({"MIGRATESLOTS"}, {"MIGRATION"}, KeyByKey),
+        ({"MIGRATION"}, set(), KeyByKey),
+        (set(), {"MIGRATESLOTS"}, KeyByKey),
+    ],
+)
+def test_the_mover_is_the_best_that_both_ends_have(
+    source: set[str], target: set[str], mover: type
+) -> None:
+    """What one end cannot do is done key by key."""
+    ends = Pair(pair(commands=frozenset(source)).source, pair(commands=frozenset(target)).target)
+    assert isinstance(Migrator(session(ends)).mover(ends), mover)
+
+
+def test_processes_that_cannot_log_in_to_each_other_move_key_by_key() -> None:
+    """Until one of both was restarted."""
+    ends = pair(commands=frozenset({"MIGRATION"}))
+    ours = session(ends)
+    ours.history.by_keys.add(ends.processes)
+    assert isinstance(Migrator(ours).mover(ends), KeyByKey)
+    restarted = pair(commands=frozenset({"MIGRATION"}), run_id="another")
+    assert isinstance(Migrator(ours).mover(restarted), RedisAtomic)
+
+
+def test_windows_are_bounded_in_slots_and_keys() -> None:
+    """A slot with more keys than a window has goes alone."""
+    counts = dict.fromkeys(range(40), 1) | {40: 5000, 41: 3000, 42: 2000}
+    cut = list(windows(pair(keys=1, used_memory=1), counts))
+    assert cut == [[*range(32)], [*range(32, 40)], [40], [41], [42]]
+
+
+def test_windows_are_bounded_in_bytes() -> None:
+    """Keys of 32 MiB on average: two in a window."""
+    cut = list(windows(pair(keys=2, used_memory=64 << 20), dict.fromkeys(range(4), 1)))
+    assert cut == [[0, 1], [2, 3]]
+
+
+def test_batches_are_bounded_in_keys_and_bytes() -> None:
+    """A big key goes alone, and no batch has keys of two slots."""
+    names = [b"%d" % number for number in range(201)]
+    assert [len(b.keys) for b in batches({1: names, 2: [b"x"]}, {}, None)] == [200, 1, 1]
+    assert [len(b.keys) for b in batches({1: names[:3]}, {}, 1)] == [1, 1, 1]
+    sizes = {b"0": 1 << 20, b"1": 5 << 20, b"2": 10}
+    cut = list(batches({1: names[:3]}, sizes, None))
+    assert [(b.keys, b.size) for b in cut] == [
+        ([b"0"], 1 << 20), ([b"1"], 5 << 20), ([b"2"], 10)
+    ]  # fmt: skip
+
+
+def test_the_slower_of_slots_and_keys_gives_the_time_that_is_left() -> None:
+    """Nothing is said before anything has moved."""
+    progress = Progress(slots_total=10, keys_total=100)
+    assert progress.left_s is None
+    progress.slots_moved, progress.keys_moved = 5, 25
+    progress.started_s -= 10
+    assert progress.left_s == pytest.approx(30, rel=0.1)
+    assert progress.keys_per_s == pytest.approx(2.5, rel=0.1)
+
+
+def test_polling_ends_with_the_answer_or_with_none() -> None:
+    """What stops it is no error."""
+    answers = iter([None, None, "answer"])
+
+    async def ask() -> str | None:
+        return next(answers)
+
+    assert virtual_time.run(poll(ask, pause=AT_ONCE, stop=stop_after_attempt(2))) is None
+    assert virtual_time.run(poll(ask, pause=AT_ONCE, stop=stop_after_attempt(2))) == "answer"
+
+
+def test_retrying_ends_with_the_last_transient_error_and_with_others_at_once() -> None:
+    """Only what may pass by itself is repeated."""
+    attempts: list[int] = []
+
+    async def work() -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise NodeUnreachableError(cause="a", remedy="b")
+        raise CredentialsError(cause="c", remedy="d")
+
+    with pytest.raises(CredentialsError):
+        virtual_time.run(retry(work, for_s=60))
+    assert len(attempts) == 3

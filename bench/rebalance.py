@@ -167,10 +167,10 @@ class Ours:
 
     def wait_for_agreement(self) -> None:
         """Wait until every node says ok and all agree on who owns what."""
-        while not _views_agree(asyncio.run(self._look())):
+        while not _views_agree(asyncio.run(self._observe())):
             time.sleep(_POLL_S)
 
-    async def _look(self) -> ClusterView:
+    async def _observe(self) -> ClusterView:
         pool = ConnectionPool(Access())
         observer = Observer(discovery=self._found, pool=pool)
         try:

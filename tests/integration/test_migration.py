@@ -97,8 +97,8 @@ def test_moves_back_and_forth_lose_nothing(rig: Rig, slots: SlotSet) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        "importing", "migrating", "both", "some keys over", "all keys over", "source told",
-        "target told", "told",
+        "importing", "migrating", "both", "some keys over", "all keys over", "source assigned",
+        "target assigned", "both assigned",
     ],
 )  # fmt: skip
 def test_half_moved_slot_is_finished(rig: Rig, slots: SlotSet, state: str) -> None:
@@ -115,9 +115,9 @@ def test_half_moved_slot_is_finished(rig: Rig, slots: SlotSet, state: str) -> No
         over = {"both": 0, "some keys over": 10}.get(state, 20)
         for key in list(held)[:over]:
             rig.migrate(key, 0, 2)
-    if state in {"source told", "told"}:
+    if state in {"source assigned", "both assigned"}:
         rig.pods[0].command("CLUSTER", "SETSLOT", slot, "NODE", ids[2])
-    if state in {"target told", "told"}:
+    if state in {"target assigned", "both assigned"}:
         rig.pods[2].command("CLUSTER", "SETSLOT", slot, "NODE", ids[2])
     rig.move((0, 2, SlotSet.of([slot])))
     assert slot in _own(rig, 2)
@@ -160,7 +160,7 @@ def test_two_values_are_refused_and_the_others_arrive(rig: Rig, slots: SlotSet) 
         rig.move((0, 2, SlotSet.of([slot, *others])))
     assert str(slot) in caught.value.cause
     assert key not in str(caught.value)
-    open_slots = {node.endpoint.ordinal: node.open_slots for node in rig.look().nodes}
+    open_slots = {node.endpoint.ordinal: node.open_slots for node in rig.observe().nodes}
     assert open_slots[0] == open_slots[2] == SlotSet.of([slot])
     rig.pods[0].command("DEL", key)
     rig.move((0, 2, SlotSet.of([slot])))

@@ -87,8 +87,8 @@ def test_killed_target_makes_the_loop_look_again(named: ServerBinary) -> None:
         with pytest.raises(StaleViewError):
             rig.move((0, 2, slots), on_progress=end)
         rig.pods[2].start()
-        wait_until(lambda: all(node.state_ok for node in rig.look().nodes))
-        source = rig.look().nodes[0]
+        wait_until(lambda: all(node.state_ok for node in rig.observe().nodes))
+        source = rig.observe().nodes[0]
         rest = slots & (source.slots | source.open_slots)
         assert rest
         rig.move((0, 2, rest))
@@ -127,7 +127,7 @@ async def answer(pod: Pod, *command: str | int) -> BootstrapError | None:
 
 @pytest.mark.parametrize("named", BY_KEYS, indirect=True)
 def test_silent_target_costs_clients_only_time(named: ServerBinary) -> None:
-    """Copies that a MIGRATE left when its target fell silent are settled, whatever was written."""
+    """Copies that a MIGRATE left when its target fell silent are resolved, whatever was written."""
     slots = SlotSet.span(0, 999)
     with running(named) as rig:
         held = fill(rig, slots, each=3)
@@ -142,7 +142,7 @@ def test_silent_target_costs_clients_only_time(named: ServerBinary) -> None:
         with Traffic(rig, slots) as traffic:
             traffic.wait_for(50)
             for _ in range(10):
-                source = rig.look().nodes[0]
+                source = rig.observe().nodes[0]
                 rest = slots & (source.slots | source.open_slots)
                 if not rest:
                     break
@@ -178,7 +178,7 @@ def test_task_of_another_run_is_waited_for(named: ServerBinary) -> None:
 
 @pytest.mark.parametrize("named", ATOMIC, indirect=True)
 def test_stop_cancels_a_task(named: ServerBinary) -> None:
-    """A task that was told to stop ends at one end or the other, healthy."""
+    """A cancelled task leaves all its slots at one node, and the cluster healthy."""
     slots = SlotSet.span(0, 99)
     with running(named) as rig:
         with rig.client(0) as client:
@@ -196,7 +196,7 @@ def test_stop_cancels_a_task(named: ServerBinary) -> None:
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
 def test_stop_does_not_cancel_a_short_task(named: ServerBinary) -> None:
-    """A source that is told to cancel while it groups over takes writes that nobody keeps."""
+    """A source that cancels while it hands over accepts writes that are lost."""
     slots = SlotSet.span(0, 99)
     with running(named) as rig:
         with rig.client(0) as client:
@@ -247,7 +247,7 @@ def test_keys_of_all_databases_move(named: ServerBinary, *, is_open: bool) -> No
 def test_missing_permission_is_named(
     named: ServerBinary, rules: tuple[str, ...], missing: str
 ) -> None:
-    """A user who may not MIGRATE, or not do what it does at the target, is told what to allow."""
+    """The error names the rule that a user lacks for MIGRATE, or for its part at the target."""
     with running(named) as rig:
         fill(rig, [0], each=1)
         for pod in rig.pods:
@@ -298,7 +298,7 @@ def test_full_target_is_named_and_only_split_slots_stay_open(named: ServerBinary
             rig.move((0, 2, slots), on_progress=fill_up)
         assert caught.value.node == target.name
         assert "maxmemory" in caught.value.remedy
-        source, _, taker = rig.look().nodes
+        source, _, taker = rig.observe().nodes
         assert 0 < len(taker.slots) == seen[-1] < len(slots)
         for slot in source.open_slots | taker.open_slots:
             assert all(pod.command("CLUSTER", "COUNTKEYSINSLOT", slot) for pod in rig.pods[::2])
@@ -428,7 +428,7 @@ def test_slot_with_keys_in_another_database_is_not_closed_after_a_refusal(
         rig.access = Access(username="mover", passwords=("pw",))
         with pytest.raises(CredentialsError):
             rig.move((0, 2, SlotSet.of([5, 6])))
-        assert [set(node.open_slots) for node in rig.look().nodes] == [{6}, set(), {6}]
+        assert [set(node.open_slots) for node in rig.observe().nodes] == [{6}, set(), {6}]
 
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
@@ -456,7 +456,7 @@ def test_database_that_may_not_be_selected_is_an_error(named: ServerBinary) -> N
 def test_copies_that_may_not_be_compared_are_not_called_different(
     named: ServerBinary, missing: str
 ) -> None:
-    """A missing permission is named; nobody is told to delete one of two equal copies."""
+    """A missing permission is named, and no remedy says to delete one of two equal copies."""
     denied = missing if named.version >= (7, 0, 0) else missing.partition("|")[0]
     with running(named) as rig:
         key = keys_of(5, 1)[0]

@@ -109,7 +109,7 @@ def test_target_that_cannot_be_reached_is_given_up(named: ServerBinary, *, is_si
             assert f"{target.address}:{DEAD_PORT}" in caught.value.cause
             assert "redis-app-2" in caught.value.remedy
             assert migrates(rig) == count
-        assert not any(node.open_slots for node in rig.look().nodes)
+        assert not any(node.open_slots for node in rig.observe().nodes)
         target.command("CONFIG", "SET", "cluster-announce-port", 0)
         rig.move((0, 2, SLOTS))
         assert SLOTS - rig.owners_when_agreed()[2] == SlotSet()
@@ -139,7 +139,7 @@ def test_target_without_the_protocol_of_the_source_is_refused(
             rig.move((0, 2, SLOTS))
         assert caught.value.node == "redis-app-2"
         assert "tls-port" in caught.value.cause
-        assert not any(node.open_slots for node in rig.look().nodes)
+        assert not any(node.open_slots for node in rig.observe().nodes)
 
 
 @pytest.mark.parametrize("named", ["redis-6.2", "redis-7.0", "valkey-8.1"], indirect=True)

@@ -79,10 +79,10 @@ class Rig:
     def ids(self) -> list[str]:
         return [_text(pod.command("CLUSTER", "MYID")) for pod in self.pods]
 
-    def look(self) -> ClusterView:
-        return asyncio.run(self._look())
+    def observe(self) -> ClusterView:
+        return asyncio.run(self._observe())
 
-    async def _look(self) -> ClusterView:
+    async def _observe(self) -> ClusterView:
         pool = ConnectionPool(self.access)
         observer = Observer(discovery=self, pool=pool)
         try:
@@ -145,8 +145,8 @@ class Rig:
 
     def owners_when_agreed(self) -> dict[int, SlotSet]:
         """Wait until all agree and nothing is open; return who owns what, by ordinal."""
-        wait_until(lambda: views_agree(self.look()))
-        return {node.endpoint.ordinal: node.slots for node in self.look().nodes}
+        wait_until(lambda: views_agree(self.observe()))
+        return {node.endpoint.ordinal: node.slots for node in self.observe().nodes}
 
     def client(self, ordinal: int) -> redis.Redis:
         pod = self.pods[ordinal]

@@ -30,7 +30,7 @@ SLOTS = SlotSet.span(0, 99)
 def named(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
     """The server that the test names."""
     if request.param not in installed:
-        pytest.skip(f"{request.param} is not installed: run ../shared/servers/get")
+        pytest.skip(f"{request.param} is not installed: run scripts/get-servers")
     return find_server(installed[request.param])
 
 

@@ -10,7 +10,7 @@ IMAGE := redis-cluster-bootstrap:$(VERSION)
 # Called with a directory, a tag and IMAGE_ARGS.
 BUILD_IMAGE ?= scripts/build-image
 
-.PHONY: help demo test unit check prose format bench soak servers lock image wheel clean
+.PHONY: help demo test unit check prose format bench fuzz soak servers lock image wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ format: $(VENV)/.ready ## Format the code and fix what ruff can fix
 
 bench: $(VENV)/.ready ## Measure against redis-cli and valkey-cli and write docs/benchmarks.md
 	$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(VENV)/.ready ## Feed damaged replies to every parser (EXAMPLES a parser)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 soak: $(VENV)/.ready ## Thousands of steps of the random walk (STEPS, SEED)
 	SOAK_STEPS=$(or $(STEPS),3000) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/integration/test_random_walk.py

@@ -61,7 +61,11 @@ async def connected(
     access = Access(username=settings.username, passwords=settings.passwords, tls=settings.tls)
     pool = ConnectionPool(access)
     observer = Observer(
-        discovery=_discovery(settings), pool=pool, nodes=settings.nodes, patience_s=patience_s
+        discovery=_discovery(settings),
+        pool=pool,
+        nodes=settings.nodes,
+        needs_config=acts,
+        patience_s=patience_s,
     )
     assessor = Assessor(
         source=observer, desired=desired(settings), policy=policy(settings, acts=acts)

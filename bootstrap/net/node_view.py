@@ -32,6 +32,7 @@ async def read(
     shards: bool,
     cache: wire.LineCache,
     most: int,
+    needs_config: bool,
     patience_s: float,
 ) -> NodeView:
     """Return what a node says now.
@@ -43,6 +44,8 @@ async def read(
         shards: Ask for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
         cache: Lines that were read before.
         most: How many nodes it may know.
+        needs_config: Whether CONFIG GET must be allowed; it also reveals passwords, and whoever
+            only reads does without announced addresses and places.
         patience_s: How long it may take to answer.
 
     Raises:
@@ -66,10 +69,9 @@ async def read(
     with reading(client.name, "CLUSTER NODES"):
         nodes = wire.parse_nodes(text(client.require(asked[2], nodes_reply)), cache, most=most)
     with reading(client.name, "CONFIG GET"):
-        config = {
-            **_config(client, config_reply),
-            **await _settings(client, info_fields.questions(info), patience_s),
-        }
+        config = dict(_config(client, config_reply, is_needed=needs_config))
+        if config:
+            config |= await _settings(client, info_fields.questions(info), patience_s)
     if commands is None:
         with reading(client.name, "CLUSTER HELP"):
             # Redis before 5 has no HELP; its version is refused later.
@@ -107,12 +109,14 @@ async def _settings(
     """Return further settings; one command for each, as several names need 7.0."""
     commands = [("CONFIG", "GET", name) for name in names]
     replies = await client.pipeline(commands, timeout_s=patience_s) if commands else ()
-    return dict(pair for reply in replies for pair in _config(client, reply).items())
+    return dict(
+        pair for reply in replies for pair in _config(client, reply, is_needed=True).items()
+    )
 
 
-def _config(client: RedisNode, reply: Reply | ReplyError) -> Mapping[str, str]:
+def _config(client: RedisNode, reply: Reply | ReplyError, *, is_needed: bool) -> Mapping[str, str]:
     """Return the settings; none where CONFIG was renamed away, which is no mistake."""
-    if isinstance(reply, ReplyError) and reply.code != "NOPERM":
+    if isinstance(reply, ReplyError) and (reply.code != "NOPERM" or not is_needed):
         return {}
     return wire.parse_pairs(client.require(("CONFIG", "GET"), reply))
 

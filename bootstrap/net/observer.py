@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..core import wire
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
-from ..errors import CredentialsError, NodeNotReadyError, TransientError
+from ..errors import NodeNotReadyError, TransientError
 from . import databases
 from .connection import COMMAND_TIMEOUT_S, DATA_LIMIT, RedisNode, ReplyError, reading
 from .discovery import Discovery, Found
@@ -37,6 +37,7 @@ class Observer:
         discovery: Discovery,
         pool: ConnectionPool,
         nodes: int | None = None,
+        needs_config: bool = True,
         patience_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
         """Prepare to ask.
@@ -45,8 +46,10 @@ class Observer:
             discovery: Where the pods come from.
             pool: Where connections come from.
             nodes: How many are wanted; by default all that are found.
+            needs_config: Whether CONFIG GET must be allowed.
             patience_s: How long a pod may take for one answer.
         """
+        self._needs_config = needs_config
         self._nodes = nodes
         self._patience_s = patience_s
         self._discovery = discovery
@@ -165,6 +168,7 @@ class Observer:
             shards=shards,
             cache=self._cache,
             most=self._most_lines,
+            needs_config=self._needs_config,
             patience_s=self._patience_s,
         )
         self._commands[endpoint.name] = view.commands
@@ -180,7 +184,7 @@ class Observer:
                 reply = await self._pool.client(node.name).call(
                     "FUNCTION", "LIST", "WITHCODE", limit=DATA_LIMIT
                 )
-            except (ReplyError, TransientError, CredentialsError):
+            except (ReplyError, TransientError):
                 return node
             with reading(node.name, "FUNCTION LIST"):
                 return replace(node, functions=wire.parse_functions(reply))

@@ -79,13 +79,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A pod as we were told of it.
+    """A pod as DNS or BOOTSTRAP_ENDPOINTS names it.
 
     Attributes:
         name: Pod name or configured host; what people know.
         host: Full DNS name, against which certificates are verified.
-        ordinal: Position in the StatefulSet or in the configured list; negative for a live
-            member that is none of the pods.
+        ordinal: Position in the StatefulSet or in the configured list.
         addresses: Numeric addresses of the one chosen family.
         port: Client port.
     """
@@ -247,7 +246,7 @@ class Outsider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """Everything that was seen in one look.
+    """Everything that was seen in one observation.
 
     Attributes:
         nodes: Views of pods that answered, by ordinal; leaving pods come last.

@@ -31,7 +31,7 @@ _NO_FLAGS: frozenset[Flag] = frozenset()
 _WORDS = 8  # before the slots, which are the rest of the line
 _OPEN_SLOT = re.compile(r"\[([0-9]{1,5})(->-|-<-)([0-9a-f]{40})\]")
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
-_VERSION = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?(?![0-9])")
+_VERSION = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?(?=$|[-+~a-z]|\.[0-9])")
 _PORT = re.compile(r"[0-9]{1,5}")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _UNKNOWN = Address("", 0, 0)

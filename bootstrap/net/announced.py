@@ -13,9 +13,10 @@ import secrets
 from ..core.topology import Address, NodeId, NodeView, short_id
 from ..errors import NodeUnreachableError, StaleViewError
 from . import outsiders, protocol_probe
-from .connection import LISTING_LIMIT, RedisNode, reading, text
+from .connection import RedisNode, reading, text
 from .polling import retry
 from .pool import ConnectionPool
+from .transport import LISTING_LIMIT
 
 _ARRIVES_IN_S = 1.5
 

@@ -158,7 +158,8 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _is_timeout(error: Exception) -> bool:
-    return isinstance(error, (TimeoutError, exceptions.TimeoutError))
+    kinds = (TimeoutError, exceptions.TimeoutError)
+    return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def was_cut(error: Exception) -> bool:

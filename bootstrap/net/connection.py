@@ -29,18 +29,17 @@ from ..errors import (
 )
 from .acl import acl_rule, missing_rule
 from .connect_errors import ConnectErrors
-from .transport import BoundedConnection, ReplyTooLongError, VerifiedConnection
+from .transport import (
+    REPLY_LIMIT,
+    BoundedConnection,
+    Limit,
+    ReplyTooLongError,
+    VerifiedConnection,
+)
 
 Command = Sequence[str | bytes | int]
 
 COMMAND_TIMEOUT_S = 10.0
-# For all replies to one pipeline together. hiredis makes up to 35 bytes of one byte that a peer
-# sends (arrays of empty arrays) and two of a byte of a string; so both stay below 64 MiB.
-REPLY_LIMIT = 3 << 19
-# CLIENT LIST has about 350 bytes for each client.
-LISTING_LIMIT = 1 << 24
-# Keys, values and function libraries.
-DATA_LIMIT = 24 << 20
 _NOT_READY = frozenset({"MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "LOADING"})
 _ECHO = ", with args"
 _MALFORMED = (
@@ -134,7 +133,7 @@ class RedisNode:
         self,
         *command: str | bytes | int,
         timeout_s: float = COMMAND_TIMEOUT_S,
-        limit: int = REPLY_LIMIT,
+        limit: Limit = REPLY_LIMIT,
     ) -> Reply:
         """Send one reading command and return its reply.
 
@@ -158,7 +157,7 @@ class RedisNode:
         *,
         writes: bool = False,
         timeout_s: float = COMMAND_TIMEOUT_S,
-        limit: int = REPLY_LIMIT,
+        limit: Limit = REPLY_LIMIT,
     ) -> list[Reply | ReplyError]:
         """Send commands in one go and return their replies, error replies among them as values.
 
@@ -166,7 +165,7 @@ class RedisNode:
             commands: What to send.
             writes: Whether they change something; for the count only.
             timeout_s: How long all of it may take, connecting included.
-            limit: How many bytes all replies together may have.
+            limit: How many bytes all replies together may have, and which arrays.
 
         Raises:
             CredentialsError: NOAUTH or WRONGPASS; NOPERM stays a value, see `require`.
@@ -179,7 +178,7 @@ class RedisNode:
                 async with asyncio.timeout(timeout_s):
                     await self._connect()
                     self._count(len(commands), writes=writes)
-                    self._connection.allow(limit, has_data=limit > REPLY_LIMIT)
+                    self._connection.allow(limit)
                     await self._connection.send_packed_command(
                         b"".join(pack_command(tuple(command)) for command in commands),  # type: ignore[arg-type]  # any length
                         check_health=False,
@@ -276,10 +275,11 @@ class RedisNode:
             remedy="wait until it has loaded its data, or see its log",
         )
 
-    def _too_long(self, commands: Sequence[Command], limit: int) -> InvariantError:
+    def _too_long(self, commands: Sequence[Command], limit: Limit) -> InvariantError:
         return InvariantError(
             node=self.name,
-            cause=f"{self.name} answered {_words(commands[0])} with more than {limit} bytes",
+            cause=f"{self.name} answered {_words(commands[0])} with more than {limit.size} bytes, "
+            "or with an array that it cannot have",
             remedy=_CHECK_PEER,
         )
 

@@ -11,15 +11,8 @@ from collections.abc import Sequence
 
 from ..core.topology import NodeView
 from ..core.wire import Reply, parse_info
-from .connection import (
-    COMMAND_TIMEOUT_S,
-    DATA_LIMIT,
-    Command,
-    RedisNode,
-    ReplyError,
-    reading,
-    text,
-)
+from .connection import COMMAND_TIMEOUT_S, Command, RedisNode, ReplyError, reading, text
+from .transport import DATA_LIMIT
 
 
 async def occupied(client: RedisNode, node: NodeView) -> list[int]:

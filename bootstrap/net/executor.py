@@ -10,7 +10,7 @@ again, and ends the run where the same error comes back too often.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import assert_never
@@ -35,17 +35,19 @@ from ..core.actions import (
 )
 from ..core.slots import SlotSet
 from ..core.topology import Address, ClusterView, NodeId, NodeView, Role
-from ..errors import RefusedError, StaleViewError
+from ..errors import NodeUnreachableError, RefusedError, StaleViewError
 from . import announced, server_ports
-from .connection import DATA_LIMIT, Command, ReplyError, reading, text
+from .connection import Command, ReplyError, reading, text
 from .migration.migrator import Migrator
 from .migration.session import MigrationHistory, MigrationSession, PrimaryNode, Progress
 from .polling import retry
 from .pool import ConnectionPool
 from .reset import reset
+from .transport import DATA_LIMIT
 
 SLOTS_PER_COMMAND = 1000
 # Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
+ANSWER_AFTER_STOP_S = 1.0
 FAILOVER_TIMEOUT_S = 6.0
 
 
@@ -75,6 +77,7 @@ class Executor:
         self._pool = pool
         self._nodes: Mapping[NodeId, NodeView] = {}
         self._stop = stop
+        self._despite_stop = False
         self._on_progress = on_progress
         self._history = MigrationHistory()
         self.totals = Totals()
@@ -94,6 +97,7 @@ class Executor:
             RefusedError: A server refuses, or an announced address is another node's.
         """
         self._nodes = view.by_id()
+        self._despite_stop = despite_stop
         has_changed = False
         # An address may have found another process: all targets are asked before the first change,
         # and once more right before the MEETs where something was changed in between.
@@ -118,12 +122,38 @@ class Executor:
         for action in batch:
             by_node.setdefault(_place_of(action), []).append(action)
         results = await asyncio.gather(
-            *(self._on_node(self._nodes[i], group) for i, group in by_node.items()),
+            *(
+                self._in_time(self._nodes[i], self._on_node(self._nodes[i], group))
+                for i, group in by_node.items()
+            ),
             return_exceptions=True,
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    async def _in_time(self, node: NodeView, work: Coroutine[None, None, None]) -> None:
+        """Wait for a node, but not much longer than the run lasts; every action can be repeated.
+
+        Raises:
+            NodeUnreachableError: It did not answer in that time.
+        """
+        task = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            if not self._despite_stop:
+                await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task}, timeout=ANSWER_AFTER_STOP_S)
+            if not task.done():
+                raise NodeUnreachableError(
+                    node=node.name,
+                    cause=f"{node.name} did not answer before the run ended",
+                    remedy="see its log, and check that it is not overloaded",
+                )
+        finally:
+            stopping.cancel()
+            task.cancel()
+        await task
 
     async def _on_node(self, node: NodeView, actions: Sequence[Action]) -> None:
         first = actions[0]
@@ -182,7 +212,8 @@ class Executor:
 
     async def _identify(self, targets: set[NodeId]) -> None:
         """Make sure that every target of a MEET is the node that was observed."""
-        await asyncio.gather(*(self._identify_one(self._nodes[target]) for target in targets))
+        nodes = [self._nodes[target] for target in targets]
+        await asyncio.gather(*(self._in_time(node, self._identify_one(node)) for node in nodes))
 
     async def _identify_one(self, node: NodeView) -> None:
         client = self._pool.client(node.name)
@@ -254,11 +285,14 @@ class Executor:
     async def _migrate(self, batch: Sequence[Action]) -> None:
         progress = Progress()
         migrator = Migrator(self._session(progress))
+        names = ", ".join(sorted({self._nodes[_place_of(action)].name for action in batch}))
         try:
-            if isinstance(batch[0], MoveSlots):
-                await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
-            else:
-                await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+            # Replies are read by node in `migration`; this names the sources for what is left.
+            with reading(names, "the commands that move slots"):
+                if isinstance(batch[0], MoveSlots):
+                    await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
+                else:
+                    await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
         finally:
             self.totals.slots_moved += progress.slots_moved
             self.totals.keys_moved += progress.keys_moved

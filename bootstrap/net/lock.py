@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 
 from ..core.wire import WireError, number, printable
-from .connection import LISTING_LIMIT, RedisNode, reading, text
+from .connection import RedisNode, reading, text
+from .transport import LISTING_LIMIT
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20

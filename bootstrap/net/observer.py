@@ -11,11 +11,12 @@ from ..core import wire
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
 from ..errors import NodeNotReadyError, TransientError
 from . import databases
-from .connection import COMMAND_TIMEOUT_S, DATA_LIMIT, RedisNode, ReplyError, reading
+from .connection import COMMAND_TIMEOUT_S, RedisNode, ReplyError, reading
 from .discovery import Discovery, Found
 from .node_view import read
 from .outsiders import Outsiders
 from .pool import ConnectionPool, rotated
+from .transport import DATA_LIMIT
 
 DISCOVER_EVERY_S = 3.0
 OBSERVED_AT_ONCE = 128

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from redis import exceptions
@@ -20,9 +21,31 @@ from redis.backoff import NoBackoff
 
 CONNECT_TIMEOUT_S = 3.0
 _READ_SIZE = 65536
-# A longer array cannot fit into the limit of a reply that has no keys or values in it.
-_HUGE_ARRAY = re.compile(rb"[*%~>|][0-9]{7,}")
 _LONGEST_HEADER = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the replies to one pipeline may be.
+
+    Attributes:
+        size: How many bytes they have together at most.
+        forbidden: Headers of arrays that they never have.
+        is_first: The header is forbidden as the first one only: keys and values may look like one.
+    """
+
+    size: int
+    forbidden: re.Pattern[bytes]
+    is_first: bool
+
+
+# For all replies to one pipeline together. hiredis makes up to 35 bytes of one byte that a peer
+# sends (arrays of empty arrays) and two of a byte of a string; so both stay below 64 MiB.
+REPLY_LIMIT = Limit(3 << 19, re.compile(rb"[*%~>|][0-9]{6,}\r\n"), is_first=False)
+# One string. CLIENT LIST has about 350 bytes for each client.
+LISTING_LIMIT = Limit(1 << 24, re.compile(rb"[*%~>|]"), is_first=True)
+# Keys, values and function libraries.
+DATA_LIMIT = Limit(24 << 20, re.compile(rb"[*%~>|][0-9]{7,}"), is_first=True)
 
 
 class ReplyTooLongError(Exception):
@@ -34,18 +57,17 @@ class _BoundedParser(_AsyncHiredisParser):
 
     Attributes:
         bytes_left: How many bytes may still come.
-        has_data: Whether keys or values are expected, which may look like a header.
     """
 
-    __slots__ = ("_tail", "bytes_left", "has_data")
+    __slots__ = ("_limit", "_tail", "bytes_left")
 
     def __init__(self, socket_read_size: int) -> None:
         super().__init__(socket_read_size=socket_read_size)
-        self.allow(_READ_SIZE, has_data=False)
+        self.allow(REPLY_LIMIT)
 
-    def allow(self, size: int, *, has_data: bool) -> None:
-        self.bytes_left = size
-        self.has_data = has_data
+    def allow(self, limit: Limit) -> None:
+        self._limit = limit
+        self.bytes_left = limit.size
         self._tail: bytes | None = b""
 
     async def read_from_socket(self) -> bool:
@@ -61,17 +83,17 @@ class _BoundedParser(_AsyncHiredisParser):
         return True
 
     def _check_arrays(self, data: bytes) -> None:
-        """Look for the header of a huge array: anywhere, or among data only where they begin."""
+        """Look for a forbidden header; what was read in parts is put together for that."""
         if self._tail is None:
             return
-        text = self._tail + data
-        find = _HUGE_ARRAY.match if self.has_data else _HUGE_ARRAY.search
-        if find(text):
+        words = self._tail + data
+        is_first, forbidden = self._limit.is_first, self._limit.forbidden
+        if forbidden.match(words) if is_first else forbidden.search(words):
             raise ReplyTooLongError
-        if not self.has_data:
-            self._tail = text[-_LONGEST_HEADER:]
+        if is_first:
+            self._tail = words if len(words) < _LONGEST_HEADER else None
         else:
-            self._tail = text if len(text) < _LONGEST_HEADER else None
+            self._tail = words[-_LONGEST_HEADER:]
 
 
 class BoundedConnection(Connection):
@@ -90,10 +112,10 @@ class BoundedConnection(Connection):
             parser_class=_BoundedParser,
         )
 
-    def allow(self, size: int, *, has_data: bool = False) -> None:
-        """Allow this many bytes for the replies that are read next."""
+    def allow(self, limit: Limit) -> None:
+        """Set the limit of the replies that are read next."""
         if isinstance(self._parser, _BoundedParser):
-            self._parser.allow(size, has_data=has_data)
+            self._parser.allow(limit)
 
 
 class VerifiedConnection(BoundedConnection):

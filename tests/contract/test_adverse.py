@@ -1,5 +1,8 @@
 """Servers that are not ready, and networks that let only half of it through."""
 
+import socket
+from contextlib import ExitStack
+
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
@@ -9,7 +12,7 @@ from tests.support import rig
 
 pytestmark = pytest.mark.redis
 
-# Servers look up from loading every so many bytes; a key takes this long each time.
+# While loading, servers answer clients every so many bytes; each key takes this long.
 SLOW = {"key-load-delay": "150000", "loading-process-events-interval-bytes": "1024"}
 KEYS = 300
 
@@ -27,7 +30,7 @@ def is_loading(world: World, ordinal: int) -> bool:
 
 
 def test_a_pod_that_loads_its_data_is_waited_for(server: ServerBinary) -> None:
-    """LOADING: named with exit code 5 at the deadline, else the run ends healthy after it."""
+    """LOADING: named with exit code 5 at the deadline, otherwise the run ends healthy after it."""
     with World(nodes=3, server=server, config={"rdbcompression": "no"}) as world:
         world.start()
         assert rig.run(alone(world)).code == 0
@@ -71,7 +74,7 @@ def test_a_pod_that_is_busy_is_waited_for(server: ServerBinary) -> None:
         assert rig.faults(world, replicas=0) == []
 
 
-def test_a_blocked_bus_port_is_told(server: ServerBinary) -> None:
+def test_a_blocked_bus_port_is_reported(server: ServerBinary) -> None:
     """A bus port that nobody answers on: a warning after seconds, and exit code 5 names the pod."""
     with World(nodes=3, server=server) as world:
         world.pods[2].config["cluster-announce-bus-port"] = "9"
@@ -84,7 +87,7 @@ def test_a_blocked_bus_port_is_told(server: ServerBinary) -> None:
     assert "redis-app-2" in str(warnings[0]["detail"])
 
 
-def test_what_fails_again_and_again_is_told_once(server: ServerBinary) -> None:
+def test_what_fails_again_and_again_is_reported_once(server: ServerBinary) -> None:
     """Two pods at announced ports that nobody answers on fail by turns; the log names each once."""
     with World(nodes=3, server=server) as world:
         for pod, port in zip(world.pods, ("8", "9"), strict=False):
@@ -108,3 +111,16 @@ def test_pods_that_restart_while_a_run_works(server: ServerBinary) -> None:
             _, stderr = running.communicate(timeout=120)
         assert running.returncode == 0, stderr
         assert rig.faults(world, replicas=0) == []
+
+
+def test_a_server_without_room_for_clients_says_so(server: ServerBinary) -> None:
+    """The server's own sentence is reported, although it hangs up while a command is sent."""
+    with World(nodes=3, server=server) as world, ExitStack() as clients:
+        world.start()
+        pod = world.pods[1]
+        pod.command("CONFIG", "SET", "maxclients", "4")
+        for _ in range(8):
+            clients.enter_context(socket.create_connection((pod.address, pod.port)))
+        result = rig.run(alone(world, timeout="5"))
+    assert (result.code, result.last["node"]) == (5, "redis-app-1")
+    assert "max number of clients" in str(result.last["cause"])

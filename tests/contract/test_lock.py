@@ -30,7 +30,7 @@ def alone(world: World, **more: str) -> dict[str, str]:
 
 
 def hold(world: World, resources: ExitStack) -> socket.socket:
-    """Take the lock as another run does: by a connection with a name."""
+    """Take the lock as another run of the default user does: by a connection with a name."""
     pod = world.pods[0]
     holder = resources.enter_context(socket.create_connection((pod.address, pod.port)))
     holder.sendall(f"CLIENT SETNAME {HOLDER}\r\n".encode())
@@ -72,6 +72,18 @@ def test_a_holder_that_stays_is_named(world: World) -> None:
         result = rig.run(alone(world, timeout="3"))
     assert (result.code, result.last["write_commands"]) == (5, 0)
     assert HOLDER in str(result.last["cause"])
+
+
+def test_the_lock_of_another_acl_user_does_not_count(world: World) -> None:
+    """An application may name its connections, but cannot hold a run up."""
+    for pod in world.pods:
+        pod.command("ACL", "SETUSER", "admin", "on", ">secret", "~*", "&*", "+@all")
+    with ExitStack() as resources:
+        hold(world, resources)
+        user = {"username": "admin", "password": "secret"}
+        result = rig.run(alone(world, timeout="20", **user))
+    assert result.code == 0, result.stderr
+    assert rig.faults(world, replicas=0) == []
 
 
 def test_a_killed_holder_frees_the_lock(world: World) -> None:

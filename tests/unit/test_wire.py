@@ -232,3 +232,56 @@ def _fields(shard: object) -> dict[str, object]:
 
 def _flat(fields: object) -> list[object]:
     return [word for pair in _fields(fields).items() for word in pair]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["garbage", "host.example:6379@16379", "10.0.0.2:70000@1", "fe80::1%eth0:1@2", "1:x@2"],
+)
+def test_one_address_that_cannot_be_read_is_one_unknown_address(address: str) -> None:
+    """The other members and the run are not concerned."""
+    reply = wire.parse_nodes(
+        f"{ONE} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-5\n"
+        f"{TWO} {address} master - 1 1 2 connected 6-9\n"
+    )
+    assert reply.known[TWO].address == Address("", 0, 0)
+    assert Flag.NOADDR in reply.known[TWO].flags
+    assert reply.known[TWO].slots == SlotSet.parse("6-9")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not 10.0.0.1:6379@16379 myself,master - 0 0 1 connected",
+        f"{ONE} garbage myself,master - 0 0 1 connected",
+        f"{ONE} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected [99999->-{TWO}]",
+        f"{ONE} 10.0.0.1:6379@16379 myself,slave not-an-id 0 0 1 connected",
+    ],
+)
+def test_a_reply_that_says_nothing_of_the_node_itself_is_an_error(text: str) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(wire.WireError):
+        wire.parse_nodes(text)
+
+
+def test_a_reply_with_too_many_members_is_an_error() -> None:
+    """As many as were allowed are read."""
+    line = f"{ONE} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected\n"
+    assert wire.parse_nodes(line * 3, most=3).known.keys() == {ONE}
+    with pytest.raises(wire.WireError):
+        wire.parse_nodes(line * 4, most=3)
+
+
+@pytest.mark.parametrize("text", ["", "banana", "7.\u00b2.0", "9" * 5000])
+def test_a_version_that_is_none_is_an_error(text: str) -> None:
+    """An INFO of something else is never version 0.0.0."""
+    with pytest.raises(wire.WireError):
+        wire.parse_version({"redis_version": text})
+
+
+def test_words_of_a_peer_are_printable() -> None:
+    """Control characters of both sets, separators and bidirectional marks are escaped."""
+    assert wire.printable("as it is, é too") == "as it is, é too"
+    assert wire.printable("\x1b[2J\x9b\u2028\u202e\n") == r"\x1b[2J\x9b\u2028\u202e\n"
+    assert len(wire.printable("x" * 10_000)) < 400

@@ -23,12 +23,13 @@ from enum import StrEnum
 from ...core.wire import Reply, WireError, parse_info
 from ...errors import RefusedError
 from .. import databases
-from ..connection import DATA_LIMIT, Command, RedisNode, text
+from ..connection import Command, RedisNode, text
+from ..transport import DATA_LIMIT
 from .link import MigrationLink
 from .reply_errors import call, require
 from .session import PrimaryNode
 
-_COMPARED_BYTES = DATA_LIMIT // 2
+_COMPARED_BYTES = DATA_LIMIT.size // 2
 # First byte of a DUMP. A table's elements come in the order of each process's own hash seed.
 _UNORDERED = {b"\x02": "SMEMBERS", b"\x04": "HGETALL"}
 

@@ -15,8 +15,9 @@ from typing import TypeAlias
 from ...core.slots import SlotSet
 from ...core.wire import Reply, WireError
 from ...errors import BootstrapError
-from ..connection import LISTING_LIMIT, RedisNode, ReplyError, reading, text, without_echo
+from ..connection import RedisNode, ReplyError, reading, text, without_echo
 from ..polling import BACKGROUND, in_proportion, wait_for
+from ..transport import DATA_LIMIT
 from .reply_errors import out_of_memory, rejection, require, stale_view
 from .session import MigrationSession, Pair, PrimaryNode
 
@@ -212,6 +213,6 @@ async def cancel_task(primary: PrimaryNode, *words: str) -> None:
 async def list_tasks(client: RedisNode, *words: str) -> list[Task]:
     """Ask a node for its tasks, past ones too."""
     command = ("CLUSTER", *words)
-    reply = (await client.pipeline([command], limit=LISTING_LIMIT))[0]
+    reply = (await client.pipeline([command], limit=DATA_LIMIT))[0]
     with reading(client.name, f"CLUSTER {words[0]}"):
         return parse_tasks(require(client.name, command, reply))

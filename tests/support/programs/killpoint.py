@@ -16,6 +16,7 @@ from itertools import count
 from bootstrap import cli
 from bootstrap.core.wire import Reply
 from bootstrap.net.connection import Command, RedisNode, ReplyError
+from bootstrap.net.transport import REPLY_LIMIT, Limit
 
 send = RedisNode.pipeline
 last = os.environ["KILL_AFTER"]
@@ -23,14 +24,19 @@ numbers = count(1)
 
 
 async def pipeline(
-    self: RedisNode, commands: Sequence[Command], *, writes: bool = False, **limits: float
+    self: RedisNode,
+    commands: Sequence[Command],
+    *,
+    writes: bool = False,
+    timeout_s: float = 10.0,
+    limit: Limit = REPLY_LIMIT,
 ) -> list[Reply | ReplyError]:
     if not writes:
-        return await send(self, commands, writes=False, **limits)
+        return await send(self, commands, writes=False, timeout_s=timeout_s, limit=limit)
     is_packet = tuple(commands[0][:2]) == ("CLUSTER", "RESET")
     replies: list[Reply | ReplyError] = []
     for part in [commands] if is_packet else [[command] for command in commands]:
-        replies += await send(self, part, writes=True, **limits)
+        replies += await send(self, part, writes=True, timeout_s=timeout_s, limit=limit)
         if any(str(next(numbers)) == last or last in command for command in part):
             os.kill(os.getpid(), signal.SIGKILL)
     return replies

@@ -1,0 +1,91 @@
+"""What a failed connection is reported as."""
+
+import ssl
+
+import pytest
+from redis import exceptions
+
+from bootstrap.errors import BootstrapError, NodeUnreachableError, SettingsError
+from bootstrap.net.connect_errors import ConnectErrors
+
+POD = ConnectErrors(name="redis-app-0", ip="10.0.0.1", port=6379, is_tls=True)
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "x")
+    error.reason = reason
+    return error
+
+
+def certificate_error(message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "x")
+    error.verify_message = message
+    return error
+
+
+def explain(error: Exception) -> BootstrapError:
+    wrapped = exceptions.ConnectionError("Error connecting")
+    wrapped.__cause__ = error
+    return POD.explain(wrapped)
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("certificate has expired", "new certificate"),
+        ("certificate is not yet valid", "clocks"),
+        ("unsuitable certificate purpose", "serverAuth"),
+        ("unsupported certificate purpose", "serverAuth"),
+        ("Hostname mismatch, certificate is not valid for 'x'.", "DNS name"),
+        ("self-signed certificate in certificate chain", "BOOTSTRAP_TLS_CA"),
+        ("unable to get local issuer certificate", "BOOTSTRAP_TLS_CA"),
+        ("EE certificate key too weak", "stronger key"),
+    ],
+)
+def test_each_fault_of_a_certificate_has_its_remedy(message: str, remedy: str) -> None:
+    """The sentence of OpenSSL is kept."""
+    error = explain(certificate_error(message))
+    assert isinstance(error, SettingsError)
+    assert message in error.cause
+    assert remedy in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "tls-protocols"),
+        ("UNSUPPORTED_PROTOCOL", "tls-protocols"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "BOOTSTRAP_TLS_CERT"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "BOOTSTRAP_TLS_CERT"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "renew"),
+        ("SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "clientAuth"),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "tls-ciphers"),
+        ("TLSV1_ALERT_INTERNAL_ERROR", "log"),
+    ],
+)
+def test_each_alert_has_its_remedy(reason: str, remedy: str) -> None:
+    """A server that rejects the handshake says why."""
+    error = explain(tls_error(reason))
+    assert isinstance(error, SettingsError)
+    assert reason in error.cause
+    assert remedy in error.remedy
+
+
+def test_a_server_without_tls_is_told_from_one_that_rejects() -> None:
+    """What is no TLS at all has no alert."""
+    assert "no TLS" in explain(tls_error("WRONG_VERSION_NUMBER")).cause
+
+
+def test_only_a_time_out_is_called_a_time_out() -> None:
+    """Other failures keep the words of the system or of the server."""
+    assert "timed out" in explain(TimeoutError()).cause
+    for error, words in (
+        (ConnectionRefusedError(111, "x"), "Connection refused"),
+        (exceptions.ConnectionError("Connection closed by server."), "closed the connection"),
+        (exceptions.ConnectionError("max number of clients reached"), "max number of clients"),
+        (exceptions.ConnectionError(""), "ConnectionError"),
+    ):
+        explained = POD.explain(error)
+        assert isinstance(explained, NodeUnreachableError)
+        assert words in explained.cause
+        assert "timed out" not in explained.cause

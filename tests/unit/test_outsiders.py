@@ -1,0 +1,94 @@
+"""Which members are asked, without credentials, whether they live outside of the pods."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from bootstrap.core.topology import Absent, Address, NodeView, Outsider
+from bootstrap.net import outsiders
+from bootstrap.net.outsiders import Answer, Outsiders
+from tests.support.builders import acquaint, endpoint, line, node, node_id
+
+Answers = dict[str, Answer | None]
+ELSEWHERE = Address("10.9.9.9", 6379, 16379)
+
+
+class Asked(list[Address]):
+    """Addresses that were asked, and what they answer."""
+
+    answer: Answer | None = Answer()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    record = Asked()
+
+    async def ask(address: Address, *, is_tls: bool) -> Answer | None:
+        record.append(address)
+        return record.answer
+
+    monkeypatch.setattr(outsiders, "ask", ask)
+    return record
+
+
+def members(
+    *numbers: int, unknown: Sequence[int] = (), at: Address | None = None
+) -> list[NodeView]:
+    gone = [line(n, **({"address": at} if at else {})) for n in unknown]
+    return list(acquaint([node(n) for n in numbers], gone=gone).nodes)
+
+
+def find(
+    who: Outsiders, nodes: list[NodeView], *, pods: int = 3, most: int = 6
+) -> tuple[list[Outsider], list[Absent]]:
+    return asyncio.run(who.find(nodes, [endpoint(n) for n in range(pods)], most=most))
+
+
+def test_a_member_at_an_address_of_no_pod_is_asked(asked: Asked) -> None:
+    """It may be anybody, unless it says its id."""
+    nodes = members(0, 1, unknown=[50], at=ELSEWHERE)
+    (found,), waiting = find(Outsiders(is_tls=False), nodes)
+    assert (found.node_id, found.is_verified, waiting) == (node_id(50), False, [])
+    asked.answer = Answer(node_id=node_id(50))
+    (found,), _ = find(Outsiders(is_tls=False), nodes)
+    assert found.is_verified
+    assert asked == [ELSEWHERE, ELSEWHERE]
+
+
+@pytest.mark.parametrize("answer", [None, Answer(node_id=node_id(51))])
+def test_nobody_and_somebody_else_are_no_outsiders(asked: Asked, answer: Answer | None) -> None:
+    """They are not asked again at once."""
+    asked.answer = answer
+    who = Outsiders(is_tls=False)
+    nodes = members(0, 1, unknown=[50], at=ELSEWHERE)
+    assert find(who, nodes) == find(who, nodes) == ([], [])
+    assert len(asked) == 1
+
+
+def test_a_pod_that_does_not_answer_is_no_outsider(asked: Asked) -> None:
+    """Neither by its address nor, once it was seen, by its id."""
+    assert find(Outsiders(is_tls=False), members(0, 1, unknown=[2])) == ([], [])
+    who = Outsiders(is_tls=False)
+    find(who, members(0, 1, 2))
+    assert find(who, members(0, 1, unknown=[2], at=ELSEWHERE)) == ([], [])
+    assert asked == []
+
+
+def test_one_that_loads_is_waited_for(asked: Asked) -> None:
+    """It cannot say yet who it is."""
+    asked.answer = Answer(is_loading=True)
+    found, (waiting,) = find(Outsiders(is_tls=False), members(0, unknown=[50], at=ELSEWHERE))
+    assert found == []
+    assert str(ELSEWHERE) in waiting.cause
+
+
+def test_only_so_many_are_asked_in_one_pass(asked: Asked) -> None:
+    """The others are waited for, and asked next."""
+    asked.answer = None
+    who = Outsiders(is_tls=False)
+    nodes = members(0, unknown=list(range(50, 60)))
+    _, waiting = find(who, nodes, most=6)
+    assert (len(asked), len(waiting)) == (6, 4)
+    _, waiting = find(who, nodes, most=6)
+    assert (len(set(asked)), len(waiting)) == (10, 0)

@@ -8,23 +8,23 @@ that missed the last epoch of its primary is denied for ever (valkey-io/valkey#2
 
 from __future__ import annotations
 
-from .facts import FAILING, LOST, Facts, is_at
+from .facts import FAILING, Facts, is_at, is_linked
 from .topology import KnownNode, NodeId, NodeView, Role
 
 
 def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
-    """Return whether every other member has a sound link to a replica at its present address.
+    """Return whether every other member has a working link to a replica at its present address.
 
     A replica that came back at a new address gets no votes from those who look for it at the old
     one, and its primary stops its clients for nothing.
     """
     others = (node for node in facts.live.values() if node is not replica)
-    return replica.link_up and all(_is_linked(node, replica) for node in others)
+    return replica.link_up and all(_reaches(node, replica) for node in others)
 
 
-def _is_linked(node: NodeView, peer: NodeView) -> bool:
+def _reaches(node: NodeView, peer: NodeView) -> bool:
     line = node.known.get(peer.node_id)
-    return line is not None and line.link_up and not line.flags & LOST and is_at(line, peer)
+    return line is not None and is_linked(line) and is_at(line, peer)
 
 
 def has_voters(facts: Facts, replica: NodeView) -> bool:

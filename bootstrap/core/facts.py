@@ -21,6 +21,11 @@ FAILING = frozenset({Flag.FAIL, Flag.PFAIL})
 LOST = FAILING | {Flag.HANDSHAKE, Flag.NOADDR}
 
 
+def is_linked(line: KnownNode) -> bool:
+    """Return whether the node that reported this line has a working link to the other one."""
+    return line.link_up and not line.flags & LOST
+
+
 @dataclass(frozen=True, eq=False)
 class Facts:
     """Facts derived from one view, each worked out when it is first asked for.
@@ -112,8 +117,7 @@ class Facts:
             node_id
             for node in self.live.values()
             for node_id in node.known.keys() - self.live.keys()
-            if node_id in verified
-            or (node.known[node_id].link_up and not node.known[node_id].flags & LOST)
+            if node_id in verified or is_linked(node.known[node_id])
         )
 
     @cached_property

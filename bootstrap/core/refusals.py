@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from . import compatibility, key_holders
 from .actions import Refusal
+from .copied_volumes import RUNBOOK, refuse_copied_volumes
 from .facts import Facts
 from .findings import abbreviate
 from .slots import SlotSet, union
@@ -26,7 +27,7 @@ def refuse_nodes(facts: Facts) -> tuple[Refusal, ...]:
     single = [
         *_servers(facts),
         *compatibility.refuse_incompatible(facts),
-        *_duplicates(facts),
+        *refuse_copied_volumes(facts),
         *_fresh_with_keys(facts),
     ]
     return tuple(single or [*_two_clusters(facts), *_outsiders(facts)])
@@ -57,26 +58,6 @@ def _servers(facts: Facts) -> Iterator[Refusal]:
             )
 
 
-def _duplicates(facts: Facts) -> Iterator[Refusal]:
-    by_id: dict[NodeId, list[NodeView]] = {}
-    for node in facts.nodes:
-        by_id.setdefault(node.node_id, []).append(node)
-    for node_id, nodes in by_id.items():
-        if len(nodes) > 1:
-            names = " and ".join(f"{n.name} ({n.address})" for n in nodes)
-            same = len({n.run_id for n in nodes}) == 1
-            yield Refusal(
-                node=nodes[0].name,
-                cause=f"{names} are the same process"
-                if same
-                else f"{names} have the same node id {short_id(node_id)}",
-                remedy="give each pod an address of its own"
-                if same
-                else "one has a copied volume: delete that pod's nodes.conf, or its volume if "
-                "nothing in it is needed, and restart it",
-            )
-
-
 def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
     """Refuse an isolated node with keys, also where it owns slots.
 
@@ -88,9 +69,33 @@ def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
         if node.is_isolated and not is_single and node.role is Role.PRIMARY and node.keys:
             yield Refusal(
                 node=node.name,
-                cause=f"{node.name} is in no cluster but has {node.keys} keys",
-                remedy="move the keys to another server and empty it, or remove it from the pods",
+                cause=f"{node.name} is in no cluster but has {node.keys} keys: its nodes.conf is "
+                f"lost or was deleted, or its volume is another server's{_lost_member(facts)}",
+                remedy=_remedy_of_lost_file(facts, node),
             )
+
+
+def _lost_member(facts: Facts) -> str:
+    lost = sorted(facts.slots_of_gone)
+    return f"; member {short_id(lost[0])}, which owns slots, has no process" if lost else ""
+
+
+def _remedy_of_lost_file(facts: Facts, node: NodeView) -> str:
+    """Return what keeps the data: that of a lost owner is the last, any other a copy."""
+    if facts.slots_of_gone:
+        return (
+            f"stop {node.name} and write its nodes.conf again with the id of the lost member: "
+            f"{RUNBOOK}; where the keys are not needed, delete its data files instead"
+        )
+    if facts.owned == SlotSet.all() and not facts.contested:
+        return (
+            "the other members own all slots: move its data files (dump.rdb, appendonlydir) to "
+            "another place and restart it, and it joins empty"
+        )
+    return (
+        f"put nodes.conf back from a backup, or import the keys into a new cluster: {RUNBOOK}; "
+        "where they are not needed, delete its data files"
+    )
 
 
 def _two_clusters(facts: Facts) -> Iterator[Refusal]:

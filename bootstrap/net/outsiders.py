@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..core.facts import is_linked
 from ..core.topology import Absent, Address, Endpoint, NodeId, NodeView, Outsider
 from . import protocol_probe
 
@@ -86,15 +87,19 @@ class Outsiders:
 
         A pod that does not answer at this moment is still that pod: replies of one pass are taken
         at different moments, and a primary that was just emptied restarts as a replica
-        (redis/redis#9223).
+        (redis/redis#9223). The id of a pod that answers is asked for where a member has a link to
+        it at an address that no pod has: the volume may be a copy.
         """
-        ids = {*self._pods.values(), *(node.node_id for node in nodes)}
+        pods = {node.node_id for node in nodes}
+        ids = {*self._pods.values(), *pods}
         ips = {ip for endpoint in endpoints for ip in endpoint.addresses}
+        ips |= {node.address.ip for node in nodes}
         unknown = {
             (node_id, line.address): None
             for node in nodes
             for node_id, line in node.known.items()
-            if node_id not in ids and line.address.ip and line.address.ip not in ips
+            if line.address.ip and line.address.ip not in ips
+            if node_id not in ids or (node_id in pods - {node.node_id} and is_linked(line))
         }
         return list(unknown)
 

@@ -1,7 +1,10 @@
 """What must not be started: data for servers that cannot take it, and members that do not fit."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +13,10 @@ from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.scenario import (
+    DURABLE,
     attempt,
     client,
+    fill,
     formed,
     lost,
     make_healthy,
@@ -244,3 +249,105 @@ def test_pods_beyond_the_wanted_number_are_reported(server: ServerBinary) -> Non
 
         assert result.code == 0
         assert any(line.get("code") == "pods_surplus" for line in result.logs)
+
+
+def copy_volumes(source: World, target: World) -> None:
+    """Make the second cluster's volumes copies of the first one's, as restored from snapshots."""
+    for pod, other in zip(source.pods, target.pods, strict=True):
+        shutil.rmtree(other.directory)
+        shutil.copytree(pod.directory, other.directory)
+
+
+def tables(world: World) -> list[dict[str, str]]:
+    """Return every pod's addresses of the members, by id."""
+    return [{i: line.address for i, line in rig.nodes_of(p).items()} for p in world.pods]
+
+
+@pytest.mark.parametrize("password", [None, "s3cret-s3cret"])
+def test_copied_volumes_beside_their_source(every_server: ServerBinary, password: str) -> None:
+    """Neither run changes anything, whichever of the clusters it is for."""
+    with (
+        World(nodes=3, server=every_server, config=DURABLE, password=password) as first,
+        World(
+            nodes=3,
+            server=every_server,
+            config=DURABLE,
+            password=password,
+            statefulset="redis-copy",
+        ) as copy,
+    ):
+        first.start()
+        make_healthy(first, replicas=0)
+        copy_volumes(first, copy)
+        copy.start()
+
+        results = [attempt(world, replicas=0) for world in (copy, first)]
+
+        for world, result in zip((copy, first), results, strict=True):
+            assert result.code == 3, result.stderr
+            assert result.last["node"] == world.pods[0].name
+            assert "which is none of the pods" in str(result.last["cause"])
+            assert "nodes.conf" in str(result.last["remedy"])
+            assert result.last["write_commands"] == 0
+
+
+def test_a_copy_with_new_ids_is_a_cluster_of_its_own(way_server: ServerBinary) -> None:
+    """As docs/runbooks/repair.md restores a snapshot beside its source."""
+    runbook = (rig.ROOT / "docs/runbooks/repair.md").read_text()
+    expression = next(line for line in runbook.splitlines() if "0000000c" in line).split("'")[1]
+    with (
+        World(nodes=6, server=way_server, node_timeout_ms=2000, config=DURABLE) as first,
+        World(
+            nodes=6,
+            server=way_server,
+            node_timeout_ms=2000,
+            config=DURABLE,
+            statefulset="redis-copy",
+        ) as copy,
+    ):
+        first.start()
+        make_healthy(first)
+        fill(first, KEYS)
+        copy_volumes(first, copy)
+        for pod in copy.pods:
+            path = pod.directory / "nodes.conf"
+            subprocess.run(["sed", "-E", "-i", expression, path], check=True)
+        copy.start()
+
+        make_healthy(copy)
+
+        assert lost(copy, KEYS) == 0
+        assert rig.faults(first) == []
+        fill(copy, KEYS, prefix="later")
+        assert sum(pod.command("DBSIZE") for pod in primaries(first)) == KEYS
+
+
+def test_a_lost_nodes_conf_is_written_again(way_server: ServerBinary, tmp_path: Path) -> None:
+    """As docs/runbooks/repair.md does it: the data is kept, and the member is the one it was."""
+    runbook = (rig.ROOT / "docs/runbooks/repair.md").read_text()
+    expression = next(line for line in runbook.splitlines() if "myself," in line).split("'")[1]
+    with formed(way_server, nodes=3, replicas=0, keys=KEYS, durable=True) as world:
+        pod, other = world.pods[1], world.pods[2]
+        member = node_id(pod)
+        pod.terminate()
+        rig.until(lambda: "fail" in rig.nodes_of(other)[member].flags)
+        (pod.directory / "nodes.conf").unlink()
+        pod.start()
+        refused = attempt(world, replicas=0)
+        assert refused.code == 3
+        assert member[:8] in str(refused.last["cause"])
+        assert "nodes.conf" in str(refused.last["remedy"])
+        seen = tmp_path / "nodes"
+        seen.write_text(str(other.command("CLUSTER", "NODES")))
+        epoch = rig.info_of(other, "CLUSTER", "INFO")["cluster_current_epoch"].strip()
+        command = ["sed", "-E", expression.replace("LOST", member[:8]), seen]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        pod.terminate()
+        last = f"vars currentEpoch {epoch} lastVoteEpoch 0\n"
+        (pod.directory / "nodes.conf").write_text(lines + last)
+        pod.start()
+
+        make_healthy(world, replicas=0)
+
+        assert node_id(pod) == member
+        assert lost(world, KEYS) == 0

@@ -325,7 +325,8 @@ def test_a_copy_with_new_ids_is_a_cluster_of_its_own(way_server: ServerBinary) -
 def test_a_lost_nodes_conf_is_written_again(way_server: ServerBinary, tmp_path: Path) -> None:
     """As docs/runbooks/repair.md does it: the data is kept, and the member is the one it was."""
     runbook = (rig.ROOT / "docs/runbooks/repair.md").read_text()
-    expression = next(line for line in runbook.splitlines() if "myself," in line).split("'")[1]
+    expression = next(line for line in runbook.splitlines() if "LOST[" in line).split("sed -E '")[1]
+    expression = expression.split("'")[0]
     with formed(way_server, nodes=3, replicas=0, keys=KEYS, durable=True) as world:
         pod, other = world.pods[1], world.pods[2]
         member = node_id(pod)

@@ -32,7 +32,7 @@ def finish_run(summary: Summary, *, output: str | None, termination_log: str | N
     if summary.error is not None:
         _print_traceback(summary.error)
     is_text = output != "json"
-    # At a terminal the sentence on stdout is the last line: nobody has to read everything twice.
+    # Where both are one terminal the sentence on stdout is the last line, not a repetition.
     if not (is_text and logs.is_for_people() and sys.stdout.isatty() and sys.stderr.isatty()):
         logs.let_all_pass()
         if summary.exit_code is ExitCode.HEALTHY:

@@ -1,4 +1,4 @@
-"""Bad input ends in one sentence with the thing and the remedy, its exit code, nothing changed."""
+"""Bad input ends in one sentence with cause and remedy, and changes nothing."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def test_bad_input(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Each line of the table holds."""
+    """Exit code, outcome, names in the cause and an untouched cluster are those of the table."""
 
     def with_tls() -> ServerBinary:
         return tls_server or pytest.skip("no installed server speaks TLS")

@@ -40,7 +40,7 @@ def healthy(server: ServerBinary) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def fresh(server: ServerBinary) -> Iterator[World]:
-    """Three pods that know nothing of each other; no test may change them."""
+    """Three pods that do not know each other; no test may change them."""
     with World(nodes=3, server=server) as world:
         world.start()
         yield world
@@ -69,7 +69,7 @@ def test_run_makes_the_cluster_healthy(every_server: ServerBinary, tmp_path: Pat
 
 
 def test_stdout_has_the_result_and_stderr_the_logs(healthy: World) -> None:
-    """One sentence, or one JSON document, on stdout; nothing but log lines on stderr."""
+    """Stdout has one sentence or one JSON document; stderr has nothing but log lines."""
     text = rig.run(healthy.env())
     assert text.stdout.count("\n") == 1
     assert "{" not in text.stdout
@@ -81,8 +81,8 @@ def test_stdout_has_the_result_and_stderr_the_logs(healthy: World) -> None:
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])
-def test_the_last_line_is_said_at_every_level(level: str, healthy: World) -> None:
-    """A level leaves out what is below it, but not how the run ended."""
+def test_the_last_line_is_logged_at_every_level(level: str, healthy: World) -> None:
+    """A level leaves out the levels below it, but not the last line of a run."""
     result = rig.run({**healthy.env(), "BOOTSTRAP_LOG_LEVEL": level})
     assert [(line["event"], line["level"]) for line in result.logs] == [("run.completed", "info")]
 
@@ -92,7 +92,7 @@ def test_the_last_line_is_said_at_every_level(level: str, healthy: World) -> Non
 def test_streams_that_cannot_be_used_change_nothing(
     command: str, code: int, redirection: str, healthy: World
 ) -> None:
-    """The exit code stays, the last line of stderr too."""
+    """The exit code stays, and so does the last line of stderr."""
     words = f"set -o pipefail; {sys.executable} -m bootstrap {command} {redirection}"
     done = subprocess.run(
         ["bash", "-c", words],
@@ -109,7 +109,7 @@ def test_streams_that_cannot_be_used_change_nothing(
 
 
 def test_an_unforeseen_error_of_the_loop_has_its_phase(fresh: World, tmp_path: Path) -> None:
-    """It is not blamed on the settings."""
+    """The summary names the phase in which it was raised, not the settings."""
     program = (str(rig.PROGRAMS / "failing_planner.py"),)
     result = rig.run(alone(fresh), tmp_path=tmp_path, program=program)
     assert (result.code, result.last["outcome"]) == (1, "unforeseen"), result.stderr
@@ -153,7 +153,7 @@ def test_expect_refuses_another_plan(fresh: World) -> None:
 
 
 def test_expect_runs_the_plan_that_was_reviewed(server: ServerBinary) -> None:
-    """`run --expect` with the fingerprint of `plan` goes on to the healthy cluster."""
+    """`run --expect` with the fingerprint of `plan` makes the cluster healthy."""
     with World(nodes=3, server=server) as world:
         world.start()
         plan = json.loads(rig.run(alone(world), "plan", "--output", "json").stdout)
@@ -163,7 +163,7 @@ def test_expect_runs_the_plan_that_was_reviewed(server: ServerBinary) -> None:
 
 
 def test_expect_of_a_plan_that_was_carried_out_already(healthy: World) -> None:
-    """The world has moved, so `run --expect` refuses also where nothing is left to do."""
+    """The cluster has changed, so `run --expect` refuses even where nothing is left to do."""
     plan = json.loads(rig.run(healthy.env(), "plan", "--output", "json").stdout)
     stale = rig.run(healthy.env(), "run", "--expect", "0123456789ab")
     same = rig.run(healthy.env(), "run", "--expect", plan["fingerprint"])
@@ -186,7 +186,7 @@ def test_status_of_a_healthy_cluster(healthy: World) -> None:
 
 
 def test_status_of_fresh_pods(fresh: World) -> None:
-    """`status` exits 5 where nothing is healthy yet, and says what is not."""
+    """`status` exits 5 where nothing is healthy yet, and lists findings."""
     with untouched(fresh.pods):
         result = rig.run(alone(fresh), "status", "--output", "json")
     status = json.loads(result.stdout)
@@ -205,8 +205,8 @@ def test_status_of_pods_that_are_not_there(fresh: World) -> None:
 
 
 @pytest.mark.parametrize("command", ["plan", "status"])
-def test_a_look_that_takes_too_long(command: str, fresh: World) -> None:
-    """A pod that stands still past the deadline: exit code 5, no traceback."""
+def test_an_observation_that_takes_too_long(command: str, fresh: World) -> None:
+    """A pod that is paused past the deadline means exit code 5 and no traceback."""
     fresh.pods[1].pause()
     try:
         result = rig.run({**alone(fresh), "BOOTSTRAP_TIMEOUT": "2"}, command)
@@ -217,8 +217,8 @@ def test_a_look_that_takes_too_long(command: str, fresh: World) -> None:
     assert "redis-app-1" in result.stdout + result.stderr
 
 
-def test_status_shows_the_others_while_a_pod_stands_still(fresh: World) -> None:
-    """Both looks fit into the deadline: what the other pods say is there, the silent one named."""
+def test_status_shows_the_others_while_a_pod_is_paused(fresh: World) -> None:
+    """Both observations fit into the deadline: other pods are shown, the silent one is named."""
     fresh.pods[1].pause()
     try:
         variables = {**alone(fresh), "BOOTSTRAP_TIMEOUT": "6"}
@@ -234,7 +234,7 @@ def test_status_shows_the_others_while_a_pod_stands_still(fresh: World) -> None:
 def test_a_silent_pod_is_named_however_short_the_time(
     command: str, fresh: World, tmp_path: Path
 ) -> None:
-    """A deadline that comes before the first look is done: the pod and what to do with it."""
+    """A deadline that passes before the first observation names the pod and a remedy."""
     fresh.pods[1].pause()
     try:
         variables = {**alone(fresh), "BOOTSTRAP_TIMEOUT": "2"}
@@ -256,12 +256,13 @@ def test_a_silent_pod_is_named_however_short_the_time(
 def test_json_also_where_nothing_can_be_shown(
     command: str, variable: str, phase: str, fresh: World
 ) -> None:
-    """A program that reads stdout finds one document that says why, as people do on stderr."""
+    """A program that reads stdout gets one document with the cause, as people do on stderr."""
     result = rig.run({**alone(fresh), variable: "wrong"}, command, "--output", "json")
-    told = json.loads(result.stdout)
-    assert (result.code, told["exit_code"], told["healthy"], told["phase"]) == (2, 2, False, phase)
-    assert told["cause"] == result.last["cause"]
-    assert told["remedy"]
+    document = json.loads(result.stdout)
+    reported = (document["exit_code"], document["healthy"], document["phase"])
+    assert (result.code, *reported) == (2, 2, False, phase)
+    assert document["cause"] == result.last["cause"]
+    assert document["remedy"]
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
@@ -299,7 +300,7 @@ def test_wait_on_a_healthy_cluster(healthy: World) -> None:
 
 
 def test_wait_gives_up_at_its_deadline(fresh: World) -> None:
-    """`wait` exits 5 when nobody makes the cluster, having changed nothing."""
+    """`wait` exits 5 when no run makes the cluster, and changes nothing."""
     with untouched(fresh.pods):
         result = rig.run({**alone(fresh), "BOOTSTRAP_TIMEOUT": "2"}, "wait")
     assert (result.code, result.last["write_commands"]) == (5, 0)
@@ -329,7 +330,7 @@ def test_termination_message_of_a_long_story(fresh: World, tmp_path: Path) -> No
 
 
 def test_unwritable_termination_log_is_no_failure(healthy: World, tmp_path: Path) -> None:
-    """The exit code stays; one warning names the path."""
+    """The exit code stays, and one warning names the path."""
     path = str(tmp_path / "nowhere" / "termination-log")
     result = rig.run({**healthy.env(), "BOOTSTRAP_TERMINATION_LOG": path})
     assert result.code == 0

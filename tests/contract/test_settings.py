@@ -1,10 +1,15 @@
-"""Settings: every option is a flag and a variable, all faults are told at once, no secret is."""
+"""Settings are flags and variables; all faults are reported together, and no secret is."""
 
 import json
+import os
+import pty
 import re
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -55,7 +60,7 @@ def test_help_names_every_option_and_its_variable() -> None:
 
 
 @pytest.mark.parametrize("how", ["flags", "variables"])
-def test_all_faults_are_told_at_once(how: str) -> None:
+def test_all_faults_are_reported_together(how: str) -> None:
     """Flags and variables are checked alike, and one sentence names every fault."""
     bad = {**BAD, **LOUD}
     if how == "flags":
@@ -68,7 +73,7 @@ def test_all_faults_are_told_at_once(how: str) -> None:
 
 
 def test_empty_variables_mean_the_default() -> None:
-    """A variable that a manifest leaves empty is as good as none."""
+    """A variable that a manifest leaves empty is the same as none."""
     empty = {variable(option): "" for option in (*BAD, *LOUD, *OTHERS)}
     result = rig.run({**empty, "BOOTSTRAP_NODES": "0", "BOOTSTRAP_LOG_FORMAT": "json"})
     assert result.code == 2
@@ -103,7 +108,7 @@ def test_unknown_words_are_settings_faults(args: tuple[str, ...]) -> None:
     ],
 )
 def test_names_and_texts_that_cannot_be_sent(variable: str, value: str) -> None:
-    """They are faults, told with the others and only once; a secret is not repeated."""
+    """They are faults, reported once and with the others; a secret is not repeated."""
     result = rig.run({"BOOTSTRAP_TIMEOUT": "soon", "BOOTSTRAP_NODES": "6", variable: value})
     cause = str(result.last["cause"])
     assert (result.code, result.last["outcome"]) == (2, "settings"), result.stderr
@@ -145,7 +150,7 @@ def test_misuse_is_reported_like_other_faults(
     ["| true", ">/dev/full", ">&-", "2>/dev/full", "2>&-", ">/dev/full 2>&1", ">&- 2>&-"],
 )
 def test_streams_that_cannot_be_used_change_nothing(redirection: str, tmp_path: Path) -> None:
-    """The exit code and the termination message stay, and the last line of stderr if it can."""
+    """The exit code and the termination message stay, and so does the last line of stderr."""
     log = tmp_path / "termination-log"
     words = f"set -o pipefail; {sys.executable} -m bootstrap {redirection}"
     variables = {"BOOTSTRAP_NODES": "0", "BOOTSTRAP_TERMINATION_LOG": str(log)}
@@ -164,10 +169,101 @@ def test_streams_that_cannot_be_used_change_nothing(redirection: str, tmp_path: 
     assert "Exception ignored" not in done.stderr + done.stdout
 
 
-def test_an_unknown_variable_is_told() -> None:
-    """A misspelt variable is named in a warning, as nothing else would show that it is unread."""
+def test_an_unknown_variable_is_reported() -> None:
+    """A misspelled variable is named in a warning: nothing else would show that it is not read."""
     result = rig.run({"BOOTSTRAP_NODES": "0", "BOOTSTRAP_REPLICA": "2"})
     assert any("BOOTSTRAP_REPLICA" in str(line.get("variables")) for line in result.logs)
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_a_password_as_a_flag_is_warned_about(how: str) -> None:
+    """The process list shows flags to every user of the machine, so that a warning says it."""
+    if how == "flag":
+        result = rig.run({"BOOTSTRAP_NODES": "0"}, "run", "--password", RIGHT)
+    else:
+        result = rig.run({"BOOTSTRAP_NODES": "0", "BOOTSTRAP_PASSWORD": RIGHT})
+    events = [line["event"] for line in result.logs]
+    assert ("password.exposed" in events) is (how == "flag")
+    assert RIGHT not in result.stdout + result.stderr
+
+
+def test_bash_completes_commands_and_options() -> None:
+    """The line that the documents give for bash makes the program complete its words."""
+    script = """
+        eval "$(_REDIS_CLUSTER_BOOTSTRAP_COMPLETE=bash_source redis-cluster-bootstrap)"
+        COMP_WORDS=(redis-cluster-bootstrap plan --outp) COMP_CWORD=2
+        _redis_cluster_bootstrap_completion redis-cluster-bootstrap
+        echo "${COMPREPLY[@]}"
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=rig.environment({"PATH": path}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "--output\n"
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_a_terminal_shows_an_error_once(command: str) -> None:
+    """At a terminal an error is one plain sentence, without a `repr`, JSON or a second copy."""
+    ours, its = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "bootstrap", command, "--nodes", "none"],
+        env=rig.environment({"BOOTSTRAP_LOG_FORMAT": "auto", "NO_COLOR": "1"}),
+        cwd=rig.ROOT,
+        stdout=its,
+        stderr=its,
+        check=False,
+    )
+    os.close(its)
+    shown = " ".join(os.read(ours, 65536).decode().split())
+    os.close(ours)
+    assert done.returncode == 2
+    assert shown.count("BOOTSTRAP_NODES must be a whole number, not 'none'") == 1
+    assert not set("{}\x1b\\") & set(shown)
+
+
+class _Hostile(socketserver.StreamRequestHandler):
+    """Answers whatever it is asked with an error that would change what a terminal shows."""
+
+    evil = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e\u2028"
+
+    def handle(self) -> None:
+        while count := self.rfile.readline()[1:]:
+            for _ in range(int(count)):
+                size = int(self.rfile.readline()[1:])
+                self.rfile.read(size + 2)
+            self.wfile.write(f"-ERR {self.evil}\r\n".encode())
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status"])
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_a_server_says_is_escaped(command: str, log_format: str) -> None:
+    """No control character of a server reaches stdout or stderr."""
+    with ExitStack() as servers:
+        endpoints = []
+        for _ in range(3):
+            server = servers.enter_context(
+                socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Hostile)
+            )
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            servers.callback(server.shutdown)
+            endpoints.append(f"127.0.0.1:{server.server_address[1]}")
+        variables = {
+            "BOOTSTRAP_ENDPOINTS": ",".join(endpoints),
+            "BOOTSTRAP_REPLICAS": "0",
+            "BOOTSTRAP_TIMEOUT": "3",
+            "BOOTSTRAP_LOG_FORMAT": log_format,
+        }
+        result = rig.run(variables, command)
+    assert result.code != 0
+    lines = (result.stdout + result.stderr).split("\n")
+    assert "title" in result.stdout + result.stderr
+    assert [line for line in lines if not line.isprintable()] == []
 
 
 @pytest.mark.redis
@@ -212,7 +308,7 @@ def test_secrets_are_never_printed(how: str, guarded: World, tmp_path: Path) -> 
 
 
 def test_log_format_and_level() -> None:
-    """Json and console are what they say, a level leaves out what is below it."""
+    """JSON and console lines are logged as asked for, and a level leaves out those below it."""
     as_json = rig.run({"BOOTSTRAP_NODES": "0"})
     assert all(line.startswith("{") for line in as_json.stderr.splitlines())
     assert {"timestamp", "level", "event"} <= as_json.last.keys()

@@ -58,7 +58,7 @@ def test_stopped_while_it_works(number: signal.Signals, event: str, world: World
 def test_stopped_while_it_waits_for_pods(
     number: signal.Signals, world: World, tmp_path: Path
 ) -> None:
-    """Waiting for a pod that is not there ends at once, with the termination message."""
+    """Waiting for a missing pod ends at once and leaves the termination message."""
     log = tmp_path / "termination-log"
     variables = {**alone(world), "BOOTSTRAP_NODES": "4", "BOOTSTRAP_TERMINATION_LOG": str(log)}
     with rig.started(variables) as running:
@@ -71,7 +71,7 @@ def test_stopped_while_it_waits_for_pods(
 
 @pytest.mark.parametrize("command", ["run", "wait", "plan", "status"])
 def test_stopped_before_the_first_connection(command: str, world: World) -> None:
-    """With name servers that do not answer a command ends at once all the same."""
+    """A command also ends at once while name servers do not answer."""
     world.dns.drop()
     with rig.started(alone(world), command) as running:
         rig.until(lambda: bool(world.dns.queries))
@@ -83,7 +83,7 @@ def test_stopped_before_the_first_connection(command: str, world: World) -> None
 
 @pytest.mark.parametrize("command", ["plan", "status"])
 def test_stopped_while_a_pod_is_silent(command: str, world: World) -> None:
-    """A pod that never answers does not hold up the end."""
+    """A pod that never answers does not delay the end."""
     world.pods[1].pause()
     with rig.started(alone(world), command) as running:
         rig.until(lambda: len(world.dns.queries) >= 8)
@@ -94,7 +94,7 @@ def test_stopped_while_a_pod_is_silent(command: str, world: World) -> None:
 
 
 def test_watch_is_stopped_while_a_pod_is_silent(world: World) -> None:
-    """`status --watch` cancels the look that is under way, so that it ends at once."""
+    """`status --watch` cancels the observation in progress and ends at once."""
     world.pods[1].pause()
     with rig.started(alone(world), "status", "--watch") as running:
         rig.until(lambda: len(world.dns.queries) >= 8)
@@ -130,7 +130,7 @@ def handles(pid: int, number: signal.Signals) -> bool:
 
 
 def unreachable() -> dict[str, str]:
-    """Return the variables of a cluster that nobody listens for, and that is waited for."""
+    """Return the variables of a cluster whose ports are closed, for which a run waits."""
     endpoints = ",".join(f"127.0.0.1:{port}" for port in (1, 2, 3))
     return {"BOOTSTRAP_ENDPOINTS": endpoints, "BOOTSTRAP_REPLICAS": "0", "BOOTSTRAP_TIMEOUT": "60"}
 

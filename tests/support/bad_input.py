@@ -1,4 +1,4 @@
-"""Every kind of bad input: how to make it, and what must come of it.
+"""Every kind of bad input: how to make it, and how a run must report it.
 
 A builder prepares a world and returns what to run the program with. Each is one line of the table
 that `WRITE_BAD_INPUT=docs/bad-input.md pytest tests/contract/test_bad_input.py` writes.
@@ -7,11 +7,13 @@ that `WRITE_BAD_INPUT=docs/bad-input.md pytest tests/contract/test_bad_input.py`
 import http.server
 import shutil
 import socketserver
+import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,10 +52,10 @@ class Stage:
     tmp_path: Path
     resources: ExitStack = field(default_factory=ExitStack)
 
-    def world(self, *, nodes: int = 3, start: bool = True, **options: object) -> World:
+    def world(self, *, nodes: int = 3, start: bool = True, **options: Any) -> World:  # noqa: ANN401 - handed on
         """Return started pods that can make a cluster without replicas."""
-        settings = {"server": self.server, **options}
-        world = self.resources.enter_context(World(nodes=nodes, **settings))
+        options.setdefault("server", self.server)
+        world = self.resources.enter_context(World(nodes=nodes, **options))
         if start:
             world.start()
         return world
@@ -131,6 +133,25 @@ _settings(
     nodes="6",
     password_file="/nonexistent/password",
 )
+_settings(
+    "a StatefulSet name of 53 characters",
+    ("BOOTSTRAP_STATEFULSET", "52"),
+    nodes="6",
+    statefulset="a" * 53,
+)
+_settings(
+    "a URL with a password in `BOOTSTRAP_ENDPOINTS`",
+    ("BOOTSTRAP_ENDPOINTS", "URL"),
+    endpoints="redis://:s3cret@redis-0:6379",
+)
+
+
+@case("a password file without a password", 2)
+def _(stage: Stage) -> Given:
+    path = stage.tmp_path / "password"
+    path.write_text("\n")
+    values = {"BOOTSTRAP_NODES": "6", "BOOTSTRAP_PASSWORD_FILE": str(path)}
+    return Given(variables=values, names=("BOOTSTRAP_PASSWORD_FILE", str(path)))
 
 
 @case("a password file that cannot be read", 2)
@@ -148,6 +169,37 @@ def _(stage: Stage) -> Given:
     return Given(variables=values, names=("BOOTSTRAP_TLS_CA",))
 
 
+def _client_certificate(stage: Stage, key: Path) -> dict[str, str]:
+    """Return variables with the pods' certificate as client certificate, and this key."""
+    ca, leaf = stage.authority()
+    return {
+        "BOOTSTRAP_NODES": "6",
+        "BOOTSTRAP_TLS": "true",
+        "BOOTSTRAP_TLS_CA": str(ca.cert),
+        "BOOTSTRAP_TLS_CERT": str(leaf.cert),
+        "BOOTSTRAP_TLS_KEY": str(key),
+    }
+
+
+@case("a client key that does not belong to the certificate", 2)
+def _(stage: Stage) -> Given:
+    values = _client_certificate(stage, stage.tmp_path / "ca.key")
+    return Given(variables=values, names=("BOOTSTRAP_TLS_KEY", "does not match"))
+
+
+@case("a client key with a passphrase", 2)
+def _(stage: Stage) -> Given:
+    encrypted = stage.tmp_path / "encrypted.key"
+    values = _client_certificate(stage, encrypted)
+    subprocess.run(
+        ["openssl", "pkey", "-aes256", "-passout", "pass:x", "-in", "pods.key", "-out", encrypted],
+        cwd=stage.tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    return Given(variables=values, names=("BOOTSTRAP_TLS_KEY", "encrypted"))
+
+
 @case("a Service name that never resolves", 5)
 def _(stage: Stage) -> Given:
     world = stage.world()
@@ -163,7 +215,7 @@ def _(stage: Stage) -> Given:
     return Given(variables=values, names=("redis-9.nowhere.cluster.local",), pods=tuple(world.pods))
 
 
-@case("a port that nobody listens on", 5)
+@case("a port that is closed", 5)
 def _(stage: Stage) -> Given:
     world = stage.world()
     values = {**variables(world, port="6399"), **SOON}
@@ -383,7 +435,7 @@ def _(stage: Stage) -> Given:
     )
 
 
-@case("a live member that is none of the pods", 3)
+@case("a live member that is not one of the configured pods", 3)
 def _(stage: Stage) -> Given:
     world = stage.world(nodes=4)
     stray = world.pods[3]

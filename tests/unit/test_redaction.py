@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import structlog
+from rich.console import Group
+from rich.table import Table
 
 from bootstrap.errors import NodeUnreachableError
 from bootstrap.process import escaping, exit_report, logs, redaction
 from bootstrap.process.summary import CAUSE_CHARS, Summary
+from bootstrap.report import tables
 
 SECRET = "CorrectHorseBatteryStaple"
 # Title and clear screen (OSC, CSI), C1 CSI, bidi override, line and paragraph separators.
@@ -169,6 +172,18 @@ def test_the_error_of_a_command_is_clean(output: str, capsys: pytest.CaptureFixt
         assert (document["healthy"], document["exit_code"]) == (False, 5)
     else:
         assert printed.out == ""
+
+
+def test_cells_of_a_table_are_clean() -> None:
+    """A table shows what peers say as it reads: secrets, control characters and markup of rich."""
+    redaction.hide([SECRET])
+    table = Table()
+    tables._add_cells(table, f"[red]{EVIL}", SECRET)
+    text = tables.rendered(Group(table, tables._text(f"refused: {EVIL}{SECRET}", "red")))
+    assert is_safe(text)
+    assert SECRET not in text
+    assert "[red]" in text
+    assert not any(line.startswith("healthy") for line in text.splitlines())
 
 
 def test_styles_reach_a_terminal_and_nothing_else(

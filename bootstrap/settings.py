@@ -258,11 +258,15 @@ def _passwords(reader: Reader) -> tuple[str, ...]:
         try:
             text = reader.file(options.PASSWORD_FILE).decode()
         except UnicodeDecodeError:
-            reader.reject(options.PASSWORD_FILE, "names a file that is not UTF-8 text")
+            reader.reject(
+                options.PASSWORD_FILE,
+                f"names {reader.read(options.PASSWORD_FILE)!r}, which is not UTF-8 text",
+            )
     passwords = passwords_in(text)
     if option is not None and not passwords and reader.accepts(option):
-        holds = "names a file that holds no password"
-        reader.reject(option, holds if option is options.PASSWORD_FILE else "holds no password")
+        path = reader.read(options.PASSWORD_FILE)
+        is_file = option is options.PASSWORD_FILE
+        reader.reject(option, f"names {path!r}, which has no password" if is_file else "is blank")
     if option is None and reader.is_given(options.USERNAME):
         needed = f"needs {options.PASSWORD.variable} or {options.PASSWORD_FILE.variable}"
         reader.reject(options.USERNAME, needed)

@@ -84,7 +84,7 @@ def test_endpoints_take_the_port_and_the_number_of_pods() -> None:
             {**SIX, "username": "app"},
             "USERNAME needs BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
         ),
-        ({**SIX, "password": "\n\n"}, "PASSWORD holds no password"),
+        ({**SIX, "password": "\n\n"}, "PASSWORD is blank"),
         ({**SIX, "password": "x\udcff"}, "PASSWORD is not UTF-8 text"),
         ({**SIX, "tls_ca": "/ca.crt"}, "TLS_CA is set, but BOOTSTRAP_TLS is not true"),
         ({**SIX, "tls_ca": "/x", "tls": "maybe"}, "TLS must be true or false, not 'maybe'"),
@@ -211,7 +211,8 @@ def test_passwords_stand_one_per_line(
         assert load(nodes="6", password=text).passwords == passwords
         assert load(nodes="6", password="other", password_file=str(path)).passwords == passwords
     else:
-        assert "holds no password" in faults(nodes="6", password_file=str(path))
+        told = f"BOOTSTRAP_PASSWORD_FILE names '{path}', which has no password"
+        assert faults(nodes="6", password_file=str(path)) == told
 
 
 def test_a_password_file_must_be_text(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_a_password_file_must_be_text(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_bytes(SECRET.encode("utf-16"))
     told = faults(nodes="6", password_file=str(path), username="app")
-    assert told == "BOOTSTRAP_PASSWORD_FILE names a file that is not UTF-8 text"
+    assert told == f"BOOTSTRAP_PASSWORD_FILE names '{path}', which is not UTF-8 text"
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,9 @@ class Client:
             password=password,
             protocol=2,
             driver_info=None,
+            # Tickets of TLS 1.3 arrive after the handshake, and the pool takes a connection with
+            # unread data for a broken one. The reply to this command reads them.
+            client_name="sandbox" if tls else None,
             encoding_errors="backslashreplace",
             decode_responses=True,
             socket_timeout=timeout_s,

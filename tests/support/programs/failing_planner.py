@@ -1,4 +1,4 @@
-"""The program with a planner that fails in a way that nobody foresaw."""
+"""The program with a planner that raises an unforeseen error."""
 
 import sys
 from typing import NoReturn
@@ -12,5 +12,5 @@ def fail(*_: object) -> NoReturn:
     raise ZeroDivisionError
 
 
-planner.plan = fail
+planner.assess = fail
 sys.exit(cli.main())

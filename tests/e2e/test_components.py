@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from tests.support.story import MEMBERS, ROOT, Object, Story, kubectl, patch, replace
+from tests.support.story import MEMBERS, ROOT, Object, Story, kubectl
 
 
 def components(*names: str) -> Object:
@@ -21,11 +21,10 @@ def script(*command: str) -> str:
     ).stdout
 
 
-def test_valkey_heals_by_the_clock(new_story: Callable[..., Story]) -> None:
-    """`valkey`, `reconcile` and `network-policy`: a full outage fixes without a person."""
+def test_valkey_heals_after_an_outage(new_story: Callable[..., Story]) -> None:
+    """`valkey`, `reconcile` and `network-policy`: an outage of all pods is repaired by itself."""
     story = new_story("valkey", fields=components("valkey", "reconcile", "network-policy"))
-    minute = patch("CronJob", "redis-bootstrap", replace("/spec/schedule", "* * * * *"))
-    story.apply(patches=[minute])
+    story.apply()
     assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""
     assert "server_name:valkey" in story.cli("redis-app-0", "info", "server")
@@ -92,11 +91,12 @@ def test_volumes_of_another_class(new_story: Callable[..., Story]) -> None:
 
 @pytest.mark.skipif("E2E_EXPORTER_IMAGE" not in os.environ, reason="E2E_EXPORTER_IMAGE names none")
 def test_production_overlay(new_story: Callable[..., Story]) -> None:
-    """`auth`, `metrics`, `network-policy` and `reconcile` together, as they stand there."""
+    """`auth`, `tls`, `metrics`, `network-policy` and `reconcile` together, as they stand there."""
     name, _, tag = os.environ["E2E_EXPORTER_IMAGE"].rpartition(":")
     exporter = {"name": "oliver006/redis_exporter", "newName": name, "newTag": tag}
     story = new_story("production", fields={"images": [exporter]}, patches=[])
     story.k("apply", "-f", "-", stdin=script("auth-secret"))
+    story.k("apply", "-f", "-", stdin=script("tls-secret", story.namespace))
     story.apply(base="../manifests/overlays/production", small=[])
     assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""

@@ -40,12 +40,14 @@ def test_second_apply_changes_nothing(cluster: Story) -> None:
 
     It sends the selector of a PodDisruptionBudget with every apply, and so says `configured`.
     """
-    before = cluster.k("get", "statefulset,service,pdb,cronjob,configmap", "-o", VERSIONS)
+    before = cluster.k("get", "statefulset,service,pdb,deployment,configmap", "-o", VERSIONS)
     said = cluster.apply()
     assert said.pop("poddisruptionbudget.policy/redis-app") == "configured"
     assert set(said.values()) == {"unchanged"}
-    assert len(said) == 7
-    assert cluster.k("get", "statefulset,service,pdb,cronjob,configmap", "-o", VERSIONS) == before
+    assert len(said) == 6
+    assert (
+        cluster.k("get", "statefulset,service,pdb,deployment,configmap", "-o", VERSIONS) == before
+    )
 
 
 def test_primary_and_replica_are_in_different_zones(cluster: Story) -> None:

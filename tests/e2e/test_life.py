@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.story import MEMBERS, PRUNE, Object, Story
+from tests.support.story import MEMBERS, Object, Story
 
 KEYS = 3000
 
@@ -37,7 +37,7 @@ def nothing_noticed(noticed: Object, begun: float) -> None:
 def test_grow_from_six_to_eight(cluster: Story) -> None:
     begun = time.monotonic()
     with cluster.writer("growing") as noticed:
-        cluster.apply(*PRUNE, replicas=8)
+        cluster.apply(replicas=8)
         assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
     nothing_noticed(noticed, begun)
     assert cluster.missing() == ""
@@ -48,7 +48,7 @@ def test_shrink_from_eight_to_six(cluster: Story) -> None:
     """The pods that leave are held by their preStop hook until the Job has moved their slots."""
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("shrinking") as noticed:
-        cluster.apply(*PRUNE, replicas=6)
+        cluster.apply(replicas=6)
         assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
         cluster.wait_for_whole()
     nothing_noticed(noticed, begun)
@@ -59,7 +59,7 @@ def test_other_servers_one_by_one(cluster: Story) -> None:
     """Each primary groups over before it is restarted."""
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("updating") as noticed:
-        said = cluster.apply(*PRUNE, fields=servers("8.6"))
+        said = cluster.apply(fields=servers("8.6"))
         assert said["statefulset.apps/redis-app"] == "configured"
         cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
         cluster.wait_for_whole()
@@ -105,7 +105,7 @@ def test_pod_loses_its_volume(cluster: Story) -> None:
 def test_grow_again_after_shrinking(cluster: Story) -> None:
     """The volumes of the pods that left are still there, with what they last knew."""
     before = cluster.keys()
-    cluster.apply(*PRUNE, replicas=8)
+    cluster.apply(replicas=8)
     assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
     assert cluster.missing() == ""
     assert cluster.keys() == before
@@ -126,7 +126,7 @@ def test_scale_without_a_run(cluster: Story) -> None:
     assert "cluster_state:ok" in cluster.cli("redis-app-0", "cluster", "info")
     assert cluster.keys() == before
 
-    cluster.apply(*PRUNE, replicas=6)
+    cluster.apply(replicas=6)
     assert cluster.wait_for_job(seconds=300)["outcome"] == "healthy"
     cluster.wait_for_whole()
     assert cluster.keys() == before

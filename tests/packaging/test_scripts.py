@@ -44,7 +44,7 @@ def free_port() -> int:
 
 
 # redis-cli of the pod: it asks the pod's own address where the scripts say 127.0.0.1. Files beside
-# it change what the scripts see: `swap` what a server answers, and `deaf` has the pod's hand-overs
+# it change what the scripts see: `swap` what a server answers, and with `deaf` a hand-over is
 # answered with OK and not sent.
 CLIENT = """#!/bin/sh
 echo "$*" >>{folder}/asked

@@ -4,6 +4,7 @@ The second opinion never asks the program: it reads `CLUSTER NODES` and `CLUSTER
 pod with the server's own command line and compares what they say.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -24,14 +25,6 @@ SERVER_IMAGE = os.environ.get("E2E_SERVER_IMAGE", "")
 ALL_SLOTS = 16384
 JOBS = "app.kubernetes.io/component=bootstrap"
 MEMBERS = "app=redis,appCluster=redis-cluster"
-# Takes away the Job of the size before, so that going back to that size makes a new one.
-PRUNE = (
-    "--prune",
-    "--prune-allowlist=batch/v1/Job",
-    "--prune-allowlist=core/v1/ConfigMap",
-    "--selector=app.kubernetes.io/part-of=redis-cluster",
-)
-
 Object = dict[str, Any]
 
 
@@ -102,7 +95,6 @@ class Story:
             "resources": [self.base],
             "replicas": [{"name": "redis-app", "count": self.replicas}],
             "patches": [*self.small, *self.patches],
-            "transformers": ["../manifests/transformers"],
             **self.fields,
         }
         if SERVER_IMAGE and "images" not in self.fields:
@@ -115,16 +107,22 @@ class Story:
         return dict(line.rsplit(" ", 1) for line in said.splitlines())
 
     def run_again(self, name: str = "redis-bootstrap-now") -> str:
-        """Run the Job by hand, as the documentation says."""
-        self.k("create", "job", "--from=cronjob/redis-bootstrap", name)
+        """Run the Job once more, under another name."""
+        rendered = yaml.safe_load_all(kubectl("kustomize", self.folder / "mine"))
+        job = next(o for o in rendered if o["kind"] == "Job")
+        job["metadata"]["name"] = name
+        self.k("create", "-f", "-", stdin=yaml.safe_dump(job))
         return name
 
     def fill(self, keys: int) -> None:
         """Write so many keys, as the user that applications have."""
         pairs = f'i=0; while [ $i -lt {keys} ]; do echo "set data:$i $i"; i=$((i+1)); done'
         with_tls = "[ ! -f /etc/redis/tls.conf ] || set -- --tls --cacert /etc/redis-tls/ca.crt"
-        password = "/etc/redis-auth/password"
-        with_auth = f"[ ! -f {password} ] || export REDISCLI_AUTH=$(cat {password})"
+        secret = self.k("get", "secret", "redis-auth", "-o", "json", "--ignore-not-found")
+        with_auth = ":"
+        if secret:
+            password = base64.b64decode(json.loads(secret)["data"]["password"]).decode()
+            with_auth = f"export REDISCLI_AUTH={password}"
         client = 'redis-cli -c --no-auth-warning "$@" | sort | uniq -c'
         script = f"{with_tls}; {with_auth}; ({pairs}) | {client}"
         self.k("exec", "redis-app-0", "-c", "redis", "--", "sh", "-c", script)
@@ -364,6 +362,6 @@ def story(name: str, folder: Path, **changes: object) -> Iterator[Story]:
         yield one
     finally:
         OPEN.remove(one)
-        one.k("delete", "statefulset,job,cronjob", "--all", "--cascade=orphan", check=False)
+        one.k("delete", "statefulset,job,deployment", "--all", "--cascade=orphan", check=False)
         one.k("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false", check=False)
         kubectl("delete", "namespace", namespace, "--wait=false")

@@ -49,9 +49,6 @@ class Client:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
-            # A reply to read after the handshake: redis-py refuses a connection with unread data,
-            # which the session tickets of TLS 1.3 are.
-            client_name=None if tls is None else "sandbox",
             ssl=tls is not None,
             ssl_ca_certs=files.get("ca"),
             ssl_certfile=files.get("cert"),

@@ -121,3 +121,10 @@ def test_replicas_are_so_by_their_own_word() -> None:
     """Whatever the primary believes."""
     seen = told(view("2x1"), 0, 2, primary_id=node_id(1))
     assert ordinals(facts(seen, "2x1").replicas_of(node_id(0))) == [2]
+
+
+def test_shards_have_their_primary_first_and_are_ordered_by_its_ordinal() -> None:
+    """As `status` shows them."""
+    turned = own(view("2x1"), 0, role=Role.REPLICA, primary_id=node_id(2), slots=SlotSet())
+    turned = own(turned, 2, role=Role.PRIMARY, primary_id=None, slots=slots("0-8191"))
+    assert [ordinals(shard) for shard in facts(turned, "2x1").shards] == [[1, 3], [2, 0]]

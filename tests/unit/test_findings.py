@@ -11,6 +11,7 @@ from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 from tests.support.builders import (
     absent,
+    acquaint,
     address,
     at,
     estranged,
@@ -218,3 +219,30 @@ def test_pods_beyond_the_wanted_number_are_reported() -> None:
     assert notices(facts(HEALTHY, wanted("3x1"))) == ()
     assert notices(facts(HEALTHY, DesiredTopology(nodes=3, replicas=0))) == ()
     assert "more" not in notices(facts(joined(HEALTHY, node(6)), "3x1"))[0].detail
+
+
+def test_primaries_may_differ_by_one_slot_and_by_no_more() -> None:
+    """16384 slots on 3 primaries are 5461 or 5462 each."""
+    assert codes(HEALTHY) == set()
+    even = own(own(HEALTHY, 0, slots=slots("0-5460")), 1, slots=slots("5461-10922"))
+    assert codes(even) == set()
+    low = own(own(HEALTHY, 1, slots=slots("5462-10921")), 2, slots=slots("10922-16383"))
+    assert the(low, FindingCode.SLOTS_UNEVEN).detail == (
+        "1 primaries do not own 5461-5462 slots: redis-app-1 5460"
+    )
+    high = own(own(HEALTHY, 0, slots=slots("0-5462")), 1, slots=slots("5463-10922"))
+    assert "redis-app-0 5463" in the(high, FindingCode.SLOTS_UNEVEN).detail
+
+
+def test_a_primary_may_have_as_many_replicas_as_an_even_spread_needs() -> None:
+    """Seven pods with one replica each: one primary may have two, none may have three or none."""
+    seen = acquaint([*HEALTHY.nodes, node(6, of=0, epoch=1)])
+    desired = DesiredTopology(nodes=7, replicas=1)
+    assert not diagnose(facts(seen, desired))
+    crowded = own(seen, 4, primary_id=node_id(0))
+    assert {
+        f.detail for f in diagnose(facts(crowded, desired)) if f.code is FindingCode.REPLICA_COUNT
+    } == {
+        "redis-app-0 has 3 replicas, 1 wanted",
+        "redis-app-1 has 0 replicas, 1 wanted",
+    }

@@ -327,3 +327,32 @@ def test_a_node_that_came_back_empty_takes_the_place_of_the_lost_one() -> None:
     assert replicated(back) == [(4, 1)]
     assert at(back, 4).role is Role.PRIMARY
     assert Facts(back, wanted("3x1")).gone == frozenset()
+
+
+def test_members_that_had_forgotten_each_other_are_introduced_again() -> None:
+    """A FORGET travels with pings for 60 s, so *healthy* has to last a while after that."""
+    apart = estranged(estranged(HEALTHY, 0, 1), 1, 0)
+    meeting = forming.introduce(facts(apart, "3x1"))
+    assert forming.reintroduces_members(apart, meeting)
+    down = apart
+    for number in range(6):
+        down = field(down, number, state_ok=False)
+    assert not forming.reintroduces_members(down, meeting)
+    newcomer = joined(HEALTHY, node(6))
+    desired = DesiredTopology(nodes=7, replicas=1)
+    assert not forming.reintroduces_members(newcomer, introduced(newcomer, desired))
+    moved = own(HEALTHY, 0, address=address(0, moved=True))
+    assert not forming.reintroduces_members(moved, introduced(moved, "3x1"))
+
+
+def test_an_epoch_is_set_only_where_a_server_takes_one() -> None:
+    """SET-CONFIG-EPOCH is refused where there is an epoch already, or a handshake."""
+    for change in (
+        {"current_epoch": 4},
+        {"handshakes": frozenset({address(1)})},
+    ):
+        assert epochs(introduced(field(fresh(2), 0, **change), "2x0")) == [
+            (1, 5 if "current_epoch" in change else 1)
+        ]
+    used = own(fresh(2), 0, config_epoch=4)
+    assert epochs(introduced(used, "2x0")) == [(1, 5)]

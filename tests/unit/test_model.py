@@ -3,20 +3,27 @@
 from dataclasses import replace
 
 from bootstrap.core.actions import (
+    AssignSlots,
     BumpEpoch,
     ClaimSlots,
+    CloseSlots,
+    CopyFunctions,
     Failover,
     FailoverMode,
+    Forget,
+    GatherKeys,
     Meet,
     MoveSlots,
+    Replicate,
     Reset,
+    SetConfigEpoch,
     SetNoFailover,
     Stage,
 )
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected, forecast
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import Flag
+from bootstrap.core.topology import Flag, Role
 from tests.support.builders import (
     POLICY,
     acquaint,
@@ -149,3 +156,30 @@ def test_a_forecast_ends_where_actions_do_not_help() -> None:
     for number in range(30):
         collided = own(collided, number, config_epoch=1)
     assert len(list(forecast(collided, wanted("30x0"), POLICY))) == 20
+
+
+def test_each_action_changes_what_it_is_for() -> None:
+    """Each kind of action that changes one field changes that one."""
+    fresh_pods = expected(fresh(2), SetConfigEpoch(node=ID[0], epoch=4, reason=WHY))
+    assert at(fresh_pods, 0).myself.config_epoch == 4
+    owning = expected(fresh(2), AssignSlots(node=ID[0], slots=FIVE, reason=WHY))
+    assert at(owning, 0).slots == FIVE
+    seen = field(HEALTHY, 0, libraries=2, functions=frozenset({"digest"}))
+    copied = expected(seen, CopyFunctions(source=ID[0], target=ID[1], reason=WHY))
+    assert (at(copied, 1).libraries, at(copied, 1).functions) == (2, frozenset({"digest"}))
+    follower = expected(OPEN, Replicate(node=ID[1], primary=ID[0], reason=WHY))
+    assert at(follower, 1).myself.primary_id == ID[0]
+    assert at(follower, 1).role is Role.REPLICA
+    assert not at(follower, 1).importing
+    forgotten = expected(HAUNTED, Forget(node=ID[0], gone=ID[9], reason=WHY))
+    assert ID[9] not in at(forgotten, 0).known
+
+
+def test_closing_a_slot_closes_it_on_the_replicas_too() -> None:
+    """Other slots and other nodes stay as they are."""
+    seen = field(OPEN, 3, migrating={5: ID[1], 6: ID[1]})
+    after = expected(seen, CloseSlots(node=ID[0], slots=FIVE, reason=WHY))
+    assert (at(after, 0).migrating, at(after, 3).migrating) == ({}, {6: ID[1]})
+    assert at(after, 1).importing == {5: ID[0], 6: ID[0]}
+    gathered = expected(OPEN, GatherKeys(source=ID[1], target=ID[0], slots=FIVE, reason=WHY))
+    assert (at(gathered, 0).migrating, at(gathered, 1).importing) == ({}, {6: ID[0]})

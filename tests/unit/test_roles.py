@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bootstrap.core.roles import Roles, assign_roles
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, Place, Role
 from tests.support.builders import (
     acquaint,
     facts,
@@ -206,3 +206,36 @@ def test_no_owner_no_roles() -> None:
     """Nothing is settled without slots."""
     seen = acquaint([node(0, of=1), node(1, of=0)])
     assert following(roles(seen, DesiredTopology(nodes=2, replicas=1))) == {}
+
+
+def test_of_two_leavers_the_one_without_a_successor_is_drained() -> None:
+    """The other one can leave without moving a slot, also when it has fewer."""
+    seen = acquaint(
+        [
+            node(0, "0-5461", epoch=1),
+            node(1, of=3, epoch=2),
+            node(2, of=0, epoch=1),
+            node(3, "5462-5469", epoch=2),
+            node(4, "5470-16383", epoch=3),
+        ]
+    )
+    found = roles(seen, "2x0")
+    assert numbers(found.drain) == [4]
+    assert numbers(found.failovers) == [1]
+
+
+def test_sharing_a_node_is_worse_than_sharing_a_zone() -> None:
+    """A node fails more often than a zone."""
+    one = Place(zone="a", node="1")
+    assert one.overlap(Place(zone="b", node="2")) == 0
+    assert one.overlap(Place(zone="a", node="2")) == 1
+    assert one.overlap(Place(zone="b", node="1")) == 2
+    assert one.overlap(one) == 3
+    assert Place().overlap(Place()) == 0
+    seen = emptied(emptied(view("2x1"), 2), 3)
+    found = roles(placed(seen, {0: "a/1", 1: "b/2", 2: "a/2", 3: "b/1"}), "2x1")
+    assert following(found) == {2: 0, 3: 1}
+
+
+def emptied(seen: ClusterView, number: int) -> ClusterView:
+    return own(seen, number, role=Role.PRIMARY, primary_id=None)

@@ -66,6 +66,8 @@ def verdict(plan: Plan, view: ClusterView) -> Verdict:
             return Verdict(state=state, reason=worst.detail)
     if plan.findings:
         return Verdict(state=State.CONVERGING, reason=plan.findings[0].detail)
+    if plan.notices:
+        return Verdict(state=State.CONVERGING, reason=plan.notices[0].detail)
     return Verdict(state=State.HEALTHY)
 
 

@@ -60,10 +60,15 @@ class Health:
         """Take over what an observation showed."""
         facts = Facts(seen.view, self.desired)
         self.verdict = verdict(seen.plan, seen.view)
-        self.is_healthy = history.is_proven_healthy(now=history.healthy_since, steady_s=0.0)
+        # Pods that nobody asked the program for: what was applied is not what there is.
+        self.is_healthy = not seen.plan.notices and history.is_proven_healthy(
+            now=history.healthy_since, steady_s=0.0
+        )
         self.observed_at, self.observation_s = _now(), seconds
         self.pods, self.slots = len(facts.staying), len(facts.owned)
-        self.findings = Counter(finding.code.value for finding in seen.plan.findings)
+        self.findings = Counter(
+            finding.code.value for finding in (*seen.plan.findings, *seen.plan.notices)
+        )
         if self.is_healthy:
             self.healthy_at = time.time()
 

@@ -176,9 +176,10 @@ def test_wrong_credentials_end_it() -> None:
         reconcile(world, seconds=60.0)
 
 
-def test_a_pod_that_joins_is_a_reason_to_run() -> None:
-    """More pods than members, once they have been still."""
-    smaller = view("3x0")
-    world = World(joined(smaller, node(7)), after_run=HEALTHY)
-    reconcile(world, seconds=20.0)
-    assert len(world.runs) <= 1
+def test_pods_beyond_the_wanted_number_are_not_ready() -> None:
+    """Nothing is run for them, and the reason is readable."""
+    world = World(joined(HEALTHY, node(7)))
+    health = reconcile(world, seconds=20.0)
+    assert world.runs == []
+    assert not is_ready(health)
+    assert "redis-app-7" in health.verdict.reason

@@ -53,3 +53,10 @@ def test_what_nobody_saw_is_unknown() -> None:
     nobody = ClusterView(nodes=())
     assert verdict(found(FindingCode.POD_ABSENT), nobody).state is State.UNKNOWN
     assert verdict(Plan(), nobody).reason == "no pod answered"
+
+
+def test_what_is_only_reported_keeps_the_state_from_healthy() -> None:
+    """Pods beyond the wanted number: what was applied is not what there is."""
+    surplus = Finding(code=FindingCode.PODS_SURPLUS, detail="redis-app-3 is in DNS")
+    result = verdict(Plan(notices=(surplus,)), SEEN)
+    assert (result.state, result.reason) == (State.CONVERGING, "redis-app-3 is in DNS")

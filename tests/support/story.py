@@ -334,12 +334,6 @@ SMALL = [
             {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
         ),
     ),
-    patch(
-        "Service",
-        "redis-access-service",
-        replace("/spec/type", "ClusterIP"),
-        {"op": "remove", "path": "/spec/ports/0/nodePort"},
-    ),
 ]
 
 

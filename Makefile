@@ -30,11 +30,13 @@ test: $(VENV)/.ready ## All tests that this machine allows; reports what was ski
 unit: $(VENV)/.ready ## Pure tests only
 	$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
 
-check: $(VENV)/.ready prose ## Lint, types, import contracts, prose; hadolint, shellcheck, actionlint (if installed), manifest schemas
+check: $(VENV)/.ready prose ## Lint, types, import contracts, prose, branch coverage of core; hadolint, shellcheck, actionlint (if installed), manifest schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/coverage run -m pytest tests/unit tests/property -m "not slow"
+	$(BIN)/coverage report
 	$(BIN)/python -m pytest -n 2 -rs tests/packaging $(ARGS)
 
 prose: $(VENV)/.ready ## Words and phrases of the documents

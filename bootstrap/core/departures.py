@@ -27,8 +27,7 @@ def hand_over(facts: Facts, roles: Roles) -> list[Failover]:
     return [
         Failover(node=node_id, mode=FailoverMode.COORDINATED, reason=FindingCode.MEMBER_LEAVING)
         for node_id in roles.failovers
-        if facts.live[node_id].role is Role.REPLICA
-        and elections.handover_can_be_won(facts, facts.live[node_id])
+        if elections.handover_can_be_won(facts, facts.live[node_id])
     ]
 
 

@@ -66,10 +66,9 @@ def _after_failovers(facts: Facts, roles: Roles) -> Facts:
     """Return the facts once each heir has the slots of the primary that it takes over from."""
     changed: dict[NodeId, NodeView] = {}
     for heir in (facts.live[i] for i in roles.failovers):
-        owner = facts.live.get(heir.myself.primary_id or heir.node_id)
-        if owner is not None and heir.role is Role.REPLICA:
-            changed[heir.node_id] = _owning(heir, owner.slots)
-            changed[owner.node_id] = _owning(owner, SlotSet())
+        owner = facts.live[heir.myself.primary_id or heir.node_id]
+        changed[heir.node_id] = _owning(heir, owner.slots)
+        changed[owner.node_id] = _owning(owner, SlotSet())
     nodes = tuple(changed.get(n.node_id, n) for n in facts.view.nodes)
     return Facts(replace(facts.view, nodes=nodes), facts.desired) if changed else facts
 

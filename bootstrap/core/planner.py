@@ -20,7 +20,7 @@ from .situation import Situation
 from .slots import SlotSet
 from .topology import ClusterView, DesiredTopology
 
-__all__ = ["Assessment", "Policy", "assess", "plan", "probe_slots"]
+__all__ = ["Assessment", "Policy", "assess", "plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +62,6 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     replication; an empty plan without findings means that the cluster is healthy.
     """
     return _plan(Situation(Facts(view, desired), policy))
-
-
-def probe_slots(view: ClusterView, desired: DesiredTopology) -> tuple[int, ...]:
-    """Return the slots of which `plan` must know which nodes have keys."""
-    return tuple(Situation(Facts(view, desired), Policy()).probe_slots)
 
 
 def _plan(situation: Situation) -> Plan:

@@ -20,7 +20,8 @@ from bootstrap.core.actions import (
     Plan,
     Replicate,
 )
-from bootstrap.core.planner import Policy, plan, probe_slots
+from bootstrap.core.planner import assess, plan
+from bootstrap.core.policy import Policy
 from bootstrap.core.slots import SlotSet, union
 from bootstrap.core.topology import (
     ClusterView,
@@ -49,11 +50,11 @@ class World:
         """Return what the program would see: key counts, and slots in question counted."""
         nodes = tuple(replace(n, keys=self._count(n)) for n in self.view.nodes)
         seen = replace(self.view, nodes=nodes, slot_keys={})
-        asked = probe_slots(seen, self.desired)
+        asked = assess(seen, self.desired, self.policy).probe_slots
         counts: dict[NodeId, dict[int, int]] = {}
         for node in nodes:
             mine = self.keys.get(_holder(node), {})
-            counts[node.node_id] = {s: len(mine[s]) for s in mine if s in set(asked)}
+            counts[node.node_id] = {s: len(mine[s]) for s in mine if s in asked}
         return replace(seen, slot_keys=counts)
 
     def plan(self) -> Plan:

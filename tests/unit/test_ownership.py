@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bootstrap.core import config_epochs, open_slots, ownership
+from bootstrap.core import open_slots, ownership
 from bootstrap.core.actions import Action, ClaimSlots, CloseSlots, Failover, GatherKeys, MoveSlots
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
@@ -421,22 +421,6 @@ def test_a_claim_must_not_win_other_slots() -> None:
     assert ownership.resolve_contested_slots(facts(seen, "3x0")) == []
 
 
-def test_no_epoch_changes_while_slots_are_contested() -> None:
-    """It would settle the contest."""
-    tied = own(own(HEALTHY, A, config_epoch=3), C, config_epoch=3)
-    seen = told(tied, B, B, slots=at(HEALTHY, B).slots | slots("5"))
-    assert len(config_epochs.separate_colliding_epochs(facts(tied, "3x0"))) == 1
-    assert config_epochs.separate_colliding_epochs(facts(seen, "3x0")) == []
-
-
-def test_epochs_are_separated_one_at_a_time() -> None:
-    """The later ordinal gets a new one."""
-    seen = own(own(HEALTHY, A, config_epoch=3), B, config_epoch=3)
-    (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
-    assert bump.node == node_id(B)
-    assert config_epochs.separate_colliding_epochs(facts(HEALTHY, "3x0")) == []
-
-
 def test_slots_that_others_remember_go_back() -> None:
     """But keys elsewhere weigh more."""
     forgetful = told(HEALTHY, A, A, slots=slots("8-5461"))
@@ -454,49 +438,8 @@ def test_slots_that_others_remember_go_back() -> None:
     ]
 
 
-def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
-    """Its header would not be believed."""
-    seen = told(HEALTHY, B, A, config_epoch=9, slots=SlotSet())
-    (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
-    assert bump.node == node_id(A)
-    cut = told(seen, B, A, flags=frozenset({Flag.FAIL}))
-    assert config_epochs.separate_colliding_epochs(facts(cut, "3x0")) == []
-    behind = told(HEALTHY, B, A, config_epoch=0)
-    assert config_epochs.separate_colliding_epochs(facts(behind, "3x0")) == []
-    empty = told(own(HEALTHY, A, slots=SlotSet()), B, A, config_epoch=9)
-    assert config_epochs.separate_colliding_epochs(facts(empty, "3x0")) == []
-
-
-@pytest.mark.parametrize(("epoch", "expected"), [(0, 0), (1, 1), (4, 1)])
-def test_an_owner_that_others_rank_lower_is_bumped(epoch: int, expected: int) -> None:
-    """Others give its slots to somebody with an epoch that is not lower."""
-    ghost = line(9, "5", config_epoch=epoch, flags=frozenset({Flag.FAIL}))
-    seen = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
-    known = {**at(seen, C).known, ghost.node_id: ghost}
-    seen = field(seen, C, known=known)
-    assert len(config_epochs.separate_colliding_epochs(facts(seen, "3x0"))) == expected
-    nobody = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
-    assert config_epochs.separate_colliding_epochs(facts(nobody, "3x0")) == []
-
-
-def test_an_owner_is_not_bumped_over_the_heir_of_another() -> None:
-    """The replica may be elected, and has the keys."""
-    ghost = line(9, "5", config_epoch=7, flags=frozenset({Flag.FAIL}))
-    seen = acquaint([*view("3x0").nodes, node(3, of=9)])
-    known = {**at(seen, C).known, ghost.node_id: ghost}
-    seen = field(seen, C, known=known)
-    seen = told(seen, C, A, slots=at(HEALTHY, A).slots - slots("5"))
-    assert config_epochs.separate_colliding_epochs(facts(seen, "4x0")) == []
-    orphan = own(seen, 3, primary_id=node_id(B))
-    assert len(config_epochs.separate_colliding_epochs(facts(orphan, "4x0"))) == 1
-
-
-def test_an_owner_is_bumped_over_a_live_node_that_gave_the_slot_away() -> None:
-    """SETSLOT NODE by hand at both ends gives no new epoch."""
-    seen = own(HEALTHY, C, slots=at(HEALTHY, C).slots - slots("16383"))
-    seen = own(seen, A, slots=at(HEALTHY, A).slots | slots("16383"))
-    assert config_epochs.separate_colliding_epochs(facts(seen, "3x0")) == []
-    seen = told(seen, B, A, slots=at(HEALTHY, A).slots)
-    seen = told(seen, B, C, slots=at(HEALTHY, C).slots)
-    (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
-    assert bump.node == node_id(A)
+def test_keys_of_a_replica_without_primary_wait_for_its_promotion() -> None:
+    """A replica owns nothing, and no other node has the keys."""
+    seen = acquaint([*UNOWNED.nodes, node(3, of=9)], gone=[line(9)])
+    seen = counted(seen, {3: {5: 2}})
+    assert ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False) == []

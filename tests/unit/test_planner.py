@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from bootstrap.core.actions import Plan, Stage, kinds
+from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected
-from bootstrap.core.planner import Policy, plan, probe_slots
+from bootstrap.core.planner import assess, plan
+from bootstrap.core.policy import Policy
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 from tests.support.builders import (
@@ -196,8 +198,8 @@ def test_replicas_are_made_primaries_by_leaving_and_joining_again() -> None:
 def test_slots_to_ask_for() -> None:
     """Where keys could be lost."""
     seen = counted(field(HEALTHY, 0, migrating={3: node_id(1)}), {0: {3: 1}})
-    assert probe_slots(seen, wanted("3x1")) == (3,)
-    assert probe_slots(HEALTHY, wanted("3x1")) == ()
+    assert assess(seen, wanted("3x1"), POLICY).probe_slots == slots("3")
+    assert not assess(HEALTHY, wanted("3x1"), POLICY).probe_slots
 
 
 _SCRIPT = """
@@ -252,5 +254,53 @@ def test_members_that_must_share_a_place_stay() -> None:
 def test_nobody_counts_keys_while_a_pod_is_missing() -> None:
     """Nothing is done then, whatever they are."""
     seen = field(LOST, 0, keys=1)
-    assert probe_slots(seen, wanted("3x0"))
-    assert probe_slots(absent(seen, 1), wanted("3x0")) == ()
+    assert assess(seen, wanted("3x0"), POLICY).probe_slots
+    assert not assess(absent(seen, 1), wanted("3x0"), POLICY).probe_slots
+
+
+def test_nothing_is_planned_while_a_member_runs_that_is_not_reached() -> None:
+    """It may own slots or have the only copy of keys, and FORGET of it would do harm."""
+    seen = estranged(HEALTHY, 0, 3)
+    unseen = line(9)
+    seen = field(seen, 1, known={**at(seen, 1).known, unseen.node_id: unseen})
+    step = planned(seen)
+    assert {f.code for f in step.findings} >= {FindingCode.MEMBER_UNSEEN, FindingCode.NODE_UNKNOWN}
+    assert not step.actions
+
+
+def test_no_slot_is_judged_while_an_address_is_stale() -> None:
+    """A MEET under way to the new address is waited for; the replica is not promoted yet."""
+    seen = own(HEALTHY, 0, address=address(0, moved=True))
+    meeting = seen
+    for number in range(1, 6):
+        meeting = field(meeting, number, handshakes=frozenset({address(0)}))
+    meeting = field(field(meeting, 3, no_failover=True), 4, migrating={5: node_id(1)})
+    step = planned(meeting)
+    assert (step.stage, step.actions) == (Stage.REFRESH_VIEWS, ())
+
+
+def test_a_view_is_assessed_once_for_all_who_ask() -> None:
+    """Facts, findings, refusals, slots to count and the plan are those of one view."""
+    seen = field(field(HEALTHY, 0, migrating={3: node_id(1)}), 0, keys=1)
+    assessment = assess(seen, wanted("3x1"), POLICY)
+    assert assessment.facts.view is seen
+    assert assessment.findings == assessment.plan.findings
+    assert assessment.refusals == ()
+    assert assessment.probe_slots == slots("3")
+    assert assessment.plan == planned(seen)
+
+
+def test_moves_wait_until_epochs_let_the_targets_win() -> None:
+    """What finishes an open slot by a move is left out, what closes others is not."""
+    seen = field(HEALTHY, 1, migrating={6000: node_id(0)})
+    seen = field(seen, 0, importing={6000: node_id(1), 6001: node_id(1)})
+    seen = counted(seen, {1: {6000: 4}})
+    assert stage(seen) == (Stage.ORDER_EPOCHS, {"BumpEpoch": 1})
+    cut = field(seen, 0, current_epoch=1)
+    for number in range(6):
+        cut = told(cut, 0, number, config_epoch=1)
+    assert stage(cut) == (Stage.CLOSE_SLOTS, {"CloseSlots": 1})
+    assert stage(own(seen, 0, config_epoch=4)) == (
+        Stage.CLOSE_SLOTS,
+        {"CloseSlots": 1, "MoveSlots": 1},
+    )

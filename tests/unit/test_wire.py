@@ -285,3 +285,33 @@ def test_words_of_a_peer_are_printable() -> None:
     assert wire.printable("as it is, é too") == "as it is, é too"
     assert wire.printable("\x1b[2J\x9b\u2028\u202e\n") == r"\x1b[2J\x9b\u2028\u202e\n"
     assert len(wire.printable("x" * 10_000)) < 400
+
+
+@pytest.mark.parametrize("text", ["redis-app-0", "fe80::1%eth0", "10.0.0"])
+def test_only_a_numeric_address_without_a_zone_is_an_ip(text: str) -> None:
+    """A name or a zone means nothing to another machine."""
+    with pytest.raises(wire.WireError, match="not an IP address"):
+        wire.parse_ip(text)
+
+
+def test_a_field_that_is_not_a_number_is_an_error_that_names_it() -> None:
+    """A field that is missing has its default."""
+    assert wire.number({"keys": "-7"}, "keys") == -7
+    assert wire.number({}, "keys", 3) == 3
+    with pytest.raises(wire.WireError, match="keys is not a number: 'many'"):
+        wire.number({"keys": "many"}, "keys")
+
+
+def test_a_reply_that_is_not_a_list_is_an_error() -> None:
+    """It names the type, not the words of the peer."""
+    with pytest.raises(wire.WireError, match="not a list: str"):
+        wire.parse_commands("CLUSTER")
+
+
+def test_functions_are_known_by_a_digest_of_engine_and_code() -> None:
+    """Equal libraries have equal digests, whatever their order."""
+    one = [b"engine", b"LUA", b"library_code", b"#!lua name=one"]
+    two = [b"engine", b"LUA", b"library_code", b"#!lua name=two"]
+    assert wire.parse_functions([one, two]) == wire.parse_functions([two, one])
+    assert len(wire.parse_functions([one, two])) == 2
+    assert wire.parse_functions([]) == frozenset()

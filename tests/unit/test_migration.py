@@ -140,15 +140,15 @@ def test_migrate_names_database_and_replace_before_the_keys() -> None:
 
 @pytest.mark.parametrize(
     ("node_timeout_s", "silence_s", "blocked_s"),
-    [(15.0, 0.5, 3.75), (2.0, 0.5, 0.5), (1.0, 0.25, 0.25), (0.2, 0.1, 0.05)],
+    [(15.0, 0.5, 6.0), (2.0, 0.5, 0.8), (1.0, 0.25, 0.4), (0.2, 0.1, 0.08)],
 )
 def test_migrate_waits_for_a_part_of_the_node_timeout(
     node_timeout_s: float, silence_s: float, blocked_s: float
 ) -> None:
-    """All lanes together block the source for no more than half of it."""
+    """All lanes together block the source for less than that, so that it is not failed over."""
     to = Destination(ip="10.0.0.9", port=6379, node_timeout_s=node_timeout_s)
     assert to.timeout_s(Batch(5, [b"a"])) == silence_s
-    assert to.most_blocked_s == blocked_s
+    assert to.most_blocked_s == pytest.approx(blocked_s)
     assert to.timeout_s(Batch(5, [b"a"], 20_000_000)) == silence_s + 2
 
 

@@ -18,6 +18,7 @@ _BYTES_PER_S = 10_000_000
 _LONGEST_SILENCE_S = 0.5
 _SHORTEST_SILENCE_S = 0.1
 _DEFAULT_NODE_TIMEOUT_S = 15.0
+_BLOCKED_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Destination:
         Commands of a pipeline are carried out one after the other, and a source that does not
         answer the other nodes for its node timeout is failed over.
         """
-        return self.node_timeout_s / 2 / LANES
+        return _BLOCKED_SHARE * self.node_timeout_s / LANES
 
 
 async def find_destination(pair: Pair) -> Destination:

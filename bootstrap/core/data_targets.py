@@ -47,8 +47,8 @@ def _receivers(facts: Facts, data: IncomingData) -> dict[NodeId, str]:
             found[replica] = f"replicates {facts.live[target].name}, which is to take slots"
     for node_id, primary in data.copies.items():
         found.setdefault(node_id, f"is to copy the data of {facts.live[primary].name}")
-    for heir in data.heirs:
-        found.setdefault(heir, "is to become primary")
+    for successor in data.successors:
+        found.setdefault(successor, "is to become primary")
     return found
 
 
@@ -77,7 +77,7 @@ def _room(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
     """Refuse where the data that comes does not fit below `maxmemory`."""
     coming: dict[NodeId, int] = {}
     for move in data.moves:
-        size = facts.live[move.source].data_bytes * len(move.slots) // _slots_held(facts, move)
+        size = facts.live[move.source].data_bytes * len(move.slots) // _slots_of_source(facts, move)
         coming[move.target] = coming.get(move.target, 0) + size
     for target, size in coming.items():
         node = facts.live[target]
@@ -90,14 +90,14 @@ def _room(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
             base = max(0, node.used_memory - node.data_bytes)
             if starts and (too_full := _too_full(node, base, size)):
                 yield too_full
-    for node in (facts.live[i] for i in data.heirs if i not in coming):
+    for node in (facts.live[i] for i in data.successors if i not in coming):
         base = node.used_memory - node.data_bytes
         if too_full := _too_full(node, base, node.data_bytes):
             yield too_full
 
 
-def _slots_held(facts: Facts, move: MoveSlots) -> int:
-    """Return how many slots the source of a move has; an heir gets those of its primary."""
+def _slots_of_source(facts: Facts, move: MoveSlots) -> int:
+    """Return how many slots the source of a move has; a successor gets those of its primary."""
     node = facts.live[move.source]
     return len(facts.live.get(node.myself.primary_id or node.node_id, node).slots) or SLOT_COUNT
 

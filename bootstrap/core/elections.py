@@ -15,7 +15,7 @@ from .topology import KnownNode, NodeId, NodeView, Role
 def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
     """Return whether every other member has a working link to a replica at its present address.
 
-    A replica that came back at a new address gets no votes from those who look for it at the old
+    A replica that came back at a new address gets no votes from those who know it at the old
     one, and its primary stops its clients for nothing.
     """
     others = (node for node in facts.live.values() if node is not replica)
@@ -59,6 +59,6 @@ def takeover_is_safe(facts: Facts, replica: NodeView, gone: NodeId) -> bool:
     So no live node may own one of them, and no node may know a higher epoch of the primary, which
     would make the others give the slots back to it.
     """
-    told = [n.known[gone].config_epoch for n in facts.live.values() if gone in n.known]
+    reported = [n.known[gone].config_epoch for n in facts.live.values() if gone in n.known]
     is_free = not replica.known[gone].slots & facts.owned
-    return is_free and replica.current_epoch >= max(told, default=0)
+    return is_free and replica.current_epoch >= max(reported, default=0)

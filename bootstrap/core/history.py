@@ -2,7 +2,7 @@
 
 Rules: a value that is never modified; every observation makes the next value out of the last one,
 also an observation that is used for nothing else, and an attempt that failed breaks every series.
-Nodes are asked at the same time, not at one moment: a slot that the servers hand over meanwhile can
+Nodes are asked at the same time, not at one moment: a slot that the servers pass on meanwhile can
 seem to have no owner. So whatever cannot be taken back needs the same plan twice in a row.
 
 Invariant: `repeats` and `healthy_in_a_row` count observations that directly follow each other.

@@ -25,13 +25,13 @@ class IncomingData:
     Attributes:
         moves: Slots that move, until the cluster is as it is wanted.
         copies: The primary of each node that REPLICATE makes copy all data.
-        heirs: Replicas that take over from a primary that leaves.
+        successors: Replicas that take over from a primary that leaves.
         replicas: The replicas of each primary in the end.
     """
 
     moves: tuple[MoveSlots, ...] = ()
     copies: Mapping[NodeId, NodeId]
-    heirs: tuple[NodeId, ...] = ()
+    successors: tuple[NodeId, ...] = ()
     replicas: Mapping[NodeId, tuple[NodeId, ...]]
 
 
@@ -45,7 +45,7 @@ def forecast(facts: Facts, *, rebalance: bool) -> IncomingData:
     return IncomingData(
         moves=tuple(move_slots(_after_failovers(future, roles), roles, rebalance=rebalance)),
         copies={i: p for i, p in roles.following.items() if _copies_all(future, i, p)},
-        heirs=tuple(i for i in roles.failovers if future.live[i].role is Role.REPLICA),
+        successors=tuple(i for i in roles.failovers if future.live[i].role is Role.REPLICA),
         replicas=replicas,
     )
 
@@ -63,11 +63,11 @@ def _with_members(facts: Facts) -> Facts:
 
 
 def _after_failovers(facts: Facts, roles: Roles) -> Facts:
-    """Return the facts once each heir has the slots of the primary that it takes over from."""
+    """Return the facts once each successor has the slots of the primary that it takes over from."""
     changed: dict[NodeId, NodeView] = {}
-    for heir in (facts.live[i] for i in roles.failovers):
-        owner = facts.live[heir.myself.primary_id or heir.node_id]
-        changed[heir.node_id] = _owning(heir, owner.slots)
+    for successor in (facts.live[i] for i in roles.failovers):
+        owner = facts.live[successor.myself.primary_id or successor.node_id]
+        changed[successor.node_id] = _owning(successor, owner.slots)
         changed[owner.node_id] = _owning(owner, SlotSet())
     nodes = tuple(changed.get(n.node_id, n) for n in facts.view.nodes)
     return Facts(replace(facts.view, nodes=nodes), facts.desired) if changed else facts
@@ -79,7 +79,7 @@ def _owning(node: NodeView, slots: SlotSet) -> NodeView:
 
 
 def _copies_all(facts: Facts, node_id: NodeId, primary: NodeId) -> bool:
-    """Return whether a node starts a full copy; followers of a primary continue with its heir."""
+    """Return whether a node copies everything; replicas of a primary go on with its successor."""
     node, target = facts.live[node_id], facts.live[primary]
     present = node.myself.primary_id
     return present != primary and (present is None or present != target.myself.primary_id)

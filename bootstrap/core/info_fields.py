@@ -22,7 +22,7 @@ RDB_ERROR = "rdb_last_bgsave_status"
 
 
 def data_bytes(info: Mapping[str, str]) -> int:
-    """Return the bytes of memory that the keys take, as far as INFO tells.
+    """Return the bytes of memory that the keys take, as far as INFO shows.
 
     `used_memory_dataset` leaves out the hash tables of the keys, which move with them.
     """
@@ -35,7 +35,7 @@ def persistence_errors(info: Mapping[str, str], config: Mapping[str, str]) -> fr
 
     A failed RDB save counts only where the server answers writes with MISCONF because of it
     (writeCommandsDeniedByDiskError): with save points, and unless `stop-writes-on-bgsave-error`
-    is `no`. What CONFIG does not tell counts as the server's default.
+    is `no`. What CONFIG does not show counts as the server's default.
     """
     stops = config.get("stop-writes-on-bgsave-error") != "no" and config.get("save") != ""
     rdb = {RDB_ERROR} if stops and info.get(RDB_ERROR) == "err" else set()

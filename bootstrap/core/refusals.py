@@ -145,10 +145,10 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
     main = max(facts.slot_groups, key=len, default=None)
     for group in facts.groups:
         ours = [live[i] for i in group if i in live]
-        strays = sorted((answering[i] for i in group if i in answering), key=lambda o: o.node_id)
+        foreign = sorted((answering[i] for i in group if i in answering), key=lambda o: o.node_id)
         unknown = [i for i in group if i not in live]
         is_main = 2 * len(ours) > facts.desired.nodes
-        if ours and not is_main and (strays or (unknown and main is not None and group != main)):
+        if ours and not is_main and (foreign or (unknown and main is not None and group != main)):
             pod = min(ours, key=lambda n: n.endpoint.ordinal).name
             yield Refusal(
                 node=pod,
@@ -157,10 +157,10 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
                 remedy="check that its DNS name resolves to the right pod; empty it with CLUSTER "
                 "RESET HARD if it is not needed there any more",
             )
-        elif strays:
-            first = f"{strays[0].address} (node id {short_id(strays[0].node_id)})"
+        elif foreign:
+            first = f"{foreign[0].address} (node id {short_id(foreign[0].node_id)})"
             yield Refusal(
-                node=str(strays[0].address),
+                node=str(foreign[0].address),
                 cause=f"{first} is a live member of the cluster but none of the pods",
                 remedy="add its pod to the settings, or stop it once it owns no slots; it will "
                 "then be forgotten. If nobody knows it, it reached the cluster bus: close the bus "

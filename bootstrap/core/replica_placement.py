@@ -43,7 +43,7 @@ def place_replicas(
             continue
         primary = node.myself.primary_id or node.node_id
         placement.add(node, successors.get(primary, primary), is_waiting=primary in drained)
-    return placement.settle()
+    return placement.place_all()
 
 
 class _Placement:
@@ -63,7 +63,7 @@ class _Placement:
         elif not is_waiting:
             self._free.append(node)
 
-    def settle(self) -> dict[NodeId, NodeId]:
+    def place_all(self) -> dict[NodeId, NodeId]:
         """Return the primary of each replica."""
         self._free_surplus()
         for node in sorted(self._free, key=lambda n: n.endpoint.ordinal):

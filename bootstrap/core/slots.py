@@ -146,10 +146,10 @@ def union(sets: Iterable[SlotSet]) -> SlotSet:
 
 
 def even_counts(parts: int) -> tuple[int, ...]:
-    """Return how many slots each of `parts` primaries holds when they differ by at most one.
+    """Return how many slots each of `parts` primaries owns when they differ by at most one.
 
-    The first ones hold the surplus, as contiguous ranges cut at `i * 16384 / parts` would give
-    in some other order; a fixed order makes equal views give equal plans.
+    The first ones own the surplus; contiguous ranges cut at `i * 16384 / parts` would give it in
+    some other order. A fixed order makes equal views give equal plans.
     """
     base, surplus = divmod(SLOT_COUNT, parts)
     return tuple(base + (index < surplus) for index in range(parts))

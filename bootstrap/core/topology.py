@@ -1,8 +1,10 @@
-"""What the nodes said, kept as they said it.
+"""What the nodes reported, kept as they reported it.
 
 Rules: every node's own view is a value of its own and is never merged into another; what could
 not be read is a field (`ClusterView.absent`), never a gap. A node is known by its id; addresses
-and names come and go. Values are frozen; equal replies give equal (often identical) values.
+and names change. Values are frozen; equal replies give equal (often identical) values.
+
+Invariant: only `NodeView.myself` is first-hand; every other line is what one node heard of another.
 """
 
 from __future__ import annotations
@@ -141,8 +143,8 @@ class NodeView:
         eviction_policy: `maxmemory-policy`.
         persistence_errors: Fields of INFO persistence that say `err`, as far as writes fail by it.
         min_replicas_to_write: Replicas without which the server takes no writes.
-        libraries: Function libraries it holds; 0 before 7.0.
-        functions: Digests of these; None where nobody lacks any, or it may not be asked.
+        libraries: Function libraries that it has; 0 before 7.0.
+        functions: Digests of these; None where no node lacks any, or FUNCTION is not allowed.
         commands: Optional CLUSTER subcommands that the server knows.
         shards: Ids by shard, as the node groups them (from 7.2); None when it was not asked.
     """
@@ -236,7 +238,7 @@ class Outsider:
 
     Attributes:
         address: Where gossip says that it is.
-        is_verified: It gave this id itself; otherwise anybody may have answered.
+        is_verified: It gave this id itself; otherwise any process may have answered.
     """
 
     node_id: NodeId
@@ -252,7 +254,7 @@ class ClusterView:
         nodes: Views of pods that answered, by ordinal; leaving pods come last.
         absent: Pods that did not.
         outsiders: Live members that are none of the pods.
-        slot_keys: Slots in question for which a node holds keys; asked only where it matters.
+        slot_keys: Slots in question for which a node has keys; asked only where it matters.
     """
 
     nodes: tuple[NodeView, ...]

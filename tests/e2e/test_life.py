@@ -15,7 +15,7 @@ KEYS = 3000
 
 @pytest.fixture(scope="module")
 def cluster(long_story: Callable[..., Story]) -> Story:
-    # With the reconciler, as `kubectl apply -k manifests/`: the Job of a former size has run already.
+    # With the reconciler: the Job of a former size has run already.
     one = long_story("life", fields=servers("8.0"), base="../manifests")
     one.apply()
     one.wait_for_job()
@@ -111,7 +111,7 @@ def test_grow_again_after_shrinking(cluster: Story) -> None:
 
 
 def test_scale_without_a_run(cluster: Story) -> None:
-    """After `kubectl scale` alone no slot moves: a pod that is needed waits and says what to run."""
+    """After `kubectl scale` alone no slot moves: a pod that is needed waits and says why."""
     before = cluster.keys()
     leaving = ("redis-app-6", "redis-app-7")
     cluster.k("scale", "statefulset/redis-app", "--replicas=6")

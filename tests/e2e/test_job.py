@@ -95,6 +95,7 @@ def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
         pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in story.pods(JOBS)
     ]
     assert [(end["reason"], end["exitCode"]) for end in ends] == [("OOMKilled", 137)] * 2
+    story.apply("--dry-run=client", patches=[])
     assert story.wait_for_job(story.run_again())["outcome"] == "healthy"
     story.wait_for_whole()
 

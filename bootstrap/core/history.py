@@ -16,6 +16,8 @@ from .actions import ClaimSlots, Failover, FailoverMode, Forget, Plan, Stage
 from .findings import WAITING, FindingCode
 
 CONFIRMATIONS = 2
+# Servers tell each other of changes within some ticks of 100 ms; until then nothing is wrong.
+CALM_CONFIRMATIONS = 3
 MOST_EQUAL_FAILURES = 10
 EQUAL_FAILURES_S = 30.0
 # Equal plans without an effect: after these the servers get more time before each next one.
@@ -110,9 +112,9 @@ class History:
         """
         if self.plan is None or not self.plan.actions:
             return False
-        return self.is_confirmed or not (
-            _is_final(self.plan) or _is_calm(self.plan, has_acted=has_acted)
-        )
+        if _is_calm(self.plan, has_acted=has_acted):
+            return self.repeats >= CALM_CONFIRMATIONS
+        return self.is_confirmed or not _is_final(self.plan)
 
     def is_hopeless(self, *, now: float) -> bool:
         """Return whether the same plan has ended with the same failure too often to be repeated."""

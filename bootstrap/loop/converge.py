@@ -147,8 +147,9 @@ class Converger:
         had_lock = self.lock.is_ours
         if not await self.lock.acquire(seen.view):
             return
-        if not had_lock:
+        if not had_lock and self._history.may_apply(has_acted=self._has_acted):
             # The plan was made before the lock was ours: another run may have applied it since.
+            # What must be seen once more is observed by the next pass, after a pause.
             seen = await self._observe()
         if not self._history.may_apply(has_acted=self._has_acted):
             return

@@ -23,7 +23,7 @@ from bootstrap.errors import (
     StaleViewError,
     StoppedError,
 )
-from bootstrap.loop.converge import STEADY_S, Converger
+from bootstrap.loop.converge import STEADY_S, TICK_S, Converger
 from bootstrap.loop.observation import Assessor
 from bootstrap.loop.progress import ProgressLog
 from bootstrap.loop.run_lock import RunLock
@@ -208,12 +208,13 @@ def test_a_claim_is_applied_after_the_second_observation_in_a_row() -> None:
     assert type(run.applied.batches[0][0]).__name__ == "ClaimSlots"
 
 
-def test_the_observation_under_the_lock_counts() -> None:
-    """The first plan is made again when the lock is acquired: that is the second observation."""
+def test_the_second_observation_is_made_under_the_lock_after_a_pause() -> None:
+    """Two observations at one moment would confirm what the servers change at that moment."""
     run = trial(GONE, GONE, HEALTHY)
     assert run.run() is None
     assert all(isinstance(action, Forget) for action in run.applied.batches[0])
     assert len(run.applied.batches) == 1
+    assert run.seconds >= TICK_S
 
 
 def test_another_plan_under_the_lock_is_not_confirmed() -> None:

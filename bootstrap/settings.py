@@ -203,7 +203,8 @@ def _nodes(reader: Reader, endpoints: int) -> int:
 
 
 def _counted(count: int, one: str, several: str = "") -> str:
-    return f"{count} {one if count == 1 else several or f'{one}s'}"
+    noun = one if count == 1 else several or one + "s"
+    return f"{count} {noun}"
 
 
 def _service(reader: Reader, nodes: int) -> str:

@@ -24,7 +24,7 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool) -> int:
     """Start the world, make it a cluster, show it, and keep it until Ctrl-C.
 
     Raises:
-        SettingsError: No server program, or no cluster can be made of so few nodes.
+        SettingsError: No server program, or so few nodes cannot form a cluster.
     """
     try:
         binary = find_server(server)

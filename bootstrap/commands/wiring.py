@@ -111,7 +111,7 @@ def converger(
 
     return Converger(
         assessor=nodes.assessor,
-        applier=executor,
+        executor=executor,
         lock=RunLock(lock_on),
         progress=progress,
         deadline=deadline,

@@ -2,7 +2,7 @@
 
 Rules: it decides nothing, it is for people. A handshake between live nodes takes two ticks of
 100 ms; one that stays open for seconds means that the bus port is blocked between the two, and
-redis-cli waits for it for ever (redis/redis#13268).
+redis-cli waits for it forever (redis/redis#13268).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Rules: a node id is stored in `nodes.conf`, so a volume that was copied, or restored from a snapshot
 while its source runs, makes a second node with the id. Between two of the pods that is seen by
-their ids alone. Where the other process is none of the pods, it is seen by the address at which
-it answers: the copy knows the addresses of the first cluster, and its messages change those that
-the first one has stored.
+their ids alone. Where the other process is not one of the configured pods, it is seen by the
+address at which it answers: the copy knows the addresses of the first cluster, and its messages
+change those that the first one has stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RUNBOOK = "docs/runbooks/repair.md has the steps"
 
 
 def refuse_copied_volumes(facts: Facts) -> Iterator[Refusal]:
-    """Refuse ids that two pods have, or a pod and a process that is none of the pods."""
+    """Refuse ids that two pods have, or a pod and a process that is not one of the pods."""
     by_id: dict[NodeId, list[NodeView]] = {}
     for node in facts.nodes:
         by_id.setdefault(node.node_id, []).append(node)
@@ -52,7 +52,8 @@ def _another_cluster(node: NodeView, outsider: Outsider) -> Refusal:
     return Refusal(
         node=node.name,
         cause=f"node id {short_id(node.node_id)} answers at {node.name} ({node.address}) and at "
-        f"{outsider.address}, which is none of the pods: one has a copy of the other's volume",
+        f"{outsider.address}, which is not one of the configured pods: one has a copy of the "
+        "other's volume",
         remedy="stop the pods that have the copies, and give the nodes.conf of each other ids, or "
         f"delete it where the data is not needed; {RUNBOOK}",
     )

@@ -3,7 +3,7 @@
 Rules: a failover needs the votes of most primaries with slots, also a coordinated one. A primary
 votes over its bus link to the replica, and never where it knows a higher config epoch for one of
 the slots than the replica does (clusterSendFailoverAuthIfNeeded in cluster_legacy.c), so a replica
-that missed the last epoch of its primary is denied for ever (valkey-io/valkey#2169).
+that missed the last epoch of its primary is denied forever (valkey-io/valkey#2169).
 """
 
 from __future__ import annotations

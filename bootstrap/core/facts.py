@@ -28,7 +28,7 @@ def is_linked(line: KnownNode) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Facts derived from one view, each worked out when it is first asked for.
+    """Facts derived from one view, each computed when it is first used.
 
     Attributes:
         view: What was observed.
@@ -40,7 +40,7 @@ class Facts:
 
     @cached_property
     def nodes(self) -> tuple[NodeView, ...]:
-        """Views by ordinal, members that are none of the pods last; replies arrive in any order."""
+        """Views by ordinal, members that are no pods last; replies arrive in any order."""
         return tuple(
             sorted(
                 self.view.nodes,

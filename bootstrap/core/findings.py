@@ -1,6 +1,6 @@
 """What keeps a cluster from being healthy, as coded values.
 
-Rules: `diagnose` reports everything that is not as it must be in any node's own view, and nothing
+Rules: `diagnose` reports everything that is not as required in any node's own view, and nothing
 beyond that: an empty result is the definition of *healthy*. Pairs of nodes are reported once per
 code with the first few names, so that a thousand nodes do not make a million findings.
 
@@ -59,7 +59,7 @@ WAITING = frozenset({FindingCode.POD_ABSENT, FindingCode.MEMBER_UNSEEN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is not as it must be.
+    """One thing that is not as required.
 
     Attributes:
         node: The pod concerned, or the first of several; empty when it is the whole cluster.

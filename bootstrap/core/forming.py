@@ -229,7 +229,7 @@ def _dials_elsewhere(node: NodeView, primary: NodeView) -> bool:
     """Return whether a replica dials an address that its primary does not have any more.
 
     A node that learns a new address from gossip does not pass it to its own replication
-    (clusterProcessGossipSection), which dials the old one for ever; another REPLICATE with the
+    (clusterProcessGossipSection), which dials the old one forever; another REPLICATE with the
     same primary fixes that.
     """
     addresses = {primary.address.ip, *primary.endpoint.addresses}
@@ -246,7 +246,7 @@ def refresh_views(facts: Facts) -> list[Action]:
     Slots and roles come with the MEET itself; the shard id comes with the PING that it causes,
     which on Valkey the receiver sends, so both sides are asked. Replicas whose election is due are
     left alone: a newer server closes its link to whoever sends it a MEET, and votes that are on
-    it are lost, after which the next election is four node time-outs away.
+    it are lost, after which the next election is four node timeouts away.
     """
     wanted: dict[Pair, FindingCode] = {}
     for observer, subject in disagreements.outdated_views(facts):

@@ -79,7 +79,7 @@ def _owning(node: NodeView, slots: SlotSet) -> NodeView:
 
 
 def _copies_all(facts: Facts, node_id: NodeId, primary: NodeId) -> bool:
-    """Return whether a node copies everything; replicas of a primary go on with its successor."""
+    """Return whether a node copies everything; replicas continue with the successor."""
     node, target = facts.live[node_id], facts.live[primary]
     present = node.myself.primary_id
     return present != primary and (present is None or present != target.myself.primary_id)

@@ -13,7 +13,7 @@ from .topology import ClusterView, NodeView
 def lock_node(view: ClusterView) -> NodeView:
     """Return the pod on which runs agree who may change the cluster.
 
-    A member that is none of the pods is never chosen: it is not sent credentials.
+    A member that is not one of the configured pods is never chosen: it is not sent credentials.
 
     Raises:
         ValueError: No pod answered, so there is nothing to change either.

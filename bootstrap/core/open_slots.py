@@ -36,7 +36,7 @@ def close_open_slots(facts: Facts) -> list[Action]:
     """Return what finishes or reverts every slot in transit.
 
     A slot of which a replica without primary has keys waits until that replica is promoted, or
-    replicates again: once the slot is closed, nobody would ask for its keys.
+    replicates again: once the slot is closed, no client would ask for its keys.
     """
     decisions = _Decisions()
     ready = facts.open_slots - key_holders.slots_awaiting_promotion(facts)

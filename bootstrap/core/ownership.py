@@ -1,7 +1,7 @@
-"""Who owns a slot whose owner is gone, that nobody owns, or that two nodes own.
+"""Who owns a slot whose owner is gone, that no node owns, or that two nodes own.
 
 Rules: a replica with the data of a primary that is gone takes its place before anything else is
-decided about its slots; a slot that nobody owns goes to the node that still has its keys; where
+decided about its slots; a slot that no node owns goes to the node that still has its keys; where
 two nodes own a slot, their config epochs decide, as they do between the servers.
 
 Invariant: no action here takes a slot away from a node that has keys of it, unless there is
@@ -41,7 +41,7 @@ def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
 def _failover_mode(facts: Facts, replica: NodeView, gone: NodeId) -> FailoverMode | None:
     """Return how a replica is to become primary now; None while it is too early.
 
-    TAKEOVER is the only way where nobody votes: without a quorum, for the replica of a primary
+    TAKEOVER is the only way where no node votes: without a quorum, for the replica of a primary
     that owned nothing in that replica's own view, and where the others know a higher epoch of that
     primary than the replica does.
     """
@@ -77,7 +77,7 @@ def promote_last_copies(facts: Facts) -> list[Failover]:
 
 
 def claim_uncovered_slots(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
-    """Return new owners for slots that nobody owns.
+    """Return new owners for slots that no node owns.
 
     A half-finished move may have left both ends reporting that the other owns the slot: the
     importing node takes it. Otherwise the node with the most keys of a slot takes it, and the keys
@@ -159,7 +159,7 @@ def resolve_contested_slots(facts: Facts) -> list[ClaimSlots]:
 
     Servers decide a contest by config epoch and delete the loser's keys: the node that was elected
     last is right, however many keys the old owner still has. So a node claims only where no other
-    owner has keys, and as its new epoch counts for all its slots, that must be true for every slot
+    owner has keys, and as its new epoch counts for all its slots, that must be true forevery slot
     that it contests. No node claims while the owners do not see each other, because clients may
     write to both then; the bus has to work again first, and with it the servers decide themselves.
     """

@@ -44,7 +44,7 @@ class Assessment:
 
 
 def assess(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Assessment:
-    """Return the facts, the findings, the refusals and the plan of a view, each worked out once."""
+    """Return the facts, the findings, the refusals and the plan of a view, each computed once."""
     situation = Situation(Facts(view, desired), policy)
     return Assessment(
         facts=situation.facts,

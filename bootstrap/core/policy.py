@@ -13,7 +13,7 @@ class Policy:
         allow_data_loss: Consent to assign slots whose keys are lost to new owners.
         rebalance: Move slots until primaries differ by at most one.
         separate: Move replicas of a healthy cluster to where they share no zone or node with their
-            shard. That is not part of *healthy*, so nobody waits for it.
+            shard. That is not part of *healthy*, so no run waits for it.
     """
 
     allow_data_loss: bool = False

@@ -153,7 +153,7 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
             yield Refusal(
                 node=pod,
                 cause=f"{pod} is in another cluster: it knows {len(unknown)} nodes "
-                "that are none of the pods",
+                "that are not one of the configured pods",
                 remedy="check that its DNS name resolves to the right pod; empty it with CLUSTER "
                 "RESET HARD if it is not needed there any more",
             )
@@ -161,9 +161,9 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
             first = f"{foreign[0].address} (node id {short_id(foreign[0].node_id)})"
             yield Refusal(
                 node=str(foreign[0].address),
-                cause=f"{first} is a live member of the cluster but none of the pods",
+                cause=f"{first} is a live member of the cluster but not one of the configured pods",
                 remedy="add its pod to the settings, or stop it once it owns no slots; it will "
-                "then be forgotten. If nobody knows it, it reached the cluster bus: close the bus "
+                "then be forgotten. If it is not known, it reached the cluster bus: close the bus "
                 "port with a NetworkPolicy",
             )
 

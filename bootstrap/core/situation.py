@@ -1,6 +1,6 @@
 """What one pass knows: the facts, and what is derived from them for more than one decision.
 
-Rules: each value is worked out once, when it is first asked for, and handed on; a healthy cluster
+Rules: each value is computed once, when it is first used, and handed on; a healthy cluster
 of a thousand nodes must not pay for roles that nothing asks for.
 
 Invariant: a situation never changes; another view makes another one.

@@ -118,7 +118,7 @@ class KnownNode:
 
     @property
     def is_handshake(self) -> bool:
-        """Return whether this is a temporary entry of a MEET under way, with a made-up id."""
+        """Return whether this is a temporary entry of a MEET under way, with a temporary id."""
         return Flag.HANDSHAKE in self.flags
 
 
@@ -128,8 +128,8 @@ class NodeView:
 
     Attributes:
         endpoint: The pod that answered.
-        address: Where it is to be met: announced, or else where it answered.
-        announced_ip: `cluster-announce-ip` when it is set, else empty.
+        address: Where it is to be met: announced, otherwise where it answered.
+        announced_ip: `cluster-announce-ip` when it is set, otherwise empty.
         known: All it knows, itself included, by id; handshake entries are in `handshakes`.
         handshakes: Addresses of MEETs under way.
         migrating: Open slots and their targets. `importing`: and their sources.
@@ -232,7 +232,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outsider:
-    """A member that gossip names, that is none of the pods, and at whose address something answers.
+    """A member that gossip names and that is not one of the pods, and whose address answers.
 
     It was asked without credentials, so nothing else is known of it.
 
@@ -253,7 +253,7 @@ class ClusterView:
     Attributes:
         nodes: Views of pods that answered, by ordinal; leaving pods come last.
         absent: Pods that did not.
-        outsiders: Live members that are none of the pods.
+        outsiders: Live members that are not one of the configured pods.
         slot_keys: Slots in question for which a node has keys; asked only where it matters.
     """
 

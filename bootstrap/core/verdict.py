@@ -16,7 +16,7 @@ from .topology import ClusterView
 class State(StrEnum):
     """From good to bad; part of the JSON output and of the metrics.
 
-    HEALTHY: everything is as it must be on every node's own view.
+    HEALTHY: everything is as required on every node's own view.
     CONVERGING: all slots are served; something is being, or has to be, put in order.
     DEGRADED: slots are not served, or a shard or a pod is missing.
     DATA_AT_RISK: keys have no owner, or more than one.

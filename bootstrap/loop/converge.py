@@ -37,7 +37,7 @@ STEADY_S = 1.5
 RELEASE_TIMEOUT_S = 2.0
 
 
-class Applier(Protocol):
+class ActionExecutor(Protocol):
     """What carries actions out; `net.executor.Executor`."""
 
     async def apply(
@@ -52,7 +52,7 @@ class Converger:
 
     Attributes:
         assessor: Observes and plans.
-        applier: Applies what was planned.
+        executor: Carries out what was planned.
         lock: Without it nothing is applied.
         progress: Logs.
         deadline: Of the run; its `stop` ends the run after what is under way.
@@ -63,7 +63,7 @@ class Converger:
     """
 
     assessor: Assessor
-    applier: Applier
+    executor: ActionExecutor
     lock: RunLock
     progress: ProgressLog
     deadline: Deadline
@@ -167,7 +167,7 @@ class Converger:
         self._has_acted = self._is_applying = True
         try:
             async with self.lock.kept_alive():
-                await self.applier.apply(seen.view, actions)
+                await self.executor.apply(seen.view, actions)
         finally:
             self._is_applying = False
         self._holds = failover_holds.holds_after(self._holds, actions)
@@ -184,7 +184,7 @@ class Converger:
             ) from error
 
     async def _pause(self, began: float) -> None:
-        """Wait before the next pass: not at all for the second look at a healthy cluster."""
+        """Wait before the next pass: not at all before the second observation of a healthy one."""
         if self._history.healthy_in_a_row and not self._steady_s:
             return
         delay_s = min(TICK_S * 2**self._history.delays, LONGEST_PAUSE_S)
@@ -213,7 +213,7 @@ class Converger:
         if actions and self._view is not None:
             with suppress(BootstrapError, TimeoutError):
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):
-                    await self.applier.apply(self._view, actions, despite_stop=True)
+                    await self.executor.apply(self._view, actions, despite_stop=True)
         await self.lock.release()
 
 

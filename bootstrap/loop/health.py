@@ -60,7 +60,7 @@ class Health:
         """Take over what an observation showed."""
         facts = Facts(seen.view, self.desired)
         self.verdict = verdict(seen.plan, seen.view)
-        # Pods that nobody asked the program for: what was applied is not what there is.
+        # Pods beyond the number that the settings ask for: what was applied is not what there is.
         self.is_healthy = not seen.plan.notices and history.is_proven_healthy(
             now=history.healthy_since, steady_s=0.0
         )

@@ -13,7 +13,7 @@ from ..core.topology import ClusterView, DesiredTopology
 
 
 class ViewSource(Protocol):
-    """What asks the nodes; `net.observer.Observer`, or made-up views in tests of the loop."""
+    """What asks the nodes; `net.observer.Observer`, or synthetic views in tests of the loop."""
 
     @property
     def unanswered(self) -> AbstractSet[str]:

@@ -94,7 +94,7 @@ class Reconciler:
         return seen
 
     def _should_run(self, seen: Observation) -> bool:
-        """Return whether a run has something to do that nobody else is doing."""
+        """Return whether a run has something to do that no other tool is doing."""
         plan, now = seen.plan, _now()
         return (
             bool(plan.actions)

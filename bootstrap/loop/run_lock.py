@@ -34,7 +34,7 @@ class RunLock:
 
     Attributes:
         lock_on: Returns the lock on the agreed node of a view.
-        holder: The other run that has it; None when nobody else is known to.
+        holder: The other run that has it; None when no other run is known to.
     """
 
     lock_on: Callable[[ClusterView], Lock]

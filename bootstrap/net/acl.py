@@ -25,5 +25,6 @@ def missing_rule(message: str, rule: str) -> str:
     """
     if found := _DENIED.search(message):
         denied = found[1].lower()
-        return f"+{rule if rule.startswith(f'{denied}|') else denied}"
+        is_subcommand = rule.startswith(f"{denied}|")
+        return "+" + (rule if is_subcommand else denied)
     return "'~*'" if _DENIED_KEY.search(message) else f"+{rule}"

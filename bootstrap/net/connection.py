@@ -83,7 +83,7 @@ class Access:
 
 
 class ReplyError(RefusedError):
-    """An error reply of a server; one that nobody handles ends the run and names the node.
+    """An error reply of a server; one that no caller handles ends the run and names the node.
 
     Attributes:
         code: Its first word, such as `ERR`, `BUSYKEY`, `LOADING`.

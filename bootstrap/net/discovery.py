@@ -2,7 +2,7 @@
 
 Rules: an answer is a hint that a connection confirms; a pod is asked for only when it can exist
 (`service_records`); all pods have one address family, because mixed ones end in handshake
-time-outs (bitnami/charts#34822); what the records themselves show is the cause that is reported,
+timeouts (bitnami/charts#34822); what the records themselves show is the cause that is reported,
 before any guess.
 """
 

@@ -68,7 +68,7 @@ class Names:
         if self.service in targets:
             return Reason(
                 f"{self.service} is not headless: its SRV record names the Service and no pod",
-                "delete the Service and create it with clusterIP: None",
+                "create the Service again, with `clusterIP: None`",
             )
         listed = self.ordinals(targets)
         if targets and not listed:

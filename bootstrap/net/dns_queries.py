@@ -1,6 +1,6 @@
 """Ask name servers, and the system, for addresses.
 
-Rules: NXDOMAIN means "not yet", SERVFAIL and time-outs mean "ask again". A server that is silent is
+Rules: NXDOMAIN means "not yet", SERVFAIL and timeouts mean "ask again". A server that is silent is
 asked last from then on, by all questions of the run. An answer says where an alias leads, because
 a wildcard record in a search domain can answer for names that do not exist (coredns#3765).
 """
@@ -49,7 +49,7 @@ class Answer:
         values: Addresses, or the targets of SRV records, sorted; none for other types.
         exists: Whether the name exists, with or without records of this type.
         ttl_s: How long caches keep this answer.
-        alias: Name that a CNAME leads to; empty where the records belong to the name itself.
+        alias: Name that a CNAME resolves to; empty where the records belong to the name itself.
         server: Name server that answered.
     """
 
@@ -72,7 +72,7 @@ class Resolver:
     timeout_s: float
 
     def put_last(self, server: NameServer) -> None:
-        """Ask a silent server last from now on, so that its time-out is paid once."""
+        """Ask a silent server last from now on, so that its timeout is paid once."""
         self.servers.remove(server)
         self.servers.append(server)
 
@@ -132,7 +132,7 @@ async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answe
         flags: DO and CD, which caches keep apart.
 
     Raises:
-        DiscoveryError: No name server answered (SERVFAIL, REFUSED, time-out).
+        DiscoveryError: No name server answered (SERVFAIL, REFUSED, timeout).
     """
     reasons: dict[NameServer, str] = {}
     remedy = DNS_REMEDY

@@ -277,8 +277,8 @@ class Executor:
         async def check() -> None:
             role = await client.call("ROLE")
             if not isinstance(role, list) or role[0] != b"master":
-                what = "did not become primary after CLUSTER FAILOVER"
-                raise _stale_view(node, what, command="CLUSTER FAILOVER")
+                command = "CLUSTER FAILOVER"
+                raise _stale_view(node, f"did not become primary after {command}", command=command)
 
         await retry(check, for_s=FAILOVER_TIMEOUT_S)
 

@@ -1,4 +1,4 @@
-"""One run at a time, without a key, RBAC or a time-out to choose.
+"""One run at a time, without a key, RBAC or a timeout to choose.
 
 A key cannot be written before slots are owned, a Lease needs RBAC. So each run names its
 connection to an agreed node, and the oldest named connection (the lowest client id) of our own ACL

@@ -179,7 +179,7 @@ def _announced_ip(endpoint: Endpoint, config: Mapping[str, str]) -> str:
 
 
 def _outside_cluster(endpoint: Endpoint, info: Mapping[str, str]) -> NodeView:
-    """Return the view of a server without cluster mode, which has no id and knows nobody."""
+    """Return the view of a server without cluster mode, which has no id and knows no other node."""
     engine, version = wire.parse_version(info)
     address = Address(ip=endpoint.addresses[0], port=endpoint.port, cport=0)
     node_id = wire.parse_id(info.get("run_id", ""))

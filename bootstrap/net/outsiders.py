@@ -2,7 +2,7 @@
 
 The cluster bus has no authentication: whoever reaches it can become a member and announce any
 address as its own. So an address that only gossip names receives neither a password nor a command
-that changes anything. `CLUSTER MYID` tells who answers where no password is set; with one, or under
+that changes anything. `CLUSTER MYID` shows who answers where no password is set; with one, or under
 TLS, all that can be known is that something answers.
 """
 
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(slots=True, kw_only=True)
 class Outsiders:
-    """Finds out which members are live processes but none of the pods.
+    """Finds out which members are live processes but not one of the configured pods.
 
     Attributes:
         is_tls: Whether the pods speak TLS.
@@ -105,7 +105,7 @@ class Outsiders:
 
 
 async def ask(address: Address, *, is_tls: bool) -> Answer | None:
-    """Return what answers at an address; None where nobody does.
+    """Return what answers at an address; None where nothing does.
 
     Under TLS nothing but a handshake is sent, and no client certificate.
     """

@@ -1,8 +1,8 @@
-"""Connections to the pods: one for everybody, further ones on request.
+"""Connections to the pods: one foreverybody, further ones on request.
 
 Rules: a connection belongs to a pod that discovery named and to one of the addresses that its name
 has; once the name has other addresses it is closed. Only this module makes a `RedisNode`, so
-credentials go to nobody else; `outsiders` asks other addresses without any.
+credentials go to no other address; `outsiders` asks other addresses without any.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds out what answers at an address, without credentials.
 
 A TLS server of Redis answers a plain command by closing the connection, and a plain one waits for
-the end of a TLS greeting for ever. Both look like a pod in trouble, and waiting fixes neither: one
+the end of a TLS greeting forever. Both look like a pod in trouble, and waiting fixes neither: one
 question in the other protocol tells them apart.
 """
 
@@ -43,7 +43,7 @@ async def answers_plain(ip: str, port: int) -> bool:
 async def ask(ip: str, port: int, command: str, *, timeout_s: float) -> str:
     """Return what answers an inline command: a line with its type, or a short string's content.
 
-    Empty where nobody answers.
+    Empty where nothing answers.
     """
     try:
         async with asyncio.timeout(timeout_s), connected(ip, port) as (reader, writer):

@@ -46,7 +46,7 @@ async def reset(client: RedisNode, node: NodeView) -> None:
     except ReplyError as error:
         if has_aof:
             raise refused(client.name, "BGREWRITEAOF", error) from error
-        return  # SAVE fails on a read-only volume, whose files nobody can empty
+        return  # SAVE fails on a read-only volume, whose files cannot be emptied
     if has_aof:
         await _wait_for_files(client)
         with suppress(ReplyError):  # as above

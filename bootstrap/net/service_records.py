@@ -35,7 +35,7 @@ class Records:
 
     Attributes:
         addresses: How many addresses the Service has.
-        targets: Names that its SRV records lead to; None where they are not known yet.
+        targets: Names that its SRV records have; None where they are not known yet.
     """
 
     addresses: int = 0

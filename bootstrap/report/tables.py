@@ -57,7 +57,7 @@ def live(write: Callable[[str], None]) -> Iterator[Callable[[RenderableType], No
 
 
 def status(view: ClusterView, plan: Plan, desired: DesiredTopology) -> RenderableType:
-    """Return the table of nodes by shard, then what is not as it must be."""
+    """Return the table of nodes by shard, then what is not as required."""
     facts = Facts(view, desired)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("SHARD", "POD", "ADDRESS", "ROLE", "SLOTS", "RANGES", "KEYS", "STATE"):

@@ -145,7 +145,7 @@ class Pod:
         self._signal(signal.SIGSTOP, os.WSTOPPED)
 
     def resume(self) -> None:
-        """Let a paused process go on."""
+        """Let a paused process continue."""
         self._signal(signal.SIGCONT, os.WCONTINUED)
 
     def wipe(self) -> None:

@@ -175,7 +175,7 @@ async def _converge(
             policy=Policy(),
             seen=Observation(view=view, plan=plan),
         ),
-        applier=Executor(pool=pool, stop=deadline.stop, on_progress=lambda _: None),
+        executor=Executor(pool=pool, stop=deadline.stop, on_progress=lambda _: None),
         lock=RunLock(lambda _: FakeLock()),
         progress=ProgressLog(desired=desired),
         deadline=deadline,

@@ -286,7 +286,7 @@ def test_copied_volumes_beside_their_source(every_server: ServerBinary, password
         for world, result in zip((copy, first), results, strict=True):
             assert result.code == 3, result.stderr
             assert result.last["node"] == world.pods[0].name
-            assert "which is none of the pods" in str(result.last["cause"])
+            assert "which is not one of the configured pods" in str(result.last["cause"])
             assert "nodes.conf" in str(result.last["remedy"])
             assert result.last["write_commands"] == 0
 

@@ -134,7 +134,7 @@ class Trial:
             loop.call_later(self.stop_after_s, deadline.stop.set)
         converger = Converger(
             assessor=Assessor(source=self.script, desired=self.desired, policy=Policy()),
-            applier=self.applied,
+            executor=self.applied,
             lock=RunLock(lambda _view: self.lock),
             progress=ProgressLog(desired=self.desired),
             deadline=deadline,

@@ -139,7 +139,7 @@ def test_a_live_member_that_is_no_pod() -> None:
         assert len(found) == count
         for refusal in found:
             assert f"{gone.address} (node id" in refusal.cause
-            assert "none of the pods" in refusal.cause
+            assert "not one of the configured pods" in refusal.cause
 
 
 def test_an_outsider_that_no_pod_knows_is_not_refused() -> None:

@@ -47,7 +47,7 @@ class KeyByKey:
         """Move slots with their keys.
 
         Raises:
-            StaleViewError: The cluster changed; observe again, then go on.
+            StaleViewError: The cluster changed; observe again, then continue.
             RefusedError: A key has two values, and the other slots were finished; or the target's
                 memory is full.
             CredentialsError: A command is not allowed, or MIGRATE cannot log in.

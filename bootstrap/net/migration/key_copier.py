@@ -74,7 +74,7 @@ class KeyCopier:
         return [slot for slot in slots if slot in self._left]
 
     def give_up(self, slot: int, error: BootstrapError) -> None:
-        """Leave a slot open, and go on with the others."""
+        """Leave a slot open, and continue with the others."""
         if slot in self._left:
             self._left.discard(slot)
             self.errors.append(error)
@@ -218,7 +218,7 @@ class KeyCopier:
         return await self._ask_source(commands, timeout_s=2 * timeout_s)
 
     async def _taken(self, batch: Batch, reply: Reply | ReplyError, credential: int) -> int:
-        """Return how many keys a reply says went, or deal with its error."""
+        """Return how many keys a reply says went, or handle its error."""
         if not isinstance(reply, ReplyError):
             return 0 if text(reply) == "NOKEY" else len(batch.keys)
         words = reply.message.removeprefix("ERR ").removeprefix(FROM_TARGET)

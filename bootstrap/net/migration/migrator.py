@@ -27,7 +27,7 @@ _Work = Coroutine[object, object, None]
 class Migrator:
     """Carries out the moves of one plan.
 
-    Every move may be repeated, and goes on where an earlier one stopped, whoever made it.
+    Every move may be repeated, and continues where an earlier one stopped, whoever made it.
     """
 
     def __init__(self, session: MigrationSession) -> None:
@@ -49,7 +49,7 @@ class Migrator:
         """Move slots with their keys; less than asked when a stop was asked for.
 
         Raises:
-            StaleViewError: The cluster changed; observe again, then go on.
+            StaleViewError: The cluster changed; observe again, then continue.
             RefusedError: A key has two values, and the other slots were finished; or the target's
                 memory is full.
             CredentialsError: A command is not allowed, or MIGRATE cannot log in.

@@ -1,4 +1,4 @@
-"""What an error reply during a migration means: observe again, let us in, or a person must decide.
+"""What an error reply during a migration means: retry, wrong credentials, or a refusal.
 
 Every error names the pod that refused and the command that it refused, also where another pod's
 MIGRATE only passes its answer on.

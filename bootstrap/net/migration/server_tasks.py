@@ -48,7 +48,7 @@ class Task:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether it will not go on; Redis retries while a new secret is late."""
+        """Return whether it will not continue; Redis retries while a new secret is late."""
         return self.state in _ENDED and not (
             self.state == "failed" and _SECRET_IS_LATE in self.message
         )
@@ -175,7 +175,7 @@ class TaskRunner:
         self.session.count(slots=len(slots), keys=self.pair.estimated_keys(slots))
 
     async def failure(self, primary: PrimaryNode, command: str, message: str) -> BootstrapError:
-        """Return the error for a failure, after a pause; one that lasts is not repeated for ever.
+        """Return the error for a failure, after a pause; one that lasts is not repeated forever.
 
         Full memory is what MIGRATE would meet at the target too, but after half a slot.
         """

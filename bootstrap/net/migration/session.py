@@ -133,7 +133,7 @@ class MigrationSession:
         pool: Where further connections come from.
         primaries: All live primaries; those that take no part are sent the new owners too.
         stop: Once set, slots in flight are finished and no others are begun.
-        history: The same one for every session of a run.
+        history: The same one forevery session of a run.
         on_progress: Called after every step.
         silent: Primaries that did not answer when they were sent a new owner.
         halted: A pair failed; the others finish the slots in flight and start no more.

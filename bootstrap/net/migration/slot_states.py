@@ -1,9 +1,9 @@
 """The states of open slots at both ends of a move: CLUSTER SETSLOT, in the order that is safe.
 
-Order within a slot: IMPORTING at the target before MIGRATING at the source, otherwise an ASK leads
-to a node that answers MOVED; NODE at the target before the source, otherwise nobody owns the slot
+Order within a slot: IMPORTING at the target before MIGRATING at the source, otherwise an ASK names
+a node that answers MOVED; NODE at the target before the source, otherwise no node owns the slot
 when the run dies in between (redis/redis#7116); then the other primaries. Every step can be
-repeated, and a slot that an earlier run left in any of these states goes on from there.
+repeated, and a slot that an earlier run left in any of these states continues from there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SlotStates:
     Attributes:
         served_by_target: Slots that the target owned already when they were opened.
         not_at_source: Slots that the source did not own any more.
-        errors: Refusals of single slots; the other slots went on.
+        errors: Refusals of single slots; the other slots were moved.
     """
 
     def __init__(self, session: MigrationSession, link: MigrationLink, slots: list[int]) -> None:

@@ -1,5 +1,6 @@
 """Components go together in any order, or kustomize refuses and prints the reason."""
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.support.rendering import (
     KUBECTL,
     MANIFESTS,
     Object,
-    Rendered,
+    load_all,
     try_to_render,
 )
 
@@ -39,7 +40,9 @@ def sorted_lists(value: object) -> object:
     if isinstance(value, dict):
         return {key: sorted_lists(one) for key, one in value.items()}
     if isinstance(value, list):
-        return sorted((sorted_lists(one) for one in value), key=yaml.safe_dump)
+        return sorted(
+            (sorted_lists(one) for one in value), key=lambda one: json.dumps(one, sort_keys=True)
+        )
     return value
 
 
@@ -57,7 +60,7 @@ def check_pair(write: Write, pair: tuple[str, str], program: Sequence[str]) -> N
     rendered = []
     for done in outcomes:
         assert done.returncode == 0, done.stderr
-        objects: Rendered = list(yaml.safe_load_all(done.stdout))
+        objects = load_all(done.stdout)
         names = [(o["kind"], o["metadata"]["name"]) for o in objects]
         assert len(names) == len(set(names))
         rendered.append(objects)

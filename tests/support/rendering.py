@@ -28,6 +28,11 @@ Rendered = list[Object]
 Render = Callable[..., Rendered]
 
 
+def load_all(text: str) -> Rendered:
+    """Return the objects of a YAML stream; libyaml reads it ten times as fast as PyYAML does."""
+    return list(yaml.load_all(text, yaml.CSafeLoader))
+
+
 def try_to_render(
     folder: Path, program: Sequence[str] = KUBECTL
 ) -> subprocess.CompletedProcess[str]:
@@ -40,7 +45,7 @@ def render(folder: Path, program: Sequence[str] = KUBECTL) -> Rendered:
     done = try_to_render(folder, program)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return load_all(done.stdout)
 
 
 def only(objects: Iterable[Object], kind: str, name: str = "") -> Object:

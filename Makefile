@@ -7,13 +7,15 @@ PYTHON ?= python3
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bootstrap/__init__.py)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE := redis-cluster-bootstrap:$(VERSION)
+# Most tests wait for servers: more of them at once than the machine has cores.
+TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Called with a directory, a tag and IMAGE_ARGS.
 BUILD_IMAGE ?= scripts/build-image
 
-.PHONY: help demo test unit check prose format bench fuzz soak servers lock image wheel clean
+.PHONY: help demo test unit check e2e prose format bench fuzz soak servers lock image wheel clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,7 +27,7 @@ demo: $(VENV)/.ready ## Six real servers and a DNS server on loopback, bootstrap
 	$(BIN)/python -m bootstrap sandbox $(ARGS)
 
 test: $(VENV)/.ready ## All tests that this machine allows; reports what was skipped and why
-	$(BIN)/python -m pytest -n 2 --dist worksteal -rs --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -rs --durations=10 $(ARGS)
 
 unit: $(VENV)/.ready ## Pure tests only
 	$(BIN)/python -m pytest tests/unit tests/property -m "not slow" $(ARGS)
@@ -37,7 +39,12 @@ check: $(VENV)/.ready prose ## Lint, types, import contracts, prose, branch cove
 	$(BIN)/lint-imports
 	$(BIN)/coverage run -m pytest tests/unit tests/property -m "not slow"
 	$(BIN)/coverage report
-	$(BIN)/python -m pytest -n 2 -rs tests/packaging $(ARGS)
+	$(BIN)/python -m pytest -n auto -rs tests/packaging $(ARGS)
+
+# A file is a story of its own; the one that stops nodes has the cluster to itself.
+e2e: $(VENV)/.ready ## Tests on the Kubernetes cluster that KUBECONFIG names
+	$(BIN)/python -m pytest tests/e2e -m kind -rs -n 3 --dist loadfile --ignore tests/e2e/test_nodes.py $(ARGS)
+	$(BIN)/python -m pytest tests/e2e/test_nodes.py -m kind -rs $(ARGS)
 
 prose: $(VENV)/.ready ## Words and phrases of the documents
 	$(BIN)/python -m docs.prose

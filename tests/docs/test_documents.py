@@ -80,9 +80,8 @@ def events() -> Iterator[tuple[str, str | None, set[str], bool]]:
             event = node.args[0]
             if not isinstance(event, ast.Constant) or not isinstance(event.value, str):
                 continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
-            level = called if isinstance(called, str) else None
-            is_log = level in LEVELS or (level is None and called.id in {"log", "warn"})
+            level = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            is_log = level in LEVELS or ast.unparse(node.func) in {"log", "warn"}
             if is_log and re.fullmatch(r"[a-z_]+\.[a-z_]+", event.value):
                 keys = {keyword.arg for keyword in node.keywords if keyword.arg}
                 yield event.value, level, keys, any(k.arg is None for k in node.keywords)

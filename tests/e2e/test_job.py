@@ -16,7 +16,7 @@ def failed_reason(story: Story, job: str = "") -> str:
     """Return why a Job failed, as `kubectl describe job` shows it."""
     story.k("wait", f"job/{job or story.job()}", "--for=condition=Failed", "--timeout=180s")
     conditions = json.loads(story.k("get", "job", job or story.job(), "-o", "json"))["status"]
-    return next(c["reason"] for c in conditions["conditions"] if c["type"] == "Failed")
+    return str(next(c["reason"] for c in conditions["conditions"] if c["type"] == "Failed"))
 
 
 def with_env(name: str, value: str) -> Object:

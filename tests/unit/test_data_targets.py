@@ -1,5 +1,7 @@
 """Nodes that are about to receive data, and whether they can take it."""
 
+from typing import Any
+
 from bootstrap.core.actions import Refusal
 from bootstrap.core.data_targets import refuse_unfit_targets
 from bootstrap.core.planner import Policy, plan
@@ -147,7 +149,7 @@ def test_a_replica_of_a_target_needs_room_for_what_comes_and_what_is_there() -> 
 
 def test_a_replica_that_becomes_primary_needs_room_for_what_it_has() -> None:
     """Its limit did not count while it was a replica (replica-ignore-maxmemory)."""
-    full = {"keys": 9, "data_bytes": 9 * MIB, "used_memory": 10 * MIB}
+    full: dict[str, Any] = {"keys": 9, "data_bytes": 9 * MIB, "used_memory": 10 * MIB}
     nodes = [
         node(0, "0-8191", epoch=1, **full),
         node(1, of=2, epoch=2, **full, max_memory=10 * MIB),
@@ -160,7 +162,7 @@ def test_a_replica_that_becomes_primary_needs_room_for_what_it_has() -> None:
 
 def test_slots_that_an_heir_gives_away_count_with_the_size_of_its_primary() -> None:
     """The heir owns none yet."""
-    full = {"keys": 9, "data_bytes": 16 * MIB, "used_memory": 16 * MIB}
+    full: dict[str, Any] = {"keys": 9, "data_bytes": 16 * MIB, "used_memory": 16 * MIB}
     nodes = [
         node(0, "0-3", epoch=1, keys=9, max_memory=7 * MIB),
         node(1, of=2, epoch=2, **full),

@@ -1,5 +1,6 @@
 """Members out of the cluster."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bootstrap.core import departures
@@ -49,7 +50,7 @@ def ghosted(owned: str = "") -> ClusterView:
     return seen
 
 
-def forgotten(actions: list[Action]) -> list[tuple[str, str]]:
+def forgotten(actions: Sequence[Action]) -> list[tuple[str, str]]:
     return [(a.node, a.gone) for a in actions if isinstance(a, Forget)]
 
 

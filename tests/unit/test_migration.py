@@ -59,7 +59,7 @@ def session(ends: Pair, access: Access | None = None) -> MigrationSession:
     )
 
 
-def link(access: Access, **fields: int) -> MigrationLink:
+def link(access: Access, *, database: int = 0) -> MigrationLink:
     ends = pair()
     return MigrationLink(
         session=session(ends, access),
@@ -67,7 +67,7 @@ def link(access: Access, **fields: int) -> MigrationLink:
         destination=TO,
         source=ends.source.client,
         target=ends.target.client,
-        **fields,
+        database=database,
     )
 
 

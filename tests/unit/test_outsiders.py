@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 def members(
     *numbers: int, unknown: Sequence[int] = (), at: Address | None = None
 ) -> list[NodeView]:
-    gone = [line(n, **({"address": at} if at else {})) for n in unknown]
+    gone = [line(n) if at is None else line(n, address=at) for n in unknown]
     return list(acquaint([node(n) for n in numbers], gone=gone).nodes)
 
 

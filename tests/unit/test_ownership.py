@@ -1,5 +1,6 @@
 """Slots that are not simply owned: every case that `redis-cli --cluster fix` knows, and more."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -32,7 +33,7 @@ SLOT = 5
 A, B, C = 0, 1, 2  # A owns the slot
 
 
-def shown(actions: list[Action]) -> list[str]:
+def shown(actions: Sequence[Action]) -> list[str]:
     """Write actions as people would say them."""
     ordinal = {node_id(i): "ABCDEFGH"[i] for i in range(8)}
     words = []

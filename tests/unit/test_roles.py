@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bootstrap.core.roles import Roles, assign_roles
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Place, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, NodeId, Place, Role
 from tests.support.builders import (
     acquaint,
     facts,
@@ -26,7 +26,7 @@ def roles(seen: ClusterView, desired: DesiredTopology | str) -> Roles:
     return assign_roles(facts(seen, desired))
 
 
-def numbers(ids: Sequence[str]) -> list[int]:
+def numbers(ids: Sequence[NodeId]) -> list[int]:
     return [ORDINAL[i] for i in ids]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,14 +224,14 @@ def test_shards_group_ids(grouping: str) -> None:
     assert any(ids[0] in shard for shard in grouped)
 
 
-def _fields(shard: object) -> dict[str, object]:
+def _fields(shard: object) -> dict[str, Any]:
     if isinstance(shard, dict):
         return shard
     assert isinstance(shard, list)
     return dict(zip(shard[::2], shard[1::2], strict=True))
 
 
-def _flat(fields: object) -> list[object]:
+def _flat(fields: object) -> list[Any]:
     return [word for pair in _fields(fields).items() for word in pair]
 
 

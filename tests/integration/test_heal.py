@@ -330,7 +330,7 @@ def test_slots_owned_twice(way_server: ServerBinary) -> None:
 
 
 def test_an_old_primary_behind_a_cut_bus_does_not_win(way_server: ServerBinary) -> None:
-    """Its replica was elected, and clients work there: what it has more is old."""
+    """Clients work at the replica that was elected, so what the old primary has is outdated."""
     if way_server.engine != "valkey":
         pytest.skip("only Valkey can be told to drop every packet of the bus")
     config = {**PROMPT, "enable-debug-command": "yes"}
@@ -384,7 +384,7 @@ def test_uneven_replicas_are_levelled(way_server: ServerBinary) -> None:
 
 
 def test_roles_after_a_failover_are_left(way_server: ServerBinary) -> None:
-    """Who is primary does not matter: a second run after a failover writes nothing."""
+    """A second run after a failover writes nothing, since any member of a shard may be primary."""
     with formed(way_server) as world:
         heir = replicas(world)[0]
         heir.command("CLUSTER", "FAILOVER")

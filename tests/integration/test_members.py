@@ -42,7 +42,7 @@ def test_a_lower_ordinal_left_first(way_server: ServerBinary, has_srv: bool) -> 
 
 
 def test_a_member_that_wants_a_password_is_not_gone(server: ServerBinary) -> None:
-    """It has no name in DNS, but members are connected to it: it is refused, and not forgotten."""
+    """A process without a DNS name to which members are connected is refused, not forgotten."""
     with formed(server, nodes=8) as world:
         hidden = world.pods[7]
         world.remove_pod(6)
@@ -89,7 +89,7 @@ def test_an_announced_address_of_another_cluster(server: ServerBinary) -> None:
 
 
 def test_two_pods_that_announce_one_address(server: ServerBinary) -> None:
-    """Both are named."""
+    """The refusal names both pods."""
     with World(nodes=3, server=server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT) as world:
         world.pods[2].config["cluster-announce-ip"] = world.pods[1].address
         world.start()

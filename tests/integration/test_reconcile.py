@@ -135,7 +135,7 @@ def test_two_reconcilers_are_as_safe_as_two_runs(server: ServerBinary, tmp_path:
 
 
 def test_a_refusal_stays_readable(server: ServerBinary, tmp_path: Path) -> None:
-    """It is not ready, the reason is in its log and in the probe's body, and it stays alive."""
+    """The reconciler stays alive but is not ready, and its log and probe have the reason."""
     with World(nodes=3, server=server) as world:
         world.start()
         world.pods[0].command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

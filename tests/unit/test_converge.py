@@ -225,7 +225,7 @@ def test_another_plan_under_the_lock_is_not_confirmed() -> None:
 
 
 def test_a_run_waits_for_the_lock_of_another() -> None:
-    """It observes meanwhile, applies nothing, and continues when the lock is free."""
+    """The run observes meanwhile, applies nothing, and continues when the lock is free."""
     run = trial(APART, APART, APART, APART, APART, HEALTHY)
     run.lock = FakeLock(["run-1", "run-1", None])
     assert run.run() is None
@@ -254,7 +254,7 @@ def test_a_lock_that_was_lost_is_acquired_on_another_connection() -> None:
 
 
 def test_a_wrong_password_ends_a_run_at_once() -> None:
-    """No retry fixes it."""
+    """A rejected password is not tried again."""
     run = trial(CredentialsError(node="redis-app-0", cause="WRONGPASS", remedy="set it"))
     assert isinstance(run.run(), CredentialsError)
     assert run.passes == 1
@@ -283,7 +283,7 @@ def test_a_pod_that_never_answers_is_named() -> None:
 
 @pytest.mark.parametrize("steps", [[MISSING], [APART]])
 def test_a_signal_stops_a_run(steps: Sequence[Step]) -> None:
-    """Waiting ends at once."""
+    """A signal ends the pause between two passes at once."""
     run = trial(*steps, may_change=False, stop_after_s=3.0)
     assert isinstance(run.run(), StoppedError)
     assert run.seconds == 3.0
@@ -362,7 +362,7 @@ def test_an_expected_plan_is_applied() -> None:
 
 @pytest.mark.parametrize("steps", [[APART], [HEALTHY]])
 def test_another_plan_than_the_expected_one_is_refused(steps: Sequence[Step]) -> None:
-    """Also where nothing is left to do."""
+    """The plan is refused even where nothing is left to do."""
     run = trial(*steps, expect="0123456789abcdef")
     error = run.run()
     assert isinstance(error, RefusedError)
@@ -386,7 +386,7 @@ def test_an_expected_plan_is_compared_when_all_pods_are_there() -> None:
 
 
 def test_wait_applies_nothing() -> None:
-    """It ends when others have made the cluster healthy."""
+    """The command ends when others have made the cluster healthy."""
     run = trial(APART, GONE, HEALTHY, may_change=False)
     assert run.run() is None
     assert (run.applied.batches, run.lock.asked) == ([], 0)

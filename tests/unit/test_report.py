@@ -28,6 +28,11 @@ from tests.support.builders import (
 SMALL = wanted("3x1")
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+
+
 def planned(seen: ClusterView, desired: DesiredTopology = SMALL) -> Plan:
     return plan(seen, desired, POLICY)
 
@@ -60,7 +65,7 @@ def test_the_table_shows_what_is_wrong_with_a_pod() -> None:
     rows = {word: line for line in lines[1:9] for word in line.split() if "redis-app-" in word}
     assert "PLACE" in lines[0]
     assert "zone-a" in rows["redis-app-0"]
-    assert "replication" in rows["redis-app-3"]
+    assert "replication link down" in rows["redis-app-3"]
     assert "leaving" in rows["redis-app-6"]
     assert "fail" in rows["redis-app-1"]
     assert "connection refused" in rows["redis-app-5"]

@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from bootstrap.core.facts import Facts
-from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose, notices
+from bootstrap.core.findings import (
+    Finding,
+    FindingCode,
+    abbreviate,
+    diagnose,
+    functions_missing,
+    notices,
+)
 from bootstrap.core.planner import Policy, plan
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
@@ -246,3 +253,12 @@ def test_a_primary_may_have_as_many_replicas_as_an_even_spread_needs() -> None:
         "redis-app-0 has 3 replicas, 1 wanted",
         "redis-app-1 has 0 replicas, 1 wanted",
     }
+
+
+def test_equal_and_more_libraries_are_enough() -> None:
+    """A new primary lacks libraries only where one of the source is not among its own."""
+    seen = acquaint([*view("2x0", libraries=1, functions=frozenset({"a"})).nodes, node(2)])
+    for functions, lacks in (({"a"}, False), ({"a", "b"}, False), ({"b"}, True)):
+        there = field(seen, 2, libraries=1, functions=frozenset(functions))
+        found = functions_missing(facts(there, "3x0"))
+        assert bool(found) is lacks, functions

@@ -356,3 +356,36 @@ def test_an_epoch_is_set_only_where_a_server_takes_one() -> None:
         ]
     used = own(fresh(2), 0, config_epoch=4)
     assert epochs(introduced(used, "2x0")) == [(1, 5)]
+
+
+def test_uncovered_slots_fill_up_owners_that_have_less_than_their_share() -> None:
+    """An owner with more than its share gets none, others are filled up to it in order."""
+    seen = acquaint([node(0, "0-9999", epoch=1), node(1, "10000-10099", epoch=2), node(2)])
+    assigned = {a.node: a.slots for a in forming.assign_first_slots(facts(seen, "3x0")) if a.slots}
+    assert assigned == {node_id(1): slots("10100-15461"), node_id(2): slots("15462-16383")}
+
+
+def test_a_handshake_in_the_other_direction_does_not_refresh_a_view() -> None:
+    """Only the node that is seen wrong sends its header with a MEET of its own."""
+    seen = told(view("3x0"), 0, 1, slots=slots("5462-5470"))
+    assert len(forming.refresh_views(facts(seen, "3x0"))) == 1
+    shaking = field(seen, 0, handshakes=frozenset({address(1)}))
+    assert len(forming.refresh_views(facts(shaking, "3x0"))) == 1
+    shaking = field(seen, 1, handshakes=frozenset({address(0)}))
+    assert forming.refresh_views(facts(shaking, "3x0")) == []
+
+
+def test_shard_ids_are_refreshed_from_both_sides() -> None:
+    """A handshake of one side leaves the MEET of the other."""
+    ids = frozenset(node_id(number) for number in range(4))
+    seen = field(view("2x1", commands=frozenset({"MYSHARDID"})), 3, shards=frozenset({ids}))
+
+    def meets(seen: ClusterView) -> set[tuple[str, str]]:
+        actions = forming.refresh_views(facts(seen, "2x1"))
+        return {(a.node, a.target) for a in actions if isinstance(a, Meet)}
+
+    others = ids - {node_id(3)}
+    both = {(node_id(3), i) for i in others} | {(i, node_id(3)) for i in others}
+    assert meets(seen) == both
+    shaking = field(seen, 0, handshakes=frozenset({address(3)}))
+    assert meets(shaking) == both - {(node_id(0), node_id(3))}

@@ -167,3 +167,13 @@ def test_passes_come_later_while_nothing_changes() -> None:
     assert history(*[GOSSIP] * 50).delays == 0
     assert [failing(n, seconds=1.0).delays for n in (1, 2, 4)] == [0, 1, 3]
     assert History().delays == 0
+
+
+def test_failures_count_from_the_first_of_a_series() -> None:
+    """Another cause starts the time again; what has passed before the series does not count."""
+    late = 10 * EQUAL_FAILURES_S
+    failed = History().after_failure("one", now=late)
+    for _ in range(MOST_EQUAL_FAILURES):
+        failed = failed.after_failure("two", now=late + 1)
+    assert not failed.is_hopeless(now=late + EQUAL_FAILURES_S)
+    assert failed.is_hopeless(now=late + 1 + EQUAL_FAILURES_S)

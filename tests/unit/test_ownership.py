@@ -444,3 +444,29 @@ def test_keys_of_a_replica_without_primary_wait_for_its_promotion() -> None:
     seen = acquaint([*UNOWNED.nodes, node(3, of=9)], gone=[line(9)])
     seen = counted(seen, {3: {5: 2}})
     assert ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False) == []
+
+
+def test_among_nodes_with_keys_the_one_that_imports_the_slot_takes_it() -> None:
+    """Importing outranks the number of keys, which outranks the ordinal."""
+    unowned = own(HEALTHY, A, slots=slots("0-4,6-5461"))
+
+    def claimed(keys: dict[int, int], *importing: int) -> list[str]:
+        seen = unowned
+        for number in importing:
+            seen = field(seen, number, importing={SLOT: node_id(A)})
+        seen = counted(seen, {number: {SLOT: count} for number, count in keys.items()})
+        actions = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)
+        return shown([a for a in actions if isinstance(a, ClaimSlots)])
+
+    assert claimed({B: 2, C: 9}, B) == ["claim 5 for B"]
+    assert claimed({B: 2, C: 9}) == ["claim 5 for C"]
+    assert claimed({B: 2, C: 2}) == ["claim 5 for B"]
+    assert claimed({B: 0, C: 1}, B) == ["claim 5 for C"]
+
+
+def test_lost_slots_fill_up_primaries_to_their_share() -> None:
+    """A primary that has its share already gets none of the slots that are lost."""
+    seen = own(own(HEALTHY, C, slots=SlotSet()), B, slots=slots("5462-5561"))
+    claims = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)
+    shares = {c.node: len(c.slots) for c in claims if isinstance(c, ClaimSlots)}
+    assert shares == {node_id(C): 5462, node_id(B): 5360}

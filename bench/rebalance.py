@@ -219,7 +219,7 @@ def _move(source: NodeView, target: NodeId, slots: SlotSet) -> MoveSlots:
 
 def rebalance_by_cli(cli: Path, pod: Pod, port: int, options: Sequence[str]) -> float:
     """Run the servers' own tool and return the seconds it took."""
-    command = [cli, "--cluster", "rebalance", f"{pod.address}:{port}"]
+    command = [str(cli), "--cluster", "rebalance", f"{pod.address}:{port}"]
     command += ["--cluster-use-empty-masters", *options]
     began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)

@@ -34,7 +34,8 @@ def every_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -
     if name == EMBEDDED:
         if installed:
             pytest.skip("the embedded server is one of the installed versions")
-        return request.getfixturevalue("server")
+        embedded: ServerBinary = request.getfixturevalue("server")
+        return embedded
     if name not in installed:
         pytest.skip(f"{name} is not installed: run scripts/get-servers")
     return find_server(installed[name])

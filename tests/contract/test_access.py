@@ -30,7 +30,8 @@ def alone(world: World, **more: str) -> dict[str, str]:
 def acl_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> ServerBinary:
     """A server of each way to move slots."""
     if request.param == "embedded":
-        return request.getfixturevalue("server")
+        server: ServerBinary = request.getfixturevalue("server")
+        return server
     if request.param not in installed:
         pytest.skip(f"{request.param} is not installed: run scripts/get-servers")
     return find_server(installed[request.param])
@@ -40,7 +41,7 @@ def rules_for(version: tuple[int, int, int], *, user: str = "bootstrap") -> list
     modern, oldest = re.findall(
         rf"```acl\nuser {user} on >PASSWORD (.*)\n```", DOCUMENT.read_text()
     )
-    return (modern if version >= (7, 0, 0) else oldest).split()
+    return str(modern if version >= (7, 0, 0) else oldest).split()
 
 
 def add_user(pod: Pod, rules: list[str]) -> None:

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import dns.rcode
 import pytest
@@ -14,6 +15,7 @@ from bootstrap.net.dns_queries import Resolver, ask, resolver_for
 from bootstrap.net.name_server import NameServer
 from bootstrap.net.service_records import ServiceRecords
 from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.dns import ZoneServer
 from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.dns_proxy import (
@@ -49,6 +51,10 @@ def asked(world: World) -> set[str]:
     return {name for name, _ in world.dns.queries}
 
 
+def has_more_questions(server: ZoneServer | Proxy, count: int) -> bool:
+    return len(server.queries) > count
+
+
 def finish(
     world: World, change: Callable[[], None], *, after_queries: int = 4, **more: str
 ) -> None:
@@ -70,10 +76,10 @@ def test_no_pod_is_asked_for_before_it_can_exist(world: World) -> None:
         rig.until(lambda: len(world.dns.queries) >= 2)
         for pod in world.pods:
             early |= {name for name in asked(world) if name != SERVICE} - published
-            seen = len(world.dns.queries)
+            before = len(world.dns.queries)
             pod.start()
             published.add(pod.fqdn)
-            rig.until(lambda seen=seen: len(world.dns.queries) > seen)
+            rig.until(partial(has_more_questions, world.dns, before))
         _, stderr = running.communicate(timeout=120)
     assert running.returncode == 0, stderr
     assert early == set()
@@ -363,8 +369,7 @@ def test_a_cache_of_half_a_minute_is_got_round(world: World, first_after: int) -
         world.pods[0].start()
         rig.until(lambda: world.pods[0].fqdn in proxy.names)
         for pod in world.pods[1:]:
-            seen = len(proxy.queries)
-            rig.until(lambda seen=seen: len(proxy.queries) > seen + 3)
+            rig.until(partial(has_more_questions, proxy, len(proxy.queries) + 3))
             pod.start()
         published = len(proxy.queries)
         rig.until(lambda: {pod.fqdn for pod in world.pods} <= proxy.names, seconds=60)

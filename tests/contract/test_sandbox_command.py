@@ -34,7 +34,7 @@ def test_exit_shows_the_status_and_ends() -> None:
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_servers(number: signal.Signals) -> None:
-    """It stays up until Ctrl-C, and leaves no server behind."""
+    """The sandbox runs until Ctrl-C, and leaves no server behind."""
     with rig.started({}, "sandbox", "--nodes", "3", "--replicas", "0") as running:
         lines = []
         assert running.stdout is not None

@@ -108,7 +108,7 @@ def test_unknown_words_are_settings_faults(args: tuple[str, ...]) -> None:
     ],
 )
 def test_names_and_texts_that_cannot_be_sent(variable: str, value: str) -> None:
-    """They are faults, reported once and with the others; a secret is not repeated."""
+    """Such values are faults that are reported once, with the others; a secret is not repeated."""
     result = rig.run({"BOOTSTRAP_TIMEOUT": "soon", "BOOTSTRAP_NODES": "6", variable: value})
     cause = str(result.last["cause"])
     assert (result.code, result.last["outcome"]) == (2, "settings"), result.stderr

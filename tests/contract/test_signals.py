@@ -191,7 +191,7 @@ def test_stopped_while_it_starts_as_the_first_process() -> None:
 
 @pytest.mark.parametrize("step", range(9))
 def test_stopped_at_any_moment(step: int, world: World) -> None:
-    """From the start of the interpreter to the end of the run, the next run ends healthy.
+    """Whenever a run was stopped, the next run ends healthy.
 
     Before the program has set its handlers, SIGTERM ends it like any process.
     """

@@ -15,6 +15,7 @@ SHELLS = re.findall(r"^\| (\w+) \| `.*?(_\w+)=(\w+) redis-cluster-bootstrap", TE
 
 @pytest.mark.parametrize(("shell", "variable", "value"), SHELLS)
 def test_completion_is_printed_for_each_shell(shell: str, variable: str, value: str) -> None:
+    """The program prints the completion script of every shell that is documented."""
     assert value == f"{shell}_source"
     done = subprocess.run(
         [PROGRAM], env={**os.environ, variable: value}, capture_output=True, text=True, check=False
@@ -23,4 +24,5 @@ def test_completion_is_printed_for_each_shell(shell: str, variable: str, value: 
 
 
 def test_three_shells_are_documented() -> None:
+    """The shells with completion are bash, zsh and fish."""
     assert [shell for shell, _, _ in SHELLS] == ["bash", "zsh", "fish"]

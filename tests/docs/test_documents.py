@@ -32,6 +32,7 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_links_lead_somewhere(path: Path) -> None:
+    """Every link within the documents leads to a file and a heading that exist."""
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         if re.match(r"https?:|mailto:", link):
@@ -53,6 +54,7 @@ def test_files_that_are_named_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_variables_exist(path: Path) -> None:
+    """Every BOOTSTRAP_* variable that a document names is a setting."""
     options = [param for command in cli.commands.values() for param in command.params]
     known = {option.envvar for option in options if isinstance(option, click.Option)}
     named = set(re.findall(r"(?<![A-Z_])BOOTSTRAP_[A-Z_]*[A-Z]", path.read_text()))
@@ -80,15 +82,15 @@ def events() -> Iterator[tuple[str, str | None, set[str], bool]]:
             event = node.args[0]
             if not isinstance(event, ast.Constant) or not isinstance(event.value, str):
                 continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
-            level = called if isinstance(called, str) else None
-            is_log = level in LEVELS or (level is None and called.id in {"log", "warn"})
+            level = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            is_log = level in LEVELS or ast.unparse(node.func) in {"log", "warn"}
             if is_log and re.fullmatch(r"[a-z_]+\.[a-z_]+", event.value):
                 keys = {keyword.arg for keyword in node.keywords if keyword.arg}
                 yield event.value, level, keys, any(k.arg is None for k in node.keywords)
 
 
 def test_log_events_are_those_of_the_code() -> None:
+    """The document has each event with the level and the keys that the code gives it."""
     documented = table((ROOT / "docs/log-events.md").read_text(), "event")
     found: dict[str, set[str]] = {}
     for event, level, keys, has_more in events():
@@ -103,6 +105,7 @@ def test_log_events_are_those_of_the_code() -> None:
 
 
 def test_outcomes_are_those_of_the_code() -> None:
+    """The document lists each outcome of a run, and no other."""
     text = (ROOT / "docs/log-events.md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("`outcome` is one of"))
     classes = [BootstrapError]
@@ -113,12 +116,14 @@ def test_outcomes_are_those_of_the_code() -> None:
 
 
 def test_codes_of_findings_are_those_of_the_code() -> None:
+    """The document lists each code of a finding, and no other."""
     documented = table((ROOT / "docs/log-events.md").read_text(), "code")
     assert list(documented) == [code.value for code in FindingCode]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/decisions").glob("*.md")), ids=name)
 def test_decision_has_its_four_parts(path: Path) -> None:
+    """Each decision has context, decision, consequences and what was rejected."""
     text = path.read_text()
     assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", path.name)
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS

@@ -32,6 +32,7 @@ def places(name: str, text: str) -> list[str]:
     ],
 )
 def test_banned_words_are_reported(sentence: str) -> None:
+    """A word of the project's list is reported with its line and what to write instead."""
     assert places("a.md", sentence) != []
 
 
@@ -46,30 +47,37 @@ def test_banned_words_are_reported(sentence: str) -> None:
     ],
 )
 def test_usual_words_are_allowed(sentence: str) -> None:
+    """Sentences with the usual terms pass."""
     assert places("a.md", sentence) == []
 
 
 def test_code_and_links_of_a_document_are_not_prose() -> None:
+    """Names in code and targets of links are not checked."""
     text = "Run `mend`.\n\n```sh\nmend it\n```\n\n[text](mend.md) <!-- mend -->\n\nMend it.\n"
     assert places("a.md", text) == ["9 'Mend'"]
 
 
 def test_words_around_code_are_not_neighbours() -> None:
+    """Two words with code between them do not make a banned phrase."""
     assert places("a.md", "It logs and `status` and `plan` report.") == []
 
 
 def test_generated_tables_are_checked_where_they_are_written() -> None:
+    """A table that is generated is left out, since its source is checked."""
     assert places("a.md", "<!-- generated: settings -->\n| mend |\n<!-- end -->\n") == []
 
 
 def test_comments_docstrings_and_sentences_of_a_module_are_prose() -> None:
+    """In a Python module, comments, docstrings and string literals with sentences are checked."""
     lines = ['"""Mend one."""', "mend = 1  # mend two", 'x = "mend"', 'y = f"mend {mend} now"']
     assert places("a.py", "\n".join(lines)) == ["1 'Mend'", "2 'mend'", "4 'mend'"]
 
 
 def test_a_phrase_is_found_over_the_end_of_a_comment_line() -> None:
+    """A banned phrase is found although a line break divides it."""
     assert places("a.py", "# it is looked\n# at again\n") == ["1 'looked at again'"]
 
 
 def test_only_comments_of_other_files_are_prose() -> None:
+    """In scripts and manifests only the comments are checked."""
     assert places("a.yaml", "mend: 1 # mend\n") == ["1 'mend'"]

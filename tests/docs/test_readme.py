@@ -52,6 +52,7 @@ def shell(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_is_short() -> None:
+    """README.md stays short enough to be read as a whole."""
     assert len(README.splitlines()) < 200
 
 
@@ -61,6 +62,7 @@ def test_commands_settings_and_exit_codes_are_those_of_the_code() -> None:
 
 
 def test_the_job_fails_at_once_on_the_codes_that_say_so() -> None:
+    """The exit codes that README.md calls final are those of the Job's failure policy."""
     job = yaml.safe_load((ROOT / "manifests/base/redis-bootstrap-job.yaml").read_text())
     rules = job["spec"]["podFailurePolicy"]["rules"]
     codes = next(r["onExitCodes"]["values"] for r in rules if r["action"] == "FailJob")
@@ -68,23 +70,27 @@ def test_the_job_fails_at_once_on_the_codes_that_say_so() -> None:
 
 
 def test_help_names_every_exit_code() -> None:
+    """The help of `run` lists each exit code of the program."""
     shown = shell(".venv/bin/python -m bootstrap --help").stdout
     epilog = re.sub(r"\s+", " ", shown).partition("Exit codes:")[2]
     assert [int(code) for code in re.findall(r"\d+", epilog)] == [int(code) for code in ExitCode]
 
 
 def test_paths_in_commands_exist() -> None:
+    """Every path in a command of README.md exists in the repository."""
     paths = re.findall(r"(?:-k|--config) (\S+)", README)
     assert len(paths) >= 3
     assert [path for path in paths if not (ROOT / path.rstrip("`")).exists()] == []
 
 
 def test_image_has_the_version_of_the_program() -> None:
+    """README.md names the image with the version of the package."""
     tags = set(re.findall(r"redis-cluster-bootstrap:([\d.]+\d)", README))
     assert tags == {__version__}
 
 
 def test_tested_versions_are_those_of_the_tests() -> None:
+    """README.md claims the server versions that the tests run on."""
     claimed = re.search(r"^Tested with Redis (.*) and Valkey (.*?), on", README, re.MULTILINE)
     assert claimed is not None
     names = [f"redis-{version}" for version in claimed[1].split(", ")]
@@ -94,6 +100,7 @@ def test_tested_versions_are_those_of_the_tests() -> None:
 
 
 def test_tested_pythons_are_those_of_the_package() -> None:
+    """README.md claims the versions of Python that the package declares."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pythons = WORKFLOW["jobs"]["python"]["strategy"]["matrix"]["python"]
     assert project["requires-python"] == f">={pythons[0]}"
@@ -104,6 +111,7 @@ def test_tested_pythons_are_those_of_the_package() -> None:
 
 
 def test_changelog_has_the_version_of_the_program() -> None:
+    """The CHANGELOG has a section for the version of the package."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     headings = re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)
     assert headings[:2] == ["Unreleased", __version__]
@@ -112,6 +120,7 @@ def test_changelog_has_the_version_of_the_program() -> None:
 @pytest.mark.redis
 @pytest.mark.usefixtures("server")
 def test_demo_prints_what_is_shown() -> None:
+    """The demo prints the table that README.md shows."""
     dry = subprocess.run(
         ["make", "-n", "--no-print-directory", "demo", "ARGS=--exit"],
         check=True,
@@ -125,6 +134,7 @@ def test_demo_prints_what_is_shown() -> None:
 
 @pytest.mark.redis
 def test_commands_for_named_servers_run(server: ServerBinary) -> None:
+    """The commands that README.md gives for servers by name work as they stand there."""
     with World(nodes=6, server=server) as world:
         world.start()
         hosts = ",".join(f"{pod.address}:{pod.port}" for pod in world.pods)

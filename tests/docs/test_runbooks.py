@@ -35,6 +35,7 @@ def server_with_cli(request: pytest.FixtureRequest, installed: Mapping[str, str]
 def test_cluster_made_by_the_servers_own_tool_is_taken_over_unchanged(
     server_with_cli: ServerBinary,
 ) -> None:
+    """A run beside a cluster that redis-cli has created writes nothing."""
     with World(nodes=6, server=server_with_cli) as world:
         world.start()
         addresses = [f"{pod.address}:{pod.port}" for pod in world.pods]

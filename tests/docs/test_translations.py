@@ -16,6 +16,7 @@ def test_translation_is_up_to_date(path: Path) -> None:
 
 
 def test_changed_section_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A translation of a section that has changed since is listed."""
     monkeypatch.setattr(translations, "ROOT", tmp_path)
     english, path = tmp_path / "A.md", tmp_path / "A.zh-CN.md"
     english.write_text("First.\n\n## Two\n\nSecond.\n")
@@ -30,5 +31,6 @@ def test_changed_section_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_generated_tables_do_not_count() -> None:
+    """A change of a generated table does not make a translation outdated."""
     one = translations.sections("A\n<!-- generated: x -->\n1\n<!-- end -->\n")
     assert one == translations.sections("A\n<!-- generated: x -->\n2\n<!-- end -->\n")

@@ -38,6 +38,7 @@ def application(story: Story, name: str) -> Object:
 
 
 def test_application_waits_for_the_cluster(new_story: Callable[..., Story]) -> None:
+    """An application that starts with the cluster waits for it, and then reads and writes."""
     story = new_story("applications")
     story.k("apply", "-f", "-", stdin=yaml.safe_dump(application(story, "before")))
     waiting = "--for=jsonpath={.status.initContainerStatuses[0].started}=true"

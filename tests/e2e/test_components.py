@@ -53,7 +53,7 @@ def test_passwords_and_tls(new_story: Callable[..., Story], server: str) -> None
 
 
 def test_plain_redis_beside_it(new_story: Callable[..., Story]) -> None:
-    """`single` stands alone, too."""
+    """The component `single` can also be applied alone."""
     story = new_story("single")
     story.k("apply", "-k", ROOT / "manifests/components/single")
     story.k("rollout", "status", "statefulset/single-redis", "--timeout=120s")

@@ -22,6 +22,7 @@ def cluster(long_story: Callable[..., Story]) -> Story:
 
 
 def test_apply_makes_a_healthy_cluster(cluster: Story) -> None:
+    """One `kubectl apply -k` makes a healthy cluster."""
     assert cluster.missing() == ""
 
 
@@ -51,6 +52,7 @@ def test_second_apply_changes_nothing(cluster: Story) -> None:
 
 
 def test_primary_and_replica_are_in_different_zones(cluster: Story) -> None:
+    """No shard has its primary and its replica in one zone."""
     zone = {
         node["metadata"]["name"]: node["metadata"]["labels"].get("topology.kubernetes.io/zone")
         for node in json.loads(cluster.k("get", "nodes", "-o", "json"))["items"]
@@ -68,12 +70,14 @@ def test_primary_and_replica_are_in_different_zones(cluster: Story) -> None:
 
 
 def test_run_by_hand_finds_nothing_to_do(cluster: Story) -> None:
+    """A second run on a healthy cluster sends no write command."""
     words = cluster.wait_for_job(cluster.run_again())
     assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
     assert words["duration_s"] < 5
 
 
 def test_job_has_no_token_and_is_no_member(cluster: Story) -> None:
+    """The Job's pod has no service account token, and the Service does not select it."""
     for pod in cluster.pods(JOBS) + cluster.pods(MEMBERS):
         assert not [v for v in pod["spec"].get("volumes", []) if "projected" in v]
     members = json.loads(cluster.k("get", "endpointslices", "-o", "json"))["items"]
@@ -82,6 +86,7 @@ def test_job_has_no_token_and_is_no_member(cluster: Story) -> None:
 
 
 def test_another_size_is_another_job(cluster: Story) -> None:
+    """After a change of the size, the same command creates another Job."""
     before = cluster.job()
     said = cluster.apply(replicas=8)
     assert cluster.job() != before

@@ -16,7 +16,7 @@ def failed_reason(story: Story, job: str = "") -> str:
     """Return why a Job failed, as `kubectl describe job` shows it."""
     story.k("wait", f"job/{job or story.job()}", "--for=condition=Failed", "--timeout=180s")
     conditions = json.loads(story.k("get", "job", job or story.job(), "-o", "json"))["status"]
-    return next(c["reason"] for c in conditions["conditions"] if c["type"] == "Failed")
+    return str(next(c["reason"] for c in conditions["conditions"] if c["type"] == "Failed"))
 
 
 def with_env(name: str, value: str) -> Object:
@@ -26,6 +26,7 @@ def with_env(name: str, value: str) -> Object:
 
 
 def test_pods_deleted_while_the_job_runs(new_story: Callable[..., Story]) -> None:
+    """The Job ends healthy although pods are deleted while it runs."""
     begun = time.monotonic()
     story = new_story("job-deleted")
     story.apply()
@@ -39,6 +40,7 @@ def test_pods_deleted_while_the_job_runs(new_story: Callable[..., Story]) -> Non
 
 
 def test_two_runs_at_once(new_story: Callable[..., Story]) -> None:
+    """Two Jobs at the same time both end healthy."""
     story = new_story("job-twice")
     story.apply()
     other = story.run_again("other")
@@ -110,6 +112,7 @@ def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
 def test_what_no_second_try_mends_fails_at_once(
     new_story: Callable[..., Story], name: str, variable: str, value: str, exit_code: int
 ) -> None:
+    """Exit codes that a retry cannot change make the Job fail after one pod."""
     story = new_story(name)
     story.apply(patches=[with_env(variable, value)])
     assert failed_reason(story) == "PodFailurePolicy"
@@ -157,6 +160,7 @@ def test_pods_that_never_come_are_named(
 
 
 def test_quota_is_in_the_way(new_story: Callable[..., Story]) -> None:
+    """The run names the pods that a ResourceQuota keeps from being created."""
     story = new_story("job-quota")
     quota = {
         "apiVersion": "v1",

@@ -36,6 +36,7 @@ def nothing_noticed(noticed: Object, begun: float) -> None:
 
 
 def test_grow_from_six_to_eight(cluster: Story) -> None:
+    """A larger size is applied under load, and no write is lost."""
     begun = time.monotonic()
     with cluster.writer("growing") as noticed:
         cluster.apply(replicas=8)

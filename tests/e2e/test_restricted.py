@@ -8,7 +8,7 @@ USER = 1000680000
 
 
 def test_any_user_will_do(new_story: Callable[..., Story]) -> None:
-    """As on OpenShift: a high user id, group 0, a volume group of the same number."""
+    """Pods work as on OpenShift, with a high user id, group 0 and a volume group of that number."""
     chosen = {"runAsUser": USER, "runAsGroup": 0, "fsGroup": USER}
     story = new_story("any-user")
     story.apply(

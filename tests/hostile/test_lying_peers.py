@@ -152,7 +152,7 @@ def test_a_lie_ends_in_a_declared_error(shape: str, command: str, record_propert
 def test_every_lie_to_every_command_ends_in_a_declared_error(
     shape: str, command: str, record_property: Record
 ) -> None:
-    """All other pairs."""
+    """The pairs of lie and command that the quick test leaves out end the same way."""
     lie(shape, command, record_property)
 
 

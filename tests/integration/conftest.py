@@ -18,5 +18,6 @@ def way_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> 
     if request.param in installed:
         return find_server(installed[request.param])
     if request.param == "valkey-9.1":
-        return request.getfixturevalue("server")
+        server: ServerBinary = request.getfixturevalue("server")
+        return server
     pytest.skip(f"{request.param} is not installed: run scripts/get-servers")

@@ -42,7 +42,7 @@ def grow(world: World, nodes: int) -> None:
     make_healthy(world)
 
 
-def test_a_life_under_traffic(every_server: ServerBinary):
+def test_a_life_under_traffic(every_server: ServerBinary) -> None:
     """6, 8, 12, 8, 6 and 8 pods: no key, no acknowledged write, no read lost; no error seen."""
     with formed(every_server, keys=KEYS) as world, Writer(world) as writer:
         grow(world, 8)
@@ -59,7 +59,7 @@ def test_a_life_under_traffic(every_server: ServerBinary):
         assert lost(world, KEYS) == 0
 
 
-def test_replicas_per_primary_up_and_down(way_server: ServerBinary):
+def test_replicas_per_primary_up_and_down(way_server: ServerBinary) -> None:
     """Nine pods go from one replica each to two, to none and back to two without losing a key."""
     with formed(way_server, keys=KEYS) as world:
         while len(world.pods) < 9:
@@ -70,7 +70,7 @@ def test_replicas_per_primary_up_and_down(way_server: ServerBinary):
             assert lost(world, KEYS) == 0
 
 
-def test_functions_are_on_new_primaries(way_server: ServerBinary):
+def test_functions_are_on_new_primaries(way_server: ServerBinary) -> None:
     """A primary that joins has the function libraries of the cluster."""
     with formed(way_server) as world:
         code = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
@@ -78,10 +78,10 @@ def test_functions_are_on_new_primaries(way_server: ServerBinary):
             pod.command("FUNCTION", "LOAD", code)
         grow(world, 8)
 
-        assert all(len(pod.command("FUNCTION", "LIST")) == 1 for pod in primaries(world))
+        assert all(len(rig.items(pod.command("FUNCTION", "LIST"))) == 1 for pod in primaries(world))
 
 
-def test_functions_of_an_earlier_life_are_replaced(way_server: ServerBinary):
+def test_functions_of_an_earlier_life_are_replaced(way_server: ServerBinary) -> None:
     """A primary that comes back with old libraries has the cluster's before it owns slots."""
     with formed(way_server) as world:
         code = "#!lua name={0}\nredis.register_function('{1}', function() return {2} end)"
@@ -98,15 +98,14 @@ def test_functions_of_an_earlier_life_are_replaced(way_server: ServerBinary):
         assert [pod.command("FCALL", "f", 0) for pod in primaries(world)] == [1] * 5
 
 
-def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerBinary):
+def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerBinary) -> None:
     """Where the shards stay three, the staying replica takes over and no slot moves."""
     with formed(way_server, nodes=7, keys=KEYS) as world:
         heir = next(p for p in replicas(world) if p.ordinal != 6)
         leaver = world.pods[6]
-        role = leaver.command("ROLE")
-        if role[0] == "slave":
+        if rig.role_of(leaver) == "slave":
             leaver.command("CLUSTER", "FAILOVER")
-            rig.until(lambda: leaver.command("ROLE")[0] == "master")
+            rig.until(lambda: rig.role_of(leaver) == "master")
             make_healthy(world)
         assert heir.is_running
 
@@ -117,7 +116,7 @@ def test_a_leaving_primary_with_a_staying_replica_hands_over(way_server: ServerB
 
 
 @pytest.mark.parametrize("persistence", ["aof", "rdb"])
-def test_a_pod_of_a_killed_shrink_comes_back(way_server: ServerBinary, persistence: str):
+def test_a_pod_of_a_killed_shrink_comes_back(way_server: ServerBinary, persistence: str) -> None:
     """The run ends right after RESET, the pod too; its volume brings no old keys back later."""
     with formed(way_server, nodes=8, keys=KEYS, durable=persistence == "aof") as world:
         for pod in world.pods:
@@ -139,7 +138,7 @@ def is_writing(pod: Pod) -> bool:
     return "1" in {info["aof_rewrite_in_progress"], info["aof_rewrite_scheduled"]}
 
 
-def test_shrinking_into_too_little_memory_is_refused(way_server: ServerBinary):
+def test_shrinking_into_too_little_memory_is_refused(way_server: ServerBinary) -> None:
     """Data that would not fit below maxmemory of those that stay is not moved."""
     with formed(way_server, nodes=8, replicas=1, keys=KEYS) as world:
         for pod in primaries(world)[:3]:
@@ -153,7 +152,7 @@ def test_shrinking_into_too_little_memory_is_refused(way_server: ServerBinary):
         assert rig.faults(world) == []
 
 
-def test_growing_into_a_full_pod_is_refused(full_server: ServerBinary):
+def test_growing_into_a_full_pod_is_refused(full_server: ServerBinary) -> None:
     """The pod whose maxmemory is full is named, what it took is counted, and no key is lost."""
     with formed(full_server, nodes=3, replicas=0) as world:
         fill(world, KEYS, prefix="k" * 2000)

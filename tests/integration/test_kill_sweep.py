@@ -106,7 +106,7 @@ CASES = [(scene, way) for scene in SCENES for way in (WAYS if FULL else USUAL[sc
 @pytest.mark.parametrize(
     ("scene", "way_server"), CASES, ids=[f"{s}-{w}" for s, w in CASES], indirect=["way_server"]
 )
-def test_the_next_run_goes_on(scene: str, way_server: ServerBinary):
+def test_the_next_run_goes_on(scene: str, way_server: ServerBinary) -> None:
     """Whatever command was the last one, the next run ends healthy and no key is lost."""
     kills = 0
     for after in points():

@@ -26,7 +26,7 @@ def sizes(world: World) -> set[int]:
 
 
 @pytest.mark.parametrize("has_srv", [True, False])
-def test_a_lower_ordinal_left_first(way_server: ServerBinary, has_srv: bool):  # noqa: FBT001 - a case
+def test_a_lower_ordinal_left_first(way_server: ServerBinary, has_srv: bool) -> None:  # noqa: FBT001 - a case
     """Seven of eight pods are there and six are wanted: the eighth is drained all the same."""
     with formed(way_server, nodes=8, keys=KEYS) as world:
         world.remove_pod(6)
@@ -41,8 +41,8 @@ def test_a_lower_ordinal_left_first(way_server: ServerBinary, has_srv: bool):  #
         assert lost(world, KEYS) == 0
 
 
-def test_a_member_that_wants_a_password_is_not_gone(server: ServerBinary):
-    """It has no name in DNS, but members are connected to it: it is refused, and not forgotten."""
+def test_a_member_that_wants_a_password_is_not_gone(server: ServerBinary) -> None:
+    """A process without a DNS name to which members are connected is refused, not forgotten."""
     with formed(server, nodes=8) as world:
         hidden = world.pods[7]
         world.remove_pod(6)
@@ -56,7 +56,7 @@ def test_a_member_that_wants_a_password_is_not_gone(server: ServerBinary):
         assert {len(rig.nodes_of(pod)) for pod in world.pods[:6]} == {8}
 
 
-def test_a_live_owner_without_a_name_is_never_taken_for_lost(server: ServerBinary):
+def test_a_live_owner_without_a_name_is_never_taken_for_lost(server: ServerBinary) -> None:
     """One leaving primary is dead, another serves but has no name: refused, also with consent."""
     with formed(server, nodes=5, replicas=0, keys=KEYS) as world:
         serving = world.pods[4]
@@ -70,7 +70,7 @@ def test_a_live_owner_without_a_name_is_never_taken_for_lost(server: ServerBinar
         assert serving.command("DBSIZE") == held
 
 
-def test_an_announced_address_of_another_cluster(server: ServerBinary):
+def test_an_announced_address_of_another_cluster(server: ServerBinary) -> None:
     """Nothing is sent to anybody; pod and address are named."""
     with (
         formed(server, nodes=3, replicas=0, keys=KEYS) as other,
@@ -88,8 +88,8 @@ def test_an_announced_address_of_another_cluster(server: ServerBinary):
         assert lost(other, KEYS) == 0
 
 
-def test_two_pods_that_announce_one_address(server: ServerBinary):
-    """Both are named."""
+def test_two_pods_that_announce_one_address(server: ServerBinary) -> None:
+    """The refusal names both pods."""
     with World(nodes=3, server=server, node_timeout_ms=NODE_TIMEOUT_MS, config=PROMPT) as world:
         world.pods[2].config["cluster-announce-ip"] = world.pods[1].address
         world.start()
@@ -101,7 +101,7 @@ def test_two_pods_that_announce_one_address(server: ServerBinary):
         assert sizes(world) == {1}
 
 
-def test_the_pod_with_the_lock_comes_back_elsewhere(server: ServerBinary):
+def test_the_pod_with_the_lock_comes_back_elsewhere(server: ServerBinary) -> None:
     """The run takes its lock at the new address and goes on."""
     with formed(server, nodes=3, replicas=0, durable=True, node_timeout_ms=8000) as world:
         world.add_pod()

@@ -17,7 +17,7 @@ from bootstrap.net.migration.session import Progress
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
 from tests.support.migration_rig import Traffic, fill, keys_of, read, running, wait_until
-from tests.support.rig import info_of, nodes_of
+from tests.support.rig import count_keys, info_of, nodes_of
 
 pytestmark = pytest.mark.redis
 
@@ -104,16 +104,16 @@ def test_news_that_is_late_makes_the_loop_look_again(named: ServerBinary) -> Non
         rig.put(0, keys_of(5, 1)[0], "value")
         rig.pods[2].command("CLUSTER", "REPLICATE", ids[0])
         wait_until(lambda: "slave" in nodes_of(rig.pods[1])[ids[2]].flags)
-        late = [
+        late: list[tuple[Pod, int, str, str]] = [
             (rig.pods[1], 5, "IMPORTING", ids[2]),
             (rig.pods[1], 5, "IMPORTING", "0" * 40),
             (rig.pods[1], 5, "NODE", "0" * 40),
             (rig.pods[0], 5, "NODE", ids[1]),
             (rig.pods[2], 5, "IMPORTING", ids[0]),
         ]
-        for pod, *words in late:
-            error = asyncio.run(answer(pod, "CLUSTER", "SETSLOT", *words))
-            assert isinstance(error, StaleViewError), (words, error)
+        for pod, slot, state, peer in late:
+            error = asyncio.run(answer(pod, "CLUSTER", "SETSLOT", slot, state, peer))
+            assert isinstance(error, StaleViewError), (state, peer, error)
 
 
 async def answer(pod: Pod, *command: str | int) -> BootstrapError | None:
@@ -131,7 +131,8 @@ def test_silent_target_costs_clients_only_time(named: ServerBinary) -> None:
     slots = SlotSet.span(0, 999)
     with running(named) as rig:
         held = fill(rig, slots, each=3)
-        target, waits = rig.pods[2], []
+        target = rig.pods[2]
+        waits: list[threading.Timer] = []
 
         def fall_silent(progress: Progress) -> None:
             if progress.slots_moved and not waits:
@@ -191,7 +192,7 @@ def test_stop_cancels_a_task(named: ServerBinary) -> None:
         rig.move((0, 2, slots), on_progress=end)
         owned = rig.owners_when_agreed()
         assert slots - owned[0] == SlotSet() or slots - owned[2] == SlotSet()
-        assert sum(pod.command("DBSIZE") for pod in rig.pods) >= 1000
+        assert sum(count_keys(pod) for pod in rig.pods) >= 1000
 
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)

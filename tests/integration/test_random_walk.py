@@ -178,7 +178,7 @@ class Walk:
         assert lost(self.world, self.written) == 0
 
 
-def test_random_walk(way_server: ServerBinary):
+def test_random_walk(way_server: ServerBinary) -> None:
     """After any walk a last run makes the cluster healthy, with every acknowledged write."""
     with World(
         nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=DURABLE

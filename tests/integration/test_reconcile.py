@@ -57,7 +57,7 @@ def test_fresh_pods_become_a_cluster(way_server: ServerBinary, tmp_path: Path) -
 def test_an_outage_of_all_pods_heals_by_itself(way_server: ServerBinary, tmp_path: Path) -> None:
     """All pods come back on new addresses: roles stay, and nothing is lost."""
     with cluster(way_server, tmp_path) as (world, reconciler):
-        roles = [pod.command("ROLE")[0] for pod in world.pods]
+        roles = [rig.role_of(pod) for pod in world.pods]
         for pod in world.pods:
             pod.kill()
         reconciler.wait_until(ready=False)
@@ -66,7 +66,7 @@ def test_an_outage_of_all_pods_heals_by_itself(way_server: ServerBinary, tmp_pat
             pod.start()
         seconds = reconciler.wait_until(ready=True, timeout_s=HEALS_S)
         assert rig.faults(world) == []
-        assert [pod.command("ROLE")[0] for pod in world.pods] == roles
+        assert [rig.role_of(pod) for pod in world.pods] == roles
         assert lost(world, KEYS) == 0
         print(f"ready {seconds:.1f} s after the last pod answered")
 
@@ -135,7 +135,7 @@ def test_two_reconcilers_are_as_safe_as_two_runs(server: ServerBinary, tmp_path:
 
 
 def test_a_refusal_stays_readable(server: ServerBinary, tmp_path: Path) -> None:
-    """It is not ready, the reason is in its log and in the probe's body, and it stays alive."""
+    """The reconciler stays alive but is not ready, and its log and probe have the reason."""
     with World(nodes=3, server=server) as world:
         world.start()
         world.pods[0].command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -147,11 +147,11 @@ def test_a_pod_that_would_evict_is_refused(way_server: ServerBinary) -> None:
         assert result.last["write_commands"] == 0
         small.command("CONFIG", "SET", "maxmemory", "100mb")
         make_healthy(world, replicas=0)
-        assert sum(pod.command("DBSIZE") for pod in world.pods) == 200
+        assert sum(rig.count_keys(pod) for pod in world.pods) == 200
 
 
 def test_a_primary_that_wants_more_replicas_takes_no_slots(way_server: ServerBinary) -> None:
-    """It would refuse all writes to them."""
+    """Such a primary would refuse all writes to the slots that it takes."""
     with formed(way_server, nodes=3, replicas=0, keys=KEYS) as world:
         new = world.add_pod()
         new.command("CONFIG", "SET", "min-replicas-to-write", "1")
@@ -220,7 +220,7 @@ def test_a_replica_that_cannot_read_the_copy_of_its_primary(named: Named) -> Non
 
 
 def test_a_replica_that_missed_the_last_epoch_takes_over(every_server: ServerBinary) -> None:
-    """Its primary is lost with its volume, and the others deny their votes for ever."""
+    """The replica gets no votes, and its primary is lost with its volume, so it takes over."""
     with formed(every_server, keys=KEYS, durable=True) as world:
         primary = primaries(world)[0]
         lost_id, mate = node_id(primary), shard_mate(world, primary)
@@ -292,7 +292,7 @@ def test_copied_volumes_beside_their_source(every_server: ServerBinary, password
 
 
 def test_a_copy_with_new_ids_is_a_cluster_of_its_own(way_server: ServerBinary) -> None:
-    """As docs/runbooks/repair.md restores a snapshot beside its source."""
+    """A snapshot that is restored as docs/runbooks/repair.md says does not join its source."""
     runbook = (rig.ROOT / "docs/runbooks/repair.md").read_text()
     expression = next(line for line in runbook.splitlines() if "0000000c" in line).split("'")[1]
     with (
@@ -319,11 +319,11 @@ def test_a_copy_with_new_ids_is_a_cluster_of_its_own(way_server: ServerBinary) -
         assert lost(copy, KEYS) == 0
         assert rig.faults(first) == []
         fill(copy, KEYS, prefix="later")
-        assert sum(pod.command("DBSIZE") for pod in primaries(first)) == KEYS
+        assert sum(rig.count_keys(pod) for pod in primaries(first)) == KEYS
 
 
 def test_a_lost_nodes_conf_is_written_again(way_server: ServerBinary, tmp_path: Path) -> None:
-    """As docs/runbooks/repair.md does it: the data is kept, and the member is the one it was."""
+    """After the steps of docs/runbooks/repair.md the pod has its data and is the same member."""
     runbook = (rig.ROOT / "docs/runbooks/repair.md").read_text()
     expression = next(line for line in runbook.splitlines() if "LOST[" in line).split("sed -E '")[1]
     expression = expression.split("'")[0]
@@ -341,7 +341,7 @@ def test_a_lost_nodes_conf_is_written_again(way_server: ServerBinary, tmp_path: 
         seen = tmp_path / "nodes"
         seen.write_text(str(other.command("CLUSTER", "NODES")))
         epoch = rig.info_of(other, "CLUSTER", "INFO")["cluster_current_epoch"].strip()
-        command = ["sed", "-E", expression.replace("LOST", member[:8]), seen]
+        command = ["sed", "-E", expression.replace("LOST", member[:8]), str(seen)]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         pod.terminate()
         last = f"vars currentEpoch {epoch} lastVoteEpoch 0\n"

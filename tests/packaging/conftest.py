@@ -19,7 +19,7 @@ def _kubectl() -> None:
 
 
 @pytest.fixture(
-    params=OTHERS
+    params=[*map(pytest.param, OTHERS)]
     or [pytest.param(None, marks=pytest.mark.skip(reason="KUSTOMIZE names no other kustomize"))],
     ids=lambda program: "-".join(Path(program[0]).parts[-2:]) if program else "others",
 )

@@ -55,6 +55,7 @@ def pod_labels(objects: Rendered) -> dict[str, dict[str, str]]:
 def test_clusters_do_not_select_each_others_pods(
     overlay: Render, naming: Object, components: list[str]
 ) -> None:
+    """In one namespace, each selector matches the pods of its own cluster only."""
     if "external-nodeport" in components and "nameSuffix" in naming:
         pytest.skip("the name of a pod ends with its ordinal: external-nodeport needs a prefix")
     fields: Object = {
@@ -112,6 +113,7 @@ def test_prefix_is_followed_everywhere(overlay: Render) -> None:
 
 
 def test_services_of_external_members_follow_the_prefix(overlay: Render) -> None:
+    """The Services of external members carry the name prefix of their cluster."""
     objects = overlay(namePrefix="eu-", components=["../manifests/components/external-nodeport"])
     pods = {
         o["spec"]["selector"].get("statefulset.kubernetes.io/pod-name")
@@ -139,7 +141,7 @@ def test_clients_need_one_label_only(overlay: Render) -> None:
 
 
 def test_pods_of_the_recipe_are_still_selected(overlay: Render) -> None:
-    """Its pods have two labels and no named port; an apply must not cut off their clients."""
+    """Pods of the recipe have two labels and no named port, and clients must still reach them."""
     recipe = {"app": "redis", "appCluster": "redis-cluster"}
     for service in (o for o in overlay() if o["kind"] == "Service"):
         assert service["spec"]["selector"].items() <= recipe.items()

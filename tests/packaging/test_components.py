@@ -71,20 +71,24 @@ def check_pair(write: Write, pair: tuple[str, str], program: Sequence[str]) -> N
 def test_pair_renders_alike_in_both_orders_or_is_refused(
     write_overlay: Write, pair: tuple[str, str]
 ) -> None:
+    """Two components give the same objects in both orders, or do not render at all."""
     check_pair(write_overlay, pair, KUBECTL)
 
 
 def test_all_pairs_in_other_versions(write_overlay: Write, other_kustomize: Sequence[str]) -> None:
+    """Other versions of kustomize render each pair as kubectl does."""
     for pair in PAIRS:
         check_pair(write_overlay, pair, other_kustomize)
 
 
 def test_every_refusal_names_components_that_exist() -> None:
+    """A pair that is refused consists of components of this repository."""
     assert {name for pair in REFUSALS for name in pair} <= set(COMPONENTS)
 
 
 @pytest.mark.parametrize("name", sorted({name for pair in REFUSALS for name in pair}))
 def test_refused_component_marks_the_job(name: str) -> None:
+    """A component that cannot work in some bases marks the Job, and a transformer refuses it."""
     lines: Object = yaml.safe_load(
         (MANIFESTS / "components" / name / "kustomization.yaml").read_text()
     )

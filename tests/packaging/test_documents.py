@@ -51,12 +51,14 @@ def folder(beside_manifests: Path, tmp_path: Path) -> Path:
     "block", [b for _, b in KUSTOMIZATIONS], ids=[n for n, _ in KUSTOMIZATIONS]
 )
 def test_kustomization_renders(folder: Path, block: str) -> None:
+    """Each kustomization of the repository renders."""
     check(folder, block, KUBECTL)
 
 
 def test_kustomizations_render_in_other_versions(
     folder: Path, other_kustomize: Sequence[str]
 ) -> None:
+    """Other versions of kustomize give the same objects."""
     for name, block in KUSTOMIZATIONS:
         check(folder.with_name(f"{folder.name}-{name.replace('/', '-')}"), block, other_kustomize)
 
@@ -86,6 +88,7 @@ def test_no_document_prunes_by_label() -> None:
 
 
 def test_job_alone_takes_twelve_lines() -> None:
+    """The overlay for a StatefulSet of somebody else has at most twelve lines."""
     blocks = [block for _, block in KUSTOMIZATIONS if "components/job-only" in block]
     assert len(blocks) == 2
     assert all(len(block.splitlines()) <= 12 for block in blocks)

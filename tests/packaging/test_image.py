@@ -36,17 +36,20 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_sandbox_is_left_out(copied: Path) -> None:
+    """The image has no module of the sandbox."""
     assert not (copied / "bootstrap/sandbox").exists()
     assert (copied / "bootstrap/cli.py").exists()
 
 
 def test_every_module_imports_without_the_sandbox(copied: Path) -> None:
+    """The image can import each of its modules although the sandbox is missing."""
     assert IMPORT_ALL in (ROOT / "Dockerfile").read_text()
     done = run(copied, "-c", IMPORT_ALL)
     assert done.returncode == 0, done.stderr
 
 
 def test_sandbox_command_says_what_to_install(copied: Path) -> None:
+    """Without the sandbox, its command names the extra to install."""
     done = run(copied, "-m", "bootstrap", "sandbox", "--log-format", "json")
     assert done.returncode == 2
     last = json.loads(done.stderr.splitlines()[-1])
@@ -65,6 +68,7 @@ def test_sandbox_command_says_what_to_install(copied: Path) -> None:
 def test_image_is_built_with_the_first_tool_that_works(
     tmp_path: Path, working: tuple[str, ...], expected: str
 ) -> None:
+    """The script takes docker, podman or buildah, whichever works first."""
     for tool in ("docker", "podman", "buildah"):
         answers = f"echo {tool} $*" if tool in working else "exit 1"
         (tmp_path / tool).write_text(f"#!/bin/sh\n{answers}\n")

@@ -51,6 +51,7 @@ def container_of(objects: Rendered, kind: str) -> Object:
 
 
 def test_job_is_named_after_its_settings() -> None:
+    """The name of the Job ends with a hash of its settings."""
     objects = render(MANIFESTS)
     name = job_name(objects)
     assert name.startswith("redis-bootstrap-")
@@ -61,6 +62,7 @@ def test_job_is_named_after_its_settings() -> None:
 
 
 def test_settings_follow_the_statefulset() -> None:
+    """The Job's settings have the size and the names of the rendered StatefulSet."""
     objects = render(MANIFESTS)
     settings = settings_of(objects)
     statefulset = only(objects, "StatefulSet")
@@ -71,10 +73,12 @@ def test_settings_follow_the_statefulset() -> None:
 
 
 def test_same_input_gives_the_same_name() -> None:
+    """Rendering twice gives the same Job."""
     assert job_name(render(MANIFESTS)) == job_name(render(MANIFESTS))
 
 
 def test_reconciler_keeps_its_name_and_runs_the_same_image() -> None:
+    """The Deployment keeps its name when settings change, and has the image of the Job."""
     objects = render(MANIFESTS)
     assert only(objects, "Deployment")["metadata"]["name"] == "redis-bootstrap"
     assert container_of(objects, "Deployment")["image"] == container_of(objects, "Job")["image"]
@@ -128,20 +132,24 @@ def test_stacked_overlays_carry_everything(write_overlay: Write, base: str) -> N
 def test_stacked_overlays_carry_everything_in_other_versions(
     write_overlay: Write, base: str, other_kustomize: Sequence[str]
 ) -> None:
+    """Other versions of kustomize carry settings through stacked overlays as well."""
     check_chain(write_overlay, base, other_kustomize)
 
 
 @pytest.mark.parametrize("change", CHANGES[:2] + CHANGES[4:], ids=lambda change: next(iter(change)))
 @pytest.mark.parametrize("base", BASES)
 def test_every_change_is_another_job(overlay: Render, base: str, change: Object) -> None:
+    """Each change of a setting gives the Job another name."""
     assert job_name(overlay(resources=base, **change)) != job_name(overlay(resources=base))
 
 
 def test_image_of_the_servers_does_not_run_the_job_again(overlay: Render) -> None:
+    """Another server image leaves the name of the Job as it is."""
     assert job_name(overlay(images=[{"name": "redis", "newTag": "8.0"}])) == job_name(overlay())
 
 
 def test_digest_of_an_image_is_carried(overlay: Render) -> None:
+    """An image that is given by digest is used by digest in every pod."""
     digest = f"sha256:{'5' * 64}"
     objects = overlay(images=[{"name": "redis-cluster-bootstrap", "digest": digest}])
     assert settings_of(objects)["JOB_IMAGE"].endswith(f"@{digest}")
@@ -149,6 +157,7 @@ def test_digest_of_an_image_is_carried(overlay: Render) -> None:
 
 
 def test_revision_runs_the_job_again(overlay: Render) -> None:
+    """Another value of the revision gives the Job another name."""
     merged = {"name": "redis-bootstrap", "behavior": "merge", "literals": ["JOB_REVISION=2"]}
     assert job_name(overlay(configMapGenerator=[merged])) != job_name(overlay())
 
@@ -158,7 +167,7 @@ def test_revision_runs_the_job_again(overlay: Render) -> None:
                    ["configMapGenerator"][0]["files"]),
 )  # fmt: skip
 def test_change_of_any_file_changes_the_pods(overlay: Render, file: str) -> None:
-    """And `rollout undo` finds the former files, since they have another name."""
+    """A changed file has another name, so `rollout undo` finds the former one."""
     name = Path(file).name
     merged = {"name": "redis-conf", "behavior": "merge", "literals": [f"{name}=# another\n"]}
     before, after = overlay(), overlay(configMapGenerator=[merged])

@@ -61,12 +61,14 @@ def rendered(
 
 
 def test_objects_are_valid(rendered: tuple[str, Rendered]) -> None:
+    """Each rendered object follows the schema of its kind."""
     for version in VERSIONS:
         for one in rendered[1]:
             kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_pods_are_restricted(rendered: tuple[str, Rendered]) -> None:
+    """Each pod meets the restricted Pod Security Standard."""
     where, objects = rendered
     for pod in (pod_of(o)["spec"] for o in objects if o["kind"] in WORKLOADS):
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -91,6 +93,7 @@ def test_every_object_carries_the_label_of_its_cluster(rendered: tuple[str, Rend
 
 
 def test_containers_state_what_they_need(rendered: tuple[str, Rendered]) -> None:
+    """Each container has requests and a memory limit."""
     for one in (o for o in rendered[1] if o["kind"] in WORKLOADS):
         for container in pod_of(one)["spec"]["containers"]:
             assert set(container["resources"]["requests"]) == {"cpu", "memory"}
@@ -124,6 +127,7 @@ def test_target_ports_are_numbers(rendered: tuple[str, Rendered]) -> None:
 def test_only_components_for_it_open_a_port_to_the_outside(
     rendered: tuple[str, Rendered],
 ) -> None:
+    """A node port is opened only by the components and overlays whose purpose that is."""
     where, objects = rendered
     opened = {
         port["nodePort"]
@@ -159,6 +163,7 @@ def test_secrets_are_mounted_by_key(rendered: tuple[str, Rendered]) -> None:
 
 
 def test_applications_password_is_mounted_nowhere() -> None:
+    """No pod of ours mounts the password of the applications."""
     text = json.dumps(render(MANIFESTS / "overlays/production"))
     assert '"key": "password"' not in text
     assert '"key": "viewer-password"' not in text
@@ -166,6 +171,7 @@ def test_applications_password_is_mounted_nowhere() -> None:
 
 
 def test_production_has_all_that_protects(beside_manifests: Path) -> None:
+    """The production overlay has authentication, TLS, network policies and metrics."""
     folder = beside_manifests / "manifests/overlays/production"
     named = {Path(c).name for c in yaml.safe_load((folder / "kustomization.yaml").read_text())
              ["components"]}  # fmt: skip
@@ -178,6 +184,7 @@ def reconciler() -> tuple[Object, Object]:
 
 
 def test_reconciler_is_ready_while_the_cluster_is_healthy() -> None:
+    """The readiness probe of the reconciler asks for the health of the cluster."""
     deployment, container = reconciler()
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     assert deployment["spec"]["replicas"] == 1
@@ -203,6 +210,7 @@ def test_reconciler_runs_as_the_job_does() -> None:
 
 
 def test_failure_policy_follows_the_exit_codes() -> None:
+    """The Job fails at once on the exit codes that no retry can change."""
     final = [ExitCode.SETTINGS, ExitCode.REFUSED, ExitCode.INVARIANT]
     rules = only(render(MANIFESTS), "Job")["spec"]["podFailurePolicy"]["rules"]
     codes = {"containerName": "bootstrap", "operator": "In", "values": sorted(map(int, final))}
@@ -229,6 +237,7 @@ def test_deadlines_are_in_order() -> None:
 
 
 def test_image_has_the_version_of_the_package() -> None:
+    """The manifests name the image with the version of the package."""
     images = yaml.safe_load((MANIFESTS / "base/kustomization.yaml").read_text())["images"]
     assert {"name": "redis-cluster-bootstrap", "newTag": __version__} in images
     found = subprocess.run(

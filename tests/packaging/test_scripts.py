@@ -166,6 +166,7 @@ def pod(
 
 
 def test_server_starts_with_what_it_knows(pod: Callable[[], Pod]) -> None:
+    """The server starts with the address and the place that its pod has."""
     one = pod()
     one.start()
     for option, value in KNOWN[one.environment["NAME"]]:
@@ -178,6 +179,7 @@ def test_server_starts_with_what_it_knows(pod: Callable[[], Pod]) -> None:
 
 
 def test_pod_without_slots_goes_at_once(pod: Callable[[], Pod]) -> None:
+    """The preStop hook does not hold a pod that owns no slots."""
     one = pod()
     one.start()
     (one.folder / "asked").unlink()
@@ -189,6 +191,7 @@ def test_pod_without_slots_goes_at_once(pod: Callable[[], Pod]) -> None:
 
 
 def test_pod_with_slots_is_held(pod: Callable[[], Pod]) -> None:
+    """The preStop hook holds a pod that still owns slots, and says when it gives up."""
     one = pod()
     one.start()
     assert one.ask("cluster", "addslots", "1", "2", "3").strip() == "OK"
@@ -211,6 +214,7 @@ def test_either_of_two_passwords_will_do(pod: Callable[[], Pod]) -> None:
 
 
 def test_unanswering_server_is_not_ready(pod: Callable[[], Pod]) -> None:
+    """The readiness probe fails where the server does not answer."""
     one = pod()
     for wanted in ("started", "ready", "alive"):
         done = one.script("probe.sh", wanted)
@@ -257,7 +261,7 @@ def test_password_file_without_a_password_is_not_no_password(tmp_path: Path) -> 
 def test_external_member_announces_the_port_that_clients_use(
     tmp_path: Path, *, tls: bool, expected: str, absent: str
 ) -> None:
-    """And no name that only the inside of the cluster can resolve."""
+    """The member announces no name that only the inside of the cluster can resolve."""
     for file in ("start.sh", "lib.sh"):
         shutil.copy(MANIFESTS / "base/scripts" / file, tmp_path)
     if tls:
@@ -358,6 +362,7 @@ def role(pod: Pod) -> str:
 
 
 def test_primary_hands_over_and_goes(three: Three) -> None:
+    """A primary that is restarted hands over to a replica that is in sync."""
     three.form()
     done = three.primary.script("prestop.sh")
     assert f"handed over to the pod at {three.replica.address}" in done.stdout
@@ -381,6 +386,7 @@ def test_hand_over_waits_until_every_member_knows_the_replica(three: Three) -> N
 
 
 def test_member_that_does_not_answer_does_not_hold_a_hand_over(three: Three) -> None:
+    """A hand-over needs a majority of votes, not the vote of every member."""
     three.form()
     assert three.other.process is not None
     three.other.process.kill()
@@ -389,7 +395,7 @@ def test_member_that_does_not_answer_does_not_hold_a_hand_over(three: Three) -> 
 
 
 def test_failed_hand_over_is_not_repeated_at_once(three: Three) -> None:
-    """Who voted refuses the next vote for two node time-outs, and each try pauses writes."""
+    """A voter refuses the next vote for two node time-outs, and each attempt pauses writes."""
     three.form()
     three.primary.ask("config", "set", "cluster-node-timeout", "60000")
     (three.primary.folder / "deaf").touch()
@@ -414,6 +420,7 @@ def test_hook_asks_nobody_whom_dns_does_not_name(three: Three) -> None:
 
 
 def test_pods_that_all_go_do_not_hand_over_to_each_other(three: Three) -> None:
+    """Where all pods are deleted, none waits for another one that is deleted as well."""
     three.form()
     three.replica.ask("config", "set", "replica-priority", "0")
     three.primary.environment["PRESTOP_HOLD_SECONDS"] = "5"
@@ -423,7 +430,7 @@ def test_pods_that_all_go_do_not_hand_over_to_each_other(three: Three) -> None:
 
 
 def test_pod_that_is_no_member_is_not_ready_beside_a_cluster(three: Three) -> None:
-    """It would show clients an empty cluster; but nothing waits for it without end."""
+    """Such a pod would show an empty cluster to clients, but nothing waits for it for ever."""
     for pod in three.pods:
         pod.start()
     blank = three.other

@@ -25,6 +25,7 @@ def is_shell(path: Path) -> bool:
 
 
 def test_scripts_are_clean() -> None:
+    """Shellcheck finds nothing in the scripts."""
     scripts = [
         *(ROOT / "manifests/base/scripts").glob("*.sh"),
         *(path for path in (ROOT / "scripts").iterdir() if is_shell(path)),
@@ -34,10 +35,12 @@ def test_scripts_are_clean() -> None:
 
 
 def test_dockerfile_is_clean() -> None:
+    """Hadolint finds nothing in the Dockerfile."""
     assert told("hadolint", ROOT / "Dockerfile") == ""
 
 
 def test_workflows_are_clean() -> None:
+    """Actionlint finds nothing in the workflows."""
     assert told("actionlint", *(ROOT / ".github/workflows").glob("*.yaml")) == ""
 
 
@@ -53,6 +56,7 @@ def test_workflows_are_clean() -> None:
     ],
 )
 def test_commit_subjects_are_checked(tmp_path: Path, message: str, fault: str) -> None:
+    """The hook says what is wrong with a commit message."""
     file = tmp_path / "message"
     file.write_text(message)
     done = subprocess.run(

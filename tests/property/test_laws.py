@@ -50,7 +50,7 @@ def twice_owned(view: ClusterView) -> SlotSet:
 
 @given(scene=whole_scenes())
 def test_a_whole_view_gives_an_empty_plan(scene: Scene) -> None:
-    """Law 2."""
+    """Law 2 holds: a healthy view gives an empty plan."""
     plan = world_of(scene).plan()
     assert plan.is_healthy
     assert not plan.actions
@@ -110,7 +110,7 @@ def test_no_action_harms(scene: Scene) -> None:
 
 @given(scene=damaged(), cuts=st.lists(st.integers(0, 20), min_size=1, max_size=5))
 def test_a_plan_may_be_cut_after_any_action(scene: Scene, cuts: list[int]) -> None:
-    """Law 5."""
+    """Law 5 holds: a plan that is cut after any action still ends healthy or refused."""
     world = world_of(scene)
     for cut in cuts:
         for action in world.plan().actions[:cut]:
@@ -160,6 +160,6 @@ def with_absent(draw: Draw) -> Scene:
 
 @given(scene=with_absent())
 def test_nothing_is_done_while_a_pod_is_absent(scene: Scene) -> None:
-    """Law 8."""
+    """Law 8 holds: while a wanted pod is absent, nothing is done."""
     assume(any(scene.desired.stays(a.ordinal) for a in scene.view.absent))
     assert not world_of(scene).plan().actions

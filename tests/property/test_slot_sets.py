@@ -9,7 +9,7 @@ from tests.support.strategies import slot_sets
 
 @given(one=slot_sets())
 def test_parse_reads_what_str_prints(one: SlotSet) -> None:
-    """Also with spaces, as CLUSTER NODES prints it."""
+    """Ranges may be divided by spaces too, as CLUSTER NODES prints them."""
     assert SlotSet.parse(str(one)) == one
     assert SlotSet.parse(str(one).replace(",", " ")) == one
 
@@ -32,7 +32,7 @@ def test_algebra_is_that_of_sets(one: SlotSet, other: SlotSet) -> None:
 
 @given(one=slot_sets(), count=st.integers(0, 20000))
 def test_lowest_and_highest_are_slices(one: SlotSet, count: int) -> None:
-    """In rising order."""
+    """Both return slots in rising order."""
     ordered = list(one)
     assert list(one.lowest(count)) == ordered[:count]
     assert list(one.highest(count)) == ordered[max(0, len(ordered) - count) :]

@@ -130,7 +130,7 @@ def test_edns_size_is_honoured(zone: ZoneServer) -> None:
 
 
 def test_no_edns_in_no_edns_out(zone: ZoneServer) -> None:
-    """Who does not speak EDNS gets none."""
+    """A question without EDNS gets an answer without EDNS."""
     _fill(zone, 1)
     assert _ask(zone, POD).edns == -1
 

@@ -52,7 +52,7 @@ class Stage:
     tmp_path: Path
     resources: ExitStack = field(default_factory=ExitStack)
 
-    def world(self, *, nodes: int = 3, start: bool = True, **options: Any) -> World:  # noqa: ANN401 - handed on
+    def world(self, *, nodes: int = 3, start: bool = True, **options: Any) -> World:
         """Return started pods that can make a cluster without replicas."""
         options.setdefault("server", self.server)
         world = self.resources.enter_context(World(nodes=nodes, **options))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from bootstrap.core.facts import Facts
 from bootstrap.core.planner import Policy
@@ -57,7 +58,7 @@ def endpoint(number: int) -> Endpoint:
     return Endpoint(name=name, host=host, ordinal=number, addresses=(at.ip,), port=at.port)
 
 
-def line(number: int, owned: str = "", of: int | None = None, **changes: object) -> KnownNode:
+def line(number: int, owned: str = "", of: int | None = None, **changes: Any) -> KnownNode:
     """Return a line of CLUSTER NODES about a node."""
     known = KnownNode(
         node_id=node_id(number),
@@ -69,11 +70,11 @@ def line(number: int, owned: str = "", of: int | None = None, **changes: object)
         link_up=True,
         slots=slots(owned),
     )
-    return replace(known, **changes)  # type: ignore[arg-type]  # names of fields
+    return replace(known, **changes)
 
 
 def node(
-    number: int, owned: str = "", *, of: int | None = None, epoch: int = 0, **fields: object
+    number: int, owned: str = "", *, of: int | None = None, epoch: int = 0, **fields: Any
 ) -> NodeView:
     """Return a node that knows only itself; without arguments a fresh one."""
     mine = line(number, owned, of, config_epoch=epoch)
@@ -89,7 +90,7 @@ def node(
             current_epoch=epoch,
             no_failover=False,
         ),
-        **fields,  # type: ignore[arg-type]  # names of fields
+        **fields,
     )
 
 
@@ -107,7 +108,7 @@ def acquaint(nodes: Iterable[NodeView], gone: Iterable[KnownNode] = ()) -> Clust
     )
 
 
-def view(shape: str, **fields: object) -> ClusterView:
+def view(shape: str, **fields: Any) -> ClusterView:
     """Return a healthy cluster: `3x1` is 3 shards with 1 replica each, pod i in shard i mod 3."""
     shards, replicas = map(int, shape.split("x"))
     primaries = [
@@ -120,7 +121,7 @@ def view(shape: str, **fields: object) -> ClusterView:
     return acquaint([*primaries, *others])
 
 
-def fresh(count: int, **fields: object) -> ClusterView:
+def fresh(count: int, **fields: Any) -> ClusterView:
     """Return pods that were never in a cluster."""
     return ClusterView(nodes=tuple(node(i, **fields) for i in range(count)))
 
@@ -146,19 +147,19 @@ def _put(seen: ClusterView, changed: NodeView) -> ClusterView:
     return replace(seen, nodes=nodes)
 
 
-def field(seen: ClusterView, number: int, **changes: object) -> ClusterView:
+def field(seen: ClusterView, number: int, **changes: Any) -> ClusterView:
     """Change fields of one node's view."""
     return _put(seen, replace(at(seen, number), **changes))
 
 
-def told(seen: ClusterView, who: int, whom: int, **changes: object) -> ClusterView:
+def told(seen: ClusterView, who: int, whom: int, **changes: Any) -> ClusterView:
     """Change what one node says of another; its line about itself when both are the same."""
     observer = at(seen, who)
     changed = replace(observer.known[node_id(whom)], **changes)
     return _put(seen, replace(observer, known={**observer.known, changed.node_id: changed}))
 
 
-def own(seen: ClusterView, number: int, **changes: object) -> ClusterView:
+def own(seen: ClusterView, number: int, **changes: Any) -> ClusterView:
     """Change what a node says of itself, and all others repeat it."""
     for observer in seen.nodes:
         if node_id(number) in observer.known:

@@ -118,7 +118,7 @@ class Cache:
 
 
 def _with_ttl(rrset: dns.rrset.RRset, ttl_s: int) -> dns.rrset.RRset:
-    copy = rrset.copy()
+    copy: dns.rrset.RRset = rrset.copy()
     copy.ttl = ttl_s
     return copy
 

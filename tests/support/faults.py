@@ -90,13 +90,14 @@ def open_slot(draw: Draw, scene: Scene) -> None:
     owner = _one(draw, owners)
     slot = draw(st.sampled_from(list(at(scene.view, owner).slots)[:3]))
     others = [n for n in scene.ordinals if n != owner]
-    if others and draw(st.booleans()):
+    if draw(st.booleans()) and others:
         target = _one(draw, others)
         marks = {**at(scene.view, owner).migrating, slot: node_id(target)}
         scene.view = change(scene.view, owner, migrating=marks)
-    for number in (
-        draw(st.lists(st.sampled_from(others), max_size=2, unique=True)) if others else ()
-    ):
+    importing: list[int] = []
+    if others:
+        importing = draw(st.lists(st.sampled_from(others), max_size=2, unique=True))
+    for number in importing:
         if at(scene.view, number).role is Role.PRIMARY:
             marks = {**at(scene.view, number).importing, slot: node_id(owner)}
             scene.view = change(scene.view, number, importing=marks)

@@ -265,7 +265,10 @@ class Traffic:
 
     def lost(self) -> int:
         """Count the keys that do not hold what was acknowledged last."""
-        return sum(int(self._client.get(key)) != n for key, n in self._written.items())
+        return sum(self._number(key) != n for key, n in self._written.items())
+
+    def _number(self, key: str) -> int:
+        return int(self._client.get(key) or 0)
 
     def _work(self) -> None:
         number = 0
@@ -275,7 +278,7 @@ class Traffic:
                 try:
                     self._client.set(key, number)
                     self._written[key] = number
-                    if int(self._client.get(key)) != number:
+                    if self._number(key) != number:
                         self.errors.append("a stale read")
                 except AttributeError:
                     # redis-py: redirected to a node that it has not read about; it reads again.

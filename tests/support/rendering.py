@@ -64,5 +64,5 @@ def pod_of(workload: Object) -> Object:
 def settings_of(objects: Rendered) -> dict[str, str]:
     """Return the settings of the Job and the reconciler."""
     found = [o["data"] for o in objects if o["kind"] == "ConfigMap" and "JOB_IMAGE" in o["data"]]
-    assert len(found) == 1
-    return found[0]
+    (settings,) = found
+    return dict(settings)

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from bootstrap.sandbox.client import Reply
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
 
@@ -37,13 +38,13 @@ class Result:
     message: str
 
     @property
-    def logs(self) -> list[dict[str, object]]:
+    def logs(self) -> list[dict[str, Any]]:
         """Return the log lines that are JSON."""
         lines = (line for line in self.stderr.splitlines() if line.startswith("{"))
         return [json.loads(line) for line in lines]
 
     @property
-    def last(self) -> dict[str, object]:
+    def last(self) -> dict[str, Any]:
         """Return the last log line."""
         return self.logs[-1]
 
@@ -141,6 +142,22 @@ def nodes_of(pod: Pod) -> dict[str, Line]:
             has_open=any(word.startswith("[") for word in words[8:]),
         )
     return lines
+
+
+def items(reply: Reply) -> list[Reply]:
+    """Return the elements of a reply that is an array."""
+    assert isinstance(reply, list), reply
+    return reply
+
+
+def role_of(pod: Pod) -> str:
+    """Return the role that a pod reports, in the server's words."""
+    return str(items(pod.command("ROLE"))[0])
+
+
+def count_keys(pod: Pod) -> int:
+    """Return the number of keys of a pod."""
+    return int(str(pod.command("DBSIZE")))
 
 
 def info_of(pod: Pod, *section: str) -> dict[str, str]:

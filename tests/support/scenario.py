@@ -107,12 +107,12 @@ def lost(world: World, keys: int, *, prefix: str = "key") -> int:
 
 def primaries(world: World) -> list[Pod]:
     """Return the pods that say they are primaries."""
-    return [pod for pod in world.pods if pod.command("ROLE")[0] == "master"]
+    return [pod for pod in world.pods if rig.role_of(pod) == "master"]
 
 
 def replicas(world: World) -> list[Pod]:
     """Return the pods that say they are replicas."""
-    return [pod for pod in world.pods if pod.command("ROLE")[0] != "master"]
+    return [pod for pod in world.pods if rig.role_of(pod) != "master"]
 
 
 def owner_of(world: World, slot: int) -> Pod:

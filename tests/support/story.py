@@ -134,7 +134,7 @@ class Story:
     def job(self) -> str:
         """Return the name of the Job that this overlay made."""
         rendered = yaml.safe_load_all(kubectl("kustomize", self.folder / "mine"))
-        return next(o["metadata"]["name"] for o in rendered if o["kind"] == "Job")
+        return str(next(o["metadata"]["name"] for o in rendered if o["kind"] == "Job"))
 
     def wait_for_job(self, name: str = "", *, seconds: int = 180) -> Object:
         """Wait until a Job ends one way or the other, and return its termination message."""
@@ -150,7 +150,8 @@ class Story:
         )
         pods["items"].sort(key=lambda pod: pod["metadata"]["creationTimestamp"])
         message = pods["items"][-1]["status"]["containerStatuses"][0]["state"]["terminated"]
-        return json.loads(message["message"])
+        last: Object = json.loads(message["message"])
+        return last
 
     def wait_until(
         self, what: Callable[[], object], *, seconds: float = 120, told: str = ""
@@ -185,7 +186,7 @@ class Story:
 
     def pods(self, selector: str = MEMBERS) -> list[Object]:
         """Return the pods, leaving ones too."""
-        return json.loads(self.k("get", "pods", "-l", selector, "-o", "json"))["items"]
+        return list(json.loads(self.k("get", "pods", "-l", selector, "-o", "json"))["items"])
 
     def cli(self, pod: str, *command: str, check: bool = True) -> str:
         """Run redis-cli in a pod, with the words that its scripts use for passwords and TLS."""
@@ -327,7 +328,7 @@ def replace(path: str, value: object) -> Object:
 
 # Many tests share a small machine, and a node port can be had only once.
 CONTAINER = "/spec/template/spec/containers/0"
-SMALL = [
+SMALL: list[Object] = [
     patch(
         "StatefulSet",
         "redis-app",

@@ -25,7 +25,7 @@ def test_an_action_is_described_in_plain_values() -> None:
 
 
 def test_kinds_counts_actions() -> None:
-    """By class name."""
+    """Actions are counted by the name of their class."""
     assert kinds([MOVE, MEET, MEET]) == {"MoveSlots": 1, "Meet": 2}
 
 

@@ -9,7 +9,7 @@ APART = field(estranged(HEALTHY, 0, 1), 0, handshakes=frozenset({address(1)}))
 
 
 def test_news_are_findings_of_a_kind_and_pod_not_told_before() -> None:
-    """The detail may change."""
+    """A finding of the same kind and pod is no news, even where its detail has changed."""
     links = BusLinks()
     first = Finding(code=FindingCode.STATE_FAIL, node="a", detail="1")
     again = Finding(code=FindingCode.STATE_FAIL, node="a", detail="2")
@@ -21,7 +21,7 @@ def test_news_are_findings_of_a_kind_and_pod_not_told_before() -> None:
 
 
 def test_waiting_counts_from_the_first_look() -> None:
-    """In whole seconds."""
+    """The time since the first observation is given in whole seconds."""
     links = BusLinks()
     assert links.waited_s(100.0) == 0
     assert links.waited_s(107.4) == 7
@@ -42,7 +42,7 @@ def test_a_handshake_that_stays_open_is_told_once() -> None:
 
 
 def test_a_pair_that_met_is_forgotten() -> None:
-    """It begins again."""
+    """A pair that met and is parted again starts to count from the beginning."""
     links = BusLinks()
     desired = wanted("3x0")
     list(links.blocked(APART, desired, 0.0))

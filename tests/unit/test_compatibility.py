@@ -53,7 +53,7 @@ def test_members_share_the_bus_as_measured(one: str) -> None:
 
 
 def test_a_pod_of_another_engine_is_refused_before_it_meets_anybody() -> None:
-    """It is the pod that is alone, whichever engine it has."""
+    """The refusal names the pod that is alone, whichever engine it has."""
     redis = view("3x0", engine="redis", version=(8, 6, 0))
     grown = joined(redis, node(3, engine="valkey", version=(9, 1, 0)))
     (cause,) = causes(grown, "4x0")
@@ -73,7 +73,7 @@ def test_of_fresh_pods_the_fewer_are_named() -> None:
 
 
 def test_valkey_beside_redis_7_is_how_people_move() -> None:
-    """Nothing is refused."""
+    """A cluster of both engines is not refused."""
     seen = view("3x0", version=(7, 0, 15))
     assert causes(joined(seen, node(3, engine="valkey", version=(9, 1, 0))), "4x0") == []
 

@@ -45,7 +45,7 @@ def is_ordered(seen: ClusterView, *moves: MoveSlots) -> bool:
 
 
 def test_a_target_with_a_higher_epoch_than_every_source_needs_no_bump() -> None:
-    """Its claim wins already: pods have the epochs 1, 2 and 3."""
+    """The target's claim wins already: pods have the epochs 1, 2 and 3."""
     assert is_ordered(HEALTHY, move(A, C), move(B, C))
     assert raised(HEALTHY, move(A, C), move(B, C)) == []
     assert is_ordered(HEALTHY)
@@ -70,7 +70,7 @@ def test_a_source_that_shares_its_epoch_is_bumped_before_any_target() -> None:
 
 
 def test_a_target_that_has_not_heard_of_the_highest_epoch_waits() -> None:
-    """It would take an epoch that is in use."""
+    """Such a target would take an epoch that is in use."""
     seen = HEALTHY
     for number in (A, B, C):
         seen = told(seen, A, number, config_epoch=1)
@@ -94,7 +94,7 @@ def test_moves_of_one_plan_go_one_way() -> None:
 
 
 def test_no_epoch_changes_while_slots_are_contested() -> None:
-    """It would settle the contest."""
+    """A new epoch would decide the contest."""
     tied = own(own(HEALTHY, A, config_epoch=3), C, config_epoch=3)
     seen = told(tied, B, B, slots=at(HEALTHY, B).slots | slots("5"))
     assert len(config_epochs.separate_colliding_epochs(facts(tied, "3x0"))) == 1
@@ -110,7 +110,7 @@ def test_epochs_are_separated_one_at_a_time() -> None:
 
 
 def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
-    """Its header would not be believed."""
+    """Other nodes would not believe the header of such an owner."""
     seen = told(HEALTHY, B, A, config_epoch=9, slots=SlotSet())
     (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)
@@ -124,7 +124,7 @@ def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 0), (1, 1), (4, 1)])
 def test_an_owner_that_others_rank_lower_is_bumped(epoch: int, expected: int) -> None:
-    """Others give its slots to somebody with an epoch that is not lower."""
+    """Other nodes assign its slots to a node whose epoch is not lower."""
     ghost = line(9, "5", config_epoch=epoch, flags=frozenset({Flag.FAIL}))
     seen = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
     known = {**at(seen, C).known, ghost.node_id: ghost}

@@ -6,7 +6,7 @@ import pytest
 from redis import exceptions
 
 from bootstrap.errors import BootstrapError, NodeUnreachableError, SettingsError
-from bootstrap.net.connect_errors import ConnectErrors
+from bootstrap.net.connect_errors import ConnectErrors, was_cut
 
 POD = ConnectErrors(name="redis-app-0", ip="10.0.0.1", port=6379, is_tls=True)
 
@@ -89,3 +89,38 @@ def test_only_a_time_out_is_called_a_time_out() -> None:
         assert isinstance(explained, NodeUnreachableError)
         assert words in explained.cause
         assert "timed out" not in explained.cause
+
+
+PLAIN = ConnectErrors(name="redis-app-0", ip="10.0.0.1", port=6379, is_tls=False)
+
+
+def test_another_protocol_on_the_port_is_named() -> None:
+    """A TLS alert shows that the port speaks TLS; other bytes show a server of another kind."""
+    tls = PLAIN.explain(exceptions.InvalidResponse("Protocol Error: b'\\x15\\x03\\x03'"))
+    other = PLAIN.explain(exceptions.InvalidResponse("Protocol Error: b'HTTP/1.1'"))
+    assert isinstance(tls, SettingsError)
+    assert isinstance(other, SettingsError)
+    assert "BOOTSTRAP_TLS=true" in tls.remedy
+    assert "BOOTSTRAP_PORT" in other.remedy
+
+
+def test_a_connection_that_ends_in_the_handshake_is_tried_again() -> None:
+    """A server that is about to stop closes it like that."""
+    error = explain(tls_error("UNEXPECTED_EOF_WHILE_READING"))
+    assert isinstance(error, NodeUnreachableError)
+    assert "handshake" in error.cause
+
+
+def test_tls_is_a_possible_cause_only_where_the_program_speaks_none() -> None:
+    """The remedy of a pod that does not answer mentions the setting that may be missing."""
+    refused = ConnectionRefusedError(111, "x")
+    assert "BOOTSTRAP_TLS=true" in PLAIN.explain(refused).remedy
+    assert "BOOTSTRAP_TLS=true" not in POD.explain(refused).remedy
+
+
+def test_only_an_end_by_the_other_side_is_a_cut() -> None:
+    """A reset and a close are; a refused connection and a time-out are not."""
+    assert was_cut(ConnectionResetError(104, "x"))
+    assert was_cut(exceptions.ConnectionError("Connection closed by server."))
+    assert not was_cut(ConnectionRefusedError(111, "x"))
+    assert not was_cut(TimeoutError())

@@ -40,6 +40,7 @@ REFUSED = replace(
 GONE = builders.acquaint(HEALTHY.nodes, gone=[builders.line(9)])
 APART = estranged(HEALTHY, 0, 1)
 MISSING = builders.absent(HEALTHY, 2)
+DISAGREEING = builders.field(HEALTHY, 0, state_ok=False)  # only the servers have work
 Step = ClusterView | Exception
 
 
@@ -74,12 +75,20 @@ class Applied:
     failures: list[Exception | None] = field(default_factory=lambda: [None])
     last: list[tuple[Action, ...]] = field(default_factory=list)
     seconds: float = 0.0
+    last_failure: Exception | None = None
+    last_seconds: float = 0.0
 
     async def apply(
         self, _view: ClusterView, actions: Sequence[Action], *, despite_stop: bool = False
     ) -> None:
         """Take note, wait, and fail if there is a failure left."""
-        (self.last if despite_stop else self.batches).append(tuple(actions))
+        if despite_stop:
+            self.last.append(tuple(actions))
+            await asyncio.sleep(self.last_seconds)
+            if self.last_failure is not None:
+                raise self.last_failure
+            return
+        self.batches.append(tuple(actions))
         await asyncio.sleep(self.seconds)
         failure = self.failures.pop(0) if len(self.failures) > 1 else self.failures[0]
         if failure is not None:
@@ -157,6 +166,17 @@ def trial(*steps: Step, **changes: object) -> Trial:
     return replace(Trial(Script(list(steps))), **changes)  # type: ignore[arg-type]  # names of fields
 
 
+def moved_primaries(*numbers: int) -> ClusterView:
+    """Return a cluster some of whose primaries came back on other addresses."""
+    seen = view("3x1")
+    nodes = list(seen.nodes)
+    for number in numbers:
+        node, ip = nodes[number], f"10.9.9.{number}"
+        endpoint = replace(node.endpoint, addresses=(ip,))
+        nodes[number] = replace(node, endpoint=endpoint, address=replace(node.address, ip=ip))
+    return replace(seen, nodes=tuple(nodes))
+
+
 def test_two_healthy_observations_in_a_row_end_a_run() -> None:
     """The second includes shard ids and is made without a pause; the lock is not needed."""
     run = trial(HEALTHY)
@@ -225,7 +245,7 @@ def test_another_plan_under_the_lock_is_not_confirmed() -> None:
 
 
 def test_a_run_waits_for_the_lock_of_another() -> None:
-    """It observes meanwhile, applies nothing, and continues when the lock is free."""
+    """The run observes meanwhile, applies nothing, and continues when the lock is free."""
     run = trial(APART, APART, APART, APART, APART, HEALTHY)
     run.lock = FakeLock(["run-1", "run-1", None])
     assert run.run() is None
@@ -254,7 +274,7 @@ def test_a_lock_that_was_lost_is_acquired_on_another_connection() -> None:
 
 
 def test_a_wrong_password_ends_a_run_at_once() -> None:
-    """No retry fixes it."""
+    """A rejected password is not tried again."""
     run = trial(CredentialsError(node="redis-app-0", cause="WRONGPASS", remedy="set it"))
     assert isinstance(run.run(), CredentialsError)
     assert run.passes == 1
@@ -283,7 +303,7 @@ def test_a_pod_that_never_answers_is_named() -> None:
 
 @pytest.mark.parametrize("steps", [[MISSING], [APART]])
 def test_a_signal_stops_a_run(steps: Sequence[Step]) -> None:
-    """Waiting ends at once."""
+    """A signal ends the pause between two passes at once."""
     run = trial(*steps, may_change=False, stop_after_s=3.0)
     assert isinstance(run.run(), StoppedError)
     assert run.seconds == 3.0
@@ -362,7 +382,7 @@ def test_an_expected_plan_is_applied() -> None:
 
 @pytest.mark.parametrize("steps", [[APART], [HEALTHY]])
 def test_another_plan_than_the_expected_one_is_refused(steps: Sequence[Step]) -> None:
-    """Also where nothing is left to do."""
+    """The plan is refused even where nothing is left to do."""
     run = trial(*steps, expect="0123456789abcdef")
     error = run.run()
     assert isinstance(error, RefusedError)
@@ -386,7 +406,7 @@ def test_an_expected_plan_is_compared_when_all_pods_are_there() -> None:
 
 
 def test_wait_applies_nothing() -> None:
-    """It ends when others have made the cluster healthy."""
+    """The command ends when others have made the cluster healthy."""
     run = trial(APART, GONE, HEALTHY, may_change=False)
     assert run.run() is None
     assert (run.applied.batches, run.lock.asked) == ([], 0)
@@ -404,22 +424,95 @@ def test_failovers_are_allowed_again_however_a_run_ends() -> None:
     """A run that held failovers back gives that back when it is stopped."""
     hold = SetNoFailover(node=node_id(3), no_failover=True, reason=FindingCode.ADDRESS_STALE)
     release = replace(hold, no_failover=False, reason=FindingCode.FAILOVER_DISABLED)
-    seen = view("3x1")
-    moved = replace(
-        seen,
-        nodes=tuple(
-            replace(
-                n,
-                endpoint=replace(n.endpoint, addresses=("10.9.9.9",)),
-                address=replace(n.address, ip="10.9.9.9"),
-            )
-            if n.endpoint.ordinal == 0
-            else n
-            for n in seen.nodes
-        ),
-    )
-    run = trial(moved, stop_after_s=2.0, desired=wanted("3x1"))
+    run = trial(moved_primaries(0), stop_after_s=2.0, desired=wanted("3x1"))
     assert isinstance(run.run(), StoppedError)
     held = [a for batch in run.applied.batches for a in batch if isinstance(a, SetNoFailover)]
     assert hold in held
     assert run.applied.last == [(release,)]
+
+
+def test_a_change_that_the_deadline_stops_is_not_a_signal() -> None:
+    """An executor that ends early because of the stop does not decide the exit code."""
+    run = trial(APART, timeout_s=2.0)
+    stopped = StoppedError(cause="stopped", remedy="run it again")
+    run.applied = Applied(seconds=4.0, failures=[stopped])
+    assert isinstance(run.run(), NotConvergedError)
+    early = trial(APART, timeout_s=20.0)
+    early.applied = Applied(failures=[stopped])
+    assert early.run() is stopped
+
+
+def test_a_signal_after_a_change_does_not_wait_for_an_observation() -> None:
+    """Only a change that is under way delays the end of a run."""
+    run = trial(APART, APART, GONE, timeout_s=600.0, stop_after_s=25.0)
+    run.script.answer_s = 10.0
+    assert isinstance(run.run(), StoppedError)
+    assert len(run.applied.batches) == 1
+    assert run.seconds == 25.0
+
+
+def test_the_pause_between_passes_follows_the_time_that_one_takes() -> None:
+    """Servers get half of the time that a pass took, and at most a second."""
+    for answer_s, pass_s in ((0.0, 0.1), (0.1, 0.2), (1.0, 1.5), (10.0, 11.0)):
+        run = trial(DISAGREEING, timeout_s=20.25 * pass_s)
+        run.script.answer_s = answer_s
+        assert isinstance(run.run(), NotConvergedError)
+        assert run.passes == 21
+
+
+def test_pauses_double_while_pods_are_missing() -> None:
+    """The pauses are 0.2, 0.4 and 0.8 seconds long, then a second each."""
+    run = trial(MISSING, timeout_s=5.0)
+    run.run()
+    assert run.passes == 7
+
+
+def test_a_run_names_its_phase_when_it_fails() -> None:
+    """Observing comes first, verifying follows a healthy observation, and stages have names."""
+    refused = RefusedError(cause="no", remedy="fix it")
+    for steps, phase in (([refused], "observe"), ([HEALTHY, refused], "verify")):
+        run = trial(*steps)
+        assert run.run() is refused
+        assert run.phase == phase
+    run = trial(APART)
+    run.applied = Applied(failures=[refused])
+    assert run.run() is refused
+    assert run.phase == "introduce"
+
+
+def test_a_refusal_has_every_cause_and_the_first_remedy() -> None:
+    """The pod of the first refusal is named."""
+    nodes = (replace(n, cluster_enabled=n.endpoint.ordinal == 0) for n in HEALTHY.nodes)
+    error = trial(replace(HEALTHY, nodes=tuple(nodes))).run()
+    assert isinstance(error, RefusedError)
+    assert error.node == "redis-app-1"
+    first, second = error.cause.split("; ")
+    assert first.startswith("redis-app-1 ")
+    assert second.startswith("redis-app-2 ")
+    assert "cluster-enabled" in error.remedy
+
+
+@pytest.mark.parametrize("failure", [None, StaleViewError(cause="cut", remedy="wait")])
+def test_all_failovers_that_a_run_has_held_are_allowed_again(failure: Exception | None) -> None:
+    """The holds of several plans add up, also where it is not known whether they arrived."""
+    run = trial(moved_primaries(0), moved_primaries(0), moved_primaries(1), desired=wanted("3x1"))
+    run.stop_after_s = 2.0
+    run.applied = Applied(failures=[failure])
+    assert isinstance(run.run(), StoppedError)
+    (released,) = run.applied.last
+    assert {a.node for a in released if isinstance(a, SetNoFailover)} == {node_id(3), node_id(4)}
+    assert all(isinstance(a, SetNoFailover) and not a.no_failover for a in released)
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds"), [(RefusedError(cause="no", remedy="x"), 0.0), (None, 500.0)]
+)
+def test_a_release_that_fails_does_not_hide_how_the_run_ended(
+    failure: Exception | None, seconds: float
+) -> None:
+    """The release takes two seconds at most, and the lock is released in any case."""
+    run = trial(moved_primaries(0), stop_after_s=2.0, desired=wanted("3x1"))
+    run.applied = Applied(last_failure=failure, last_seconds=seconds)
+    assert isinstance(run.run(), StoppedError)
+    assert run.seconds == (2.0 if failure else 4.0)
+    assert run.lock.released >= 1

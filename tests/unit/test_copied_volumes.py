@@ -39,7 +39,7 @@ def answering(
 
 
 def test_a_healthy_cluster_has_no_copies() -> None:
-    """Nor has one with an outsider that has an id of its own."""
+    """An outsider that has an id of its own is no copy either."""
     assert refusals(HEALTHY) == []
     assert refusals(answering(HEALTHY, who=9)) == []
 
@@ -64,7 +64,7 @@ def test_an_address_that_wants_a_password_has_the_id_where_members_have_a_link_t
 
 
 def test_a_pod_with_a_second_address_family_is_no_copy() -> None:
-    """It is the same process."""
+    """Both addresses lead to the same process."""
     assert refusals(answering(HEALTHY, address=Address("fd00::9", 6379, 16379))) == []
 
 

@@ -1,5 +1,7 @@
 """Nodes that are about to receive data, and whether they can take it."""
 
+from typing import Any
+
 from bootstrap.core.actions import Refusal
 from bootstrap.core.data_targets import refuse_unfit_targets
 from bootstrap.core.planner import Policy, plan
@@ -35,7 +37,7 @@ def refusals(
 
 
 def test_healthy_targets_are_not_refused() -> None:
-    """Also not where nothing is to move, or nobody has keys."""
+    """Nothing is refused where no slot is to move, or where nobody has keys."""
     assert refusals(GROWING, "4x0") == ()
     assert refusals(field(FULL, 0, persistence_errors=FAILED_SAVE), "3x0") == ()
     assert refusals(field(fresh(6), 0, persistence_errors=FAILED_SAVE), "3x1") == ()
@@ -66,7 +68,7 @@ def test_sources_are_not_asked() -> None:
 
 
 def test_a_replica_of_a_target_has_to_save_too() -> None:
-    """It gets every key that its primary gets."""
+    """A replica gets every key that its primary gets."""
     seen = view("3x1", keys=600)
     seen = joined(seen, node(6), node(7))
     for number in (6, 7):
@@ -87,7 +89,7 @@ def test_a_pod_that_is_to_copy_all_data() -> None:
 
 
 def test_a_replica_that_is_to_become_primary() -> None:
-    """It takes over from a primary that leaves, and takes no slots from others."""
+    """The replica takes over from a primary that leaves, and takes no slots from others."""
     seen = acquaint(
         [
             node(0, "0-8191", epoch=1, keys=9),
@@ -127,7 +129,7 @@ def test_shrinking_into_too_little_memory() -> None:
 
 
 def test_a_replica_needs_room_for_the_data_of_its_primary() -> None:
-    """It would evict it, or refuse writes, as soon as it is elected."""
+    """Without room the replica would evict keys or refuse writes as soon as it is elected."""
     seen = joined(FULL, node(3), node(4), node(5, used_memory=MIB))
     assert refusals(field(seen, 5, max_memory=61 * MIB), "3x1") == ()
     (refusal,) = refusals(field(seen, 5, max_memory=60 * MIB), "3x1")
@@ -136,7 +138,7 @@ def test_a_replica_needs_room_for_the_data_of_its_primary() -> None:
 
 
 def test_a_replica_of_a_target_needs_room_for_what_comes_and_what_is_there() -> None:
-    """Its primary may have more."""
+    """The limit of the primary may be higher than that of its replica."""
     full = {"keys": 600, "data_bytes": 60 * MIB, "used_memory": 61 * MIB}
     seen = own(own(view("2x1", **full), 0, slots=slots("0-99")), 1, slots=slots("100-16383"))
     assert refusals(field(seen, 2, max_memory=92 * MIB), "2x1") == ()
@@ -146,8 +148,8 @@ def test_a_replica_of_a_target_needs_room_for_what_comes_and_what_is_there() -> 
 
 
 def test_a_replica_that_becomes_primary_needs_room_for_what_it_has() -> None:
-    """Its limit did not count while it was a replica (replica-ignore-maxmemory)."""
-    full = {"keys": 9, "data_bytes": 9 * MIB, "used_memory": 10 * MIB}
+    """The limit did not count while the node was a replica (replica-ignore-maxmemory)."""
+    full: dict[str, Any] = {"keys": 9, "data_bytes": 9 * MIB, "used_memory": 10 * MIB}
     nodes = [
         node(0, "0-8191", epoch=1, **full),
         node(1, of=2, epoch=2, **full, max_memory=10 * MIB),
@@ -160,7 +162,7 @@ def test_a_replica_that_becomes_primary_needs_room_for_what_it_has() -> None:
 
 def test_slots_that_an_heir_gives_away_count_with_the_size_of_its_primary() -> None:
     """The heir owns none yet."""
-    full = {"keys": 9, "data_bytes": 16 * MIB, "used_memory": 16 * MIB}
+    full: dict[str, Any] = {"keys": 9, "data_bytes": 16 * MIB, "used_memory": 16 * MIB}
     nodes = [
         node(0, "0-3", epoch=1, keys=9, max_memory=7 * MIB),
         node(1, of=2, epoch=2, **full),
@@ -171,7 +173,7 @@ def test_slots_that_an_heir_gives_away_count_with_the_size_of_its_primary() -> N
 
 
 def test_a_target_that_wants_more_replicas_than_it_will_have() -> None:
-    """It would refuse all writes to the slots that it took."""
+    """The target would refuse all writes to the slots that it took."""
     assert refusals(field(view("3x1", keys=9), 0, min_replicas_to_write=2), "3x1") == ()
     seen = field(joined(view("3x1", keys=9), node(6), node(7)), 6, min_replicas_to_write=1)
     assert refusals(seen, "4x1") == ()
@@ -193,7 +195,7 @@ def test_copies_and_keys_that_a_server_cannot_read() -> None:
 
 
 def test_repairs_come_first() -> None:
-    """Who owns what is not settled, so nothing is known of what comes where."""
+    """While repairs are pending nobody knows which data will come where."""
     seen = field(GROWING, 3, persistence_errors=FAILED_SAVE)
     assert refusals(own(seen, 0, slots=slots("0-9")), "4x0") == ()
     assert refusals(field(seen, 0, migrating={5: node_id(1)}), "4x0") == ()
@@ -201,7 +203,7 @@ def test_repairs_come_first() -> None:
 
 
 def test_placement_is_left_as_it_is_where_a_replica_cannot_take_a_copy() -> None:
-    """It is not part of healthy, so it is no reason to refuse."""
+    """Placement is no part of a healthy cluster, so it is no reason to refuse."""
     apart = Policy(separate=True)
     seen = placed(view("3x1", keys=9), {number: f"zone-{number % 3}" for number in range(6)})
     assert plan(seen, wanted("3x1"), apart).actions

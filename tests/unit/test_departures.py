@@ -1,5 +1,6 @@
 """Members out of the cluster."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bootstrap.core import departures
@@ -49,7 +50,7 @@ def ghosted(owned: str = "") -> ClusterView:
     return seen
 
 
-def forgotten(actions: list[Action]) -> list[tuple[str, str]]:
+def forgotten(actions: Sequence[Action]) -> list[tuple[str, str]]:
     return [(a.node, a.gone) for a in actions if isinstance(a, Forget)]
 
 
@@ -60,7 +61,7 @@ def test_a_gone_member_is_forgotten_by_all_that_know_it() -> None:
 
 
 def test_a_gone_member_with_slots_or_replicas_is_kept() -> None:
-    """It is what the data hangs on."""
+    """What is left of its data depends on that member."""
     assert departures.forget_gone(facts(ghosted("5"), "3x1")) == []
     followed = own(ghosted(), 3, primary_id=node_id(9))
     assert departures.forget_gone(facts(followed, "3x1")) == []
@@ -81,7 +82,7 @@ def test_leavers_are_reset_then_forgotten() -> None:
 
 
 def test_leavers_with_slots_followers_or_keys_stay_for_now() -> None:
-    """Each for its reason."""
+    """Each of the three is a reason to stay."""
     two = acquaint([node(0, "0-16383", epoch=1), node(1, "", epoch=2), node(2, of=0, epoch=1)])
     assert left(two, nodes=1) != []
     assert not [
@@ -96,7 +97,7 @@ def test_leavers_with_slots_followers_or_keys_stay_for_now() -> None:
 
 
 def test_a_member_that_came_back_empty_is_forgotten_under_its_old_id() -> None:
-    """Its pod has a new one."""
+    """The pod has a new id, so the old one has no process."""
     back = joined(without(ghosted(), 5), replace(node(50), endpoint=endpoint(5)))
     gone = {g for _, g in forgotten(departures.forget_gone(facts(back, "3x1")))}
     assert gone == {node_id(5), node_id(9)}

@@ -29,7 +29,7 @@ def names(pairs: object) -> list[tuple[int, int]]:
 
 
 def test_strangers_are_one_sided() -> None:
-    """In a fixed order."""
+    """Pairs are listed in a fixed order, one for each direction."""
     seen = estranged(estranged(view("3x0"), 2, 0), 0, 2)
     assert names(disagreements.unacquainted_pairs(facts(estranged(view("3x0"), 2, 0), "3x0"))) == [
         (2, 0)
@@ -38,7 +38,7 @@ def test_strangers_are_one_sided() -> None:
 
 
 def test_a_moved_pod_is_misplaced_in_every_view_and_its_own() -> None:
-    """Its own line is corrected only by an inbound MEET."""
+    """Only a MEET from another node corrects the line that a node has of itself."""
     seen = own(view("3x0"), 1, address=address(1, moved=True))
     assert sorted(names(disagreements.stale_addresses(facts(seen, "3x0")))) == [
         (0, 1),
@@ -90,7 +90,7 @@ def test_outdated_is_what_only_headers_carry() -> None:
 
 
 def test_same_facts_compares_lines() -> None:
-    """Ids and addresses aside."""
+    """Ids and addresses do not count."""
     assert same_facts(line(1, "1-3"), line(1, "1-3"))
     assert not same_facts(line(1, "1-3"), line(1, "1-4"))
     assert not same_facts(line(3, of=1), line(3, of=2))

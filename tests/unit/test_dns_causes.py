@@ -50,7 +50,7 @@ def test_another_cluster_domain_is_named_with_that_of_resolv_conf(resolv_conf: P
 
 
 def test_a_service_with_a_cluster_address_is_not_headless() -> None:
-    """Its SRV record names the Service itself."""
+    """The SRV record of such a Service names the Service itself."""
     reason = NAMES.why_absent(Records(addresses=1, targets=(SERVICE,)), set(range(6)))
     assert "not headless" in reason.cause
     assert "clusterIP: None" in reason.remedy

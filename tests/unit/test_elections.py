@@ -47,7 +47,7 @@ def test_primaries_that_know_no_higher_epoch_vote() -> None:
 
 
 def test_a_replica_that_missed_the_last_epoch_takes_over() -> None:
-    """The others would deny it their votes for ever."""
+    """The replica gets no votes, and its primary is lost with its volume, so it takes over."""
     assert promotions(missed()) == [(node_id(3), FailoverMode.TAKEOVER)]
 
 
@@ -76,7 +76,7 @@ def test_an_epoch_of_slots_that_the_replica_does_not_claim() -> None:
 
 
 def test_no_takeover_before_the_replica_has_heard_of_the_epoch() -> None:
-    """Its own new epoch would be lower, and the others would not believe it."""
+    """The replica's new epoch would be lower, and the others would not believe it."""
     assert promotions(field(missed(), 3, current_epoch=6)) == []
 
 
@@ -103,7 +103,7 @@ def replica(seen: ClusterView) -> NodeView:
 
 
 def test_a_hand_over_that_can_be_won_is_planned() -> None:
-    """All others have a sound link to the replica."""
+    """All other nodes have a working link to the replica."""
     (action,) = next_plan(LEAVING).actions
     assert isinstance(action, Failover)
     assert action.mode is FailoverMode.COORDINATED

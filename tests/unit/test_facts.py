@@ -27,7 +27,7 @@ def ordinals(nodes: tuple[NodeView, ...]) -> list[int]:
 
 
 def test_every_id_is_staying_leaving_or_gone() -> None:
-    """By the wanted number and by whether a process answers."""
+    """The wanted number and whether a process answers decide which of the three an id is."""
     seen = without(view("3x1"), 2)
     known = facts(seen, DesiredTopology(nodes=4, replicas=1))
     assert ordinals(known.staying) == [0, 1, 3]
@@ -37,7 +37,7 @@ def test_every_id_is_staying_leaving_or_gone() -> None:
 
 
 def test_a_pod_that_is_not_wanted_and_no_member_is_left_alone() -> None:
-    """It is not even leaving."""
+    """Such a pod does not even count as leaving."""
     seen = joined(view("3x1"), node(6))
     assert facts(seen, "3x1").leaving == ()
 
@@ -60,7 +60,7 @@ def test_groups_unite_nodes_that_know_each_other_through_others() -> None:
 
 
 def test_slot_groups_count_what_anybody_says() -> None:
-    """Also slots of a member that is gone."""
+    """Slots of a member that is gone count as well."""
     seen = without(view("2x0"), 0)
     assert len(facts(seen, "2x0").slot_groups) == 1
     assert facts(fresh(2), "2x0").slot_groups == ()
@@ -75,7 +75,7 @@ def test_slots_are_first_hand() -> None:
 
 
 def test_slots_of_gone_are_neither_covered_nor_uncovered() -> None:
-    """They are claimed, by the views that are left."""
+    """The views that are left still claim these slots."""
     seen = without(view("2x0"), 1)
     found = facts(seen, "2x0")
     assert found.slots_of_gone == {node_id(1): slots("8192-16383")}
@@ -118,13 +118,13 @@ def test_the_highest_epoch_is_anybodys() -> None:
 
 
 def test_replicas_are_so_by_their_own_word() -> None:
-    """Whatever the primary believes."""
+    """What the primary believes does not matter."""
     seen = told(view("2x1"), 0, 2, primary_id=node_id(1))
     assert ordinals(facts(seen, "2x1").replicas_of(node_id(0))) == [2]
 
 
 def test_shards_have_their_primary_first_and_are_ordered_by_its_ordinal() -> None:
-    """As `status` shows them."""
+    """The order is that in which `status` shows shards."""
     turned = own(view("2x1"), 0, role=Role.REPLICA, primary_id=node_id(2), slots=SlotSet())
     turned = own(turned, 2, role=Role.PRIMARY, primary_id=None, slots=slots("0-8191"))
     assert [ordinals(shard) for shard in facts(turned, "2x1").shards] == [[1, 3], [2, 0]]

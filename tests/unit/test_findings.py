@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from bootstrap.core.facts import Facts
-from bootstrap.core.findings import Finding, FindingCode, abbreviate, diagnose, notices
+from bootstrap.core.findings import (
+    Finding,
+    FindingCode,
+    abbreviate,
+    diagnose,
+    functions_missing,
+    notices,
+)
 from bootstrap.core.planner import Policy, plan
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
@@ -44,7 +51,7 @@ def the(seen: ClusterView, code: FindingCode, desired: DesiredTopology | str = "
 
 
 def test_whole_means_no_finding() -> None:
-    """Of any shape."""
+    """A healthy cluster of any shape has no finding."""
     for shape in ("1x0", "1x2", "3x1", "5x0", "7x2"):
         assert codes(view(shape), shape) == set()
 
@@ -76,12 +83,12 @@ def test_whole_means_no_finding() -> None:
     ],
 )
 def test_each_thing_wrong_is_told(seen: ClusterView, expected: set[str]) -> None:
-    """And nothing else is."""
+    """Each fault gives its finding and no other."""
     assert codes(seen) - {"view_outdated"} == expected - {"view_outdated"}
 
 
 def test_slots_without_owner_contested_and_of_gone() -> None:
-    """Named by range."""
+    """Findings about slots name their ranges."""
     lost = own(HEALTHY, 0, slots=slots("2-5461"))
     assert the(lost, FindingCode.SLOTS_UNCOVERED).detail == "2 slots owned by no node: 0-1"
     twice = told(HEALTHY, 1, 1, slots=at(HEALTHY, 1).slots | slots("0"))
@@ -91,28 +98,28 @@ def test_slots_without_owner_contested_and_of_gone() -> None:
 
 
 def test_both_ends_of_a_collision_are_named() -> None:
-    """Each is a finding."""
+    """Each of the two nodes has a finding."""
     found = diagnose(facts(own(HEALTHY, 0, config_epoch=2), "3x1"))
     collided = [f.node for f in found if f.code is FindingCode.EPOCH_COLLISION]
     assert collided == ["redis-app-0", "redis-app-1"]
 
 
 def test_only_wanted_pods_are_absent() -> None:
-    """By ordinal; the cause is the one that was seen."""
+    """Absent pods are sorted by ordinal and have the cause that was seen."""
     seen = absent(absent(joined(HEALTHY, node(7)), 5), 7, cause="NXDOMAIN")
     told_absent = [f for f in diagnose(facts(seen, "3x1")) if f.code is FindingCode.POD_ABSENT]
     assert [f.detail for f in told_absent] == ["redis-app-5: connection refused"]
 
 
 def test_members_that_are_not_wanted_leave() -> None:
-    """Highest first."""
+    """The pod with the highest ordinal comes first."""
     found = diagnose(facts(HEALTHY, DesiredTopology(nodes=4, replicas=1)))
     leaving = [f.node for f in found if f.code is FindingCode.MEMBER_LEAVING]
     assert leaving == ["redis-app-5", "redis-app-4"]
 
 
 def test_a_leaver_with_keys_of_others_says_so() -> None:
-    """It is not reset, and nothing else would tell why."""
+    """The node is not reset, and only its finding says why."""
     seen = own(own(view("2x0"), 1, slots=SlotSet()), 0, slots=SlotSet.all())
     (found,) = diagnose(facts(field(seen, 1, keys=3), "1x0"))
     assert found.code is FindingCode.MEMBER_LEAVING
@@ -172,7 +179,7 @@ def test_libraries_of_an_earlier_life_are_not_the_clusters() -> None:
 
 
 def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
-    """It stays as the people want it."""
+    """A setting that all nodes share was made by people, so it stays."""
     seen = HEALTHY
     for number in range(6):
         seen = field(seen, number, no_failover=True)
@@ -189,19 +196,19 @@ def test_a_gone_member_is_named_by_its_last_address() -> None:
 
 
 def test_a_replica_of_nobody_known_is_not_chained() -> None:
-    """Its primary is gone, that is told elsewhere."""
+    """A primary that is gone has a finding of its own."""
     seen = own(HEALTHY, 5, primary_id=node_id(99))
     assert "replica_chained" not in codes(seen)
 
 
 def test_long_slot_lists_are_cut() -> None:
-    """With a mark."""
+    """A list of slots that was cut ends with a mark."""
     assert abbreviate(slots("1,3,5,7,9,11")) == "1,3,5,7,9,…"
     assert abbreviate(slots("1,3")) == "1,3"
 
 
 def test_nothing_seen_is_only_absence() -> None:
-    """No pod has answered."""
+    """Where no pod answers, the only findings are absent pods."""
     seen = absent(view("1x0"), 0)
     found = diagnose(Facts(seen, wanted("1x0")))
     assert found[0].code is FindingCode.POD_ABSENT
@@ -246,3 +253,12 @@ def test_a_primary_may_have_as_many_replicas_as_an_even_spread_needs() -> None:
         "redis-app-0 has 3 replicas, 1 wanted",
         "redis-app-1 has 0 replicas, 1 wanted",
     }
+
+
+def test_equal_and_more_libraries_are_enough() -> None:
+    """A new primary lacks libraries only where one of the source is not among its own."""
+    seen = acquaint([*view("2x0", libraries=1, functions=frozenset({"a"})).nodes, node(2)])
+    for functions, lacks in (({"a"}, False), ({"a", "b"}, False), ({"b"}, True)):
+        there = field(seen, 2, libraries=1, functions=frozenset(functions))
+        found = functions_missing(facts(there, "3x0"))
+        assert bool(found) is lacks, functions

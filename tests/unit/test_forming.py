@@ -137,7 +137,7 @@ def test_a_handshake_under_way_is_not_repeated() -> None:
 
 
 def test_a_moved_pod_is_met_by_everybody_and_by_one_for_itself() -> None:
-    """Its own line is corrected by an inbound MEET; failovers are held meanwhile."""
+    """A MEET to the pod corrects its own line; failovers are held meanwhile."""
     moved = own(HEALTHY, 0, address=address(0, moved=True))
     actions = introduced(moved, "3x1")
     assert sorted(meets(actions)) == [(i, 0) for i in range(1, 6)]
@@ -155,7 +155,7 @@ def test_failovers_are_held_only_where_that_can_be_seen() -> None:
 
 
 def test_a_lone_moved_node_has_nobody_to_meet_it() -> None:
-    """A cluster of one."""
+    """A cluster of one node needs no MEET."""
     lone = acquaint([node(0, "0-16383", epoch=1)], gone=[line(7)])
     moved = own(lone, 0, address=address(0, moved=True))
     assert meets(introduced(moved, "1x0")) == []
@@ -167,7 +167,7 @@ def test_without_replicas_all_meet_at_once() -> None:
 
 
 def test_shards_that_met_are_replicated_before_others_meet() -> None:
-    """Also while a handshake of another shard is open; the first replica lets everybody meet."""
+    """Replicas of a shard do not wait for the handshakes of other shards."""
     seen = fresh(6)
     for number, share in enumerate(even_split(3)):
         seen = own(seen, number, slots=share)
@@ -213,13 +213,13 @@ def emptied(seen: ClusterView, *numbers: int) -> ClusterView:
 
 
 def test_slotless_primaries_become_replicas() -> None:
-    """By ordinal, where one is missing."""
+    """Such primaries go, by ordinal, to the shards where a replica is missing."""
     assert replicated(emptied(HEALTHY, 3, 4, 5)) == [(3, 0), (4, 1), (5, 2)]
     assert replicated(HEALTHY) == []
 
 
 def test_a_replica_that_dials_an_old_address_is_told_its_primary_again() -> None:
-    """Its bus knows the primary's new address, its replication does not."""
+    """The bus knows the primary's new address, but replication does not."""
     lost = field(field(HEALTHY, 4, link_up=False), 4, primary_ip="10.9.9.9")
     syncing = field(field(HEALTHY, 4, link_up=False), 4, primary_ip=address(1).ip)
 
@@ -228,26 +228,26 @@ def test_a_replica_that_dials_an_old_address_is_told_its_primary_again() -> None
 
 
 def test_a_node_replicates_only_what_it_sees_as_a_primary() -> None:
-    """Its own view must hold it, the primary's too."""
+    """The node's own view must show the primary as one, and so must the primary's view."""
     blind = emptied(HEALTHY, 5)
     assert replicated(estranged(blind, 5, 2)) == []
     assert replicated(told(blind, 5, 2, role=Role.REPLICA, primary_id=node_id(0))) == []
 
 
 def test_a_node_with_keys_is_nobodys_replica() -> None:
-    """They would be lost."""
+    """Replication would delete the keys."""
     assert replicated(field(emptied(HEALTHY, 5), 5, keys=1)) == []
 
 
 def test_a_replica_without_link_keeps_its_primary() -> None:
-    """It may hold the newest copy of what that one lost."""
+    """The replica may hold the newest copy of what its primary lost."""
     crowded = own(own(HEALTHY, 4, primary_id=node_id(0)), 5, primary_id=node_id(0))
     assert replicated(crowded) == [(4, 1), (5, 2)]
     assert replicated(field(crowded, 4, link_up=False)) == [(5, 2)]
 
 
 def test_a_replica_with_keys_that_a_move_brought_is_kept() -> None:
-    """Its primary owned nothing yet, and has lost its link or its volume."""
+    """The primary owned nothing yet, and has lost its link or its volume."""
     moving = own(emptied(HEALTHY, 5), 4, primary_id=node_id(5))
     assert replicated(moving) == [(4, 1), (5, 2)]
     cut = counted(field(moving, 4, link_up=False), {4: {3: 1}})
@@ -258,7 +258,7 @@ def test_a_replica_with_keys_that_a_move_brought_is_kept() -> None:
 
 
 def test_reasons_tell_new_replicas_from_moved_ones() -> None:
-    """For logs."""
+    """The log shows why a node becomes a replica."""
     known = facts(emptied(HEALTHY, 5), "3x1")
     (action,) = forming.replicate(known, assign_roles(known))
     assert isinstance(action, Replicate)
@@ -312,7 +312,7 @@ def test_holds_are_released() -> None:
 
 
 def test_functions_are_copied_onto_new_primaries() -> None:
-    """From an owner that has them."""
+    """The source is a slot owner that has the functions."""
     seen = acquaint([*view("2x0").nodes, node(2, epoch=3)])
     assert forming.copy_functions(facts(seen, "3x0")) == []
     seen = field(seen, 1, libraries=2)
@@ -356,3 +356,36 @@ def test_an_epoch_is_set_only_where_a_server_takes_one() -> None:
         ]
     used = own(fresh(2), 0, config_epoch=4)
     assert epochs(introduced(used, "2x0")) == [(1, 5)]
+
+
+def test_uncovered_slots_fill_up_owners_that_have_less_than_their_share() -> None:
+    """An owner with more than its share gets none, others are filled up to it in order."""
+    seen = acquaint([node(0, "0-9999", epoch=1), node(1, "10000-10099", epoch=2), node(2)])
+    assigned = {a.node: a.slots for a in forming.assign_first_slots(facts(seen, "3x0")) if a.slots}
+    assert assigned == {node_id(1): slots("10100-15461"), node_id(2): slots("15462-16383")}
+
+
+def test_a_handshake_in_the_other_direction_does_not_refresh_a_view() -> None:
+    """Only the node that is seen wrong sends its header with a MEET of its own."""
+    seen = told(view("3x0"), 0, 1, slots=slots("5462-5470"))
+    assert len(forming.refresh_views(facts(seen, "3x0"))) == 1
+    shaking = field(seen, 0, handshakes=frozenset({address(1)}))
+    assert len(forming.refresh_views(facts(shaking, "3x0"))) == 1
+    shaking = field(seen, 1, handshakes=frozenset({address(0)}))
+    assert forming.refresh_views(facts(shaking, "3x0")) == []
+
+
+def test_shard_ids_are_refreshed_from_both_sides() -> None:
+    """A handshake of one side leaves the MEET of the other."""
+    ids = frozenset(node_id(number) for number in range(4))
+    seen = field(view("2x1", commands=frozenset({"MYSHARDID"})), 3, shards=frozenset({ids}))
+
+    def meets(seen: ClusterView) -> set[tuple[str, str]]:
+        actions = forming.refresh_views(facts(seen, "2x1"))
+        return {(a.node, a.target) for a in actions if isinstance(a, Meet)}
+
+    others = ids - {node_id(3)}
+    both = {(node_id(3), i) for i in others} | {(i, node_id(3)) for i in others}
+    assert meets(seen) == both
+    shaking = field(seen, 0, handshakes=frozenset({address(3)}))
+    assert meets(shaking) == both - {(node_id(0), node_id(3))}

@@ -76,7 +76,7 @@ def test_healthy_twice_in_a_row_is_proven() -> None:
 
 
 def test_the_last_observation_must_include_shard_ids() -> None:
-    """The first need not."""
+    """The first observation may lack them."""
     without = history(HEALTHY, HEALTHY, shards=False)
     assert not without.is_proven_healthy(now=2.0, steady_s=0.0)
     with_ids = history(HEALTHY, shards=False).after(HEALTHY, now=1.0, has_shards=True)
@@ -145,7 +145,7 @@ def test_the_same_failure_of_the_same_plan_becomes_hopeless() -> None:
 
 
 def test_another_failure_or_plan_starts_the_count_again() -> None:
-    """The world has changed."""
+    """A different failure or plan shows that the cluster has changed."""
     long = EQUAL_FAILURES_S
     failed = failing(MOST_EQUAL_FAILURES, seconds=long)
     assert not failed.after_failure("ERR other", now=long).is_hopeless(now=9 * long)
@@ -167,3 +167,13 @@ def test_passes_come_later_while_nothing_changes() -> None:
     assert history(*[GOSSIP] * 50).delays == 0
     assert [failing(n, seconds=1.0).delays for n in (1, 2, 4)] == [0, 1, 3]
     assert History().delays == 0
+
+
+def test_failures_count_from_the_first_of_a_series() -> None:
+    """Another cause starts the time again; what has passed before the series does not count."""
+    late = 10 * EQUAL_FAILURES_S
+    failed = History().after_failure("one", now=late)
+    for _ in range(MOST_EQUAL_FAILURES):
+        failed = failed.after_failure("two", now=late + 1)
+    assert not failed.is_hopeless(now=late + EQUAL_FAILURES_S)
+    assert failed.is_hopeless(now=late + 1 + EQUAL_FAILURES_S)

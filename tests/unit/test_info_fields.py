@@ -14,7 +14,7 @@ def test_data_is_what_an_empty_server_does_not_use() -> None:
 
 
 def test_a_failed_rdb_save_counts_where_writes_are_refused_because_of_it() -> None:
-    """That is the server's default, and needs save points."""
+    """Refusing writes is the server's default, and needs save points."""
     assert persistence_errors(RDB, {}) == {"rdb_last_bgsave_status"}
     assert persistence_errors(RDB, {"save": "3600 1"}) == {"rdb_last_bgsave_status"}
     assert persistence_errors(RDB, {"save": ""}) == frozenset()

@@ -15,7 +15,7 @@ def test_the_lowest_ordinal_carries_the_lock_whatever_order_the_replies_have() -
 
 
 def test_a_member_that_is_none_of_the_pods_never_carries_the_lock() -> None:
-    """It is not sent credentials."""
+    """The program does not send credentials to such a member."""
     assert lock_node(ClusterView(nodes=(node(-1), node(4)))).endpoint.ordinal == 4
     with pytest.raises(ValueError, match="empty"):
         lock_node(ClusterView(nodes=(node(-1),)))

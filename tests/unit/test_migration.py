@@ -59,7 +59,7 @@ def session(ends: Pair, access: Access | None = None) -> MigrationSession:
     )
 
 
-def link(access: Access, **fields: int) -> MigrationLink:
+def link(access: Access, *, database: int = 0) -> MigrationLink:
     ends = pair()
     return MigrationLink(
         session=session(ends, access),
@@ -67,7 +67,7 @@ def link(access: Access, **fields: int) -> MigrationLink:
         destination=TO,
         source=ends.source.client,
         target=ends.target.client,
-        **fields,
+        database=database,
     )
 
 
@@ -126,7 +126,7 @@ def test_ports_follow_the_settings(
 def test_a_credential_that_reads_keys_needs_the_form_with_one_key(
     access: Access, command: Command
 ) -> None:
-    """Otherwise a server before 7.0 takes what follows the credential for the keys."""
+    """A server before 7.0 would take what follows the credential for the keys."""
     lane = link(access)
     keys = [b"a", b"b"][: lane.most_keys]
     assert lane.migrate(Batch(5, keys)) == ("MIGRATE", "10.0.0.9", 6380, *command)
@@ -183,7 +183,7 @@ def test_unreachable_target_is_named_with_port_and_protocol() -> None:
 def test_error_replies_name_who_refused(
     message: str, kind: type[BootstrapError], node: str, words: str
 ) -> None:
-    """Also where the source only passes on what the target answered."""
+    """The target is named where the source only passes its answer on."""
     error = rejection("source", "MIGRATE", ReplyError(message), target="target")
     assert isinstance(error, kind)
     assert error.node == node
@@ -193,7 +193,7 @@ def test_error_replies_name_who_refused(
 
 
 def test_an_error_that_repeating_cannot_fix_is_the_most_severe() -> None:
-    """Others may be its consequence."""
+    """Other errors may be consequences of that one."""
     stale = StaleViewError(cause="a", remedy="b")
     refused = RefusedError(cause="a", remedy="b")
     assert most_severe([stale, refused, stale]) is refused
@@ -246,7 +246,7 @@ def test_the_mover_is_the_best_that_both_ends_have(
 
 
 def test_processes_that_cannot_log_in_to_each_other_move_key_by_key() -> None:
-    """Until one of both was restarted."""
+    """The pair is remembered until one of the processes was restarted."""
     ends = pair(commands=frozenset({"MIGRATION"}))
     ours = session(ends)
     ours.history.by_keys.add(ends.processes)

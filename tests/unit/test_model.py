@@ -56,7 +56,7 @@ ID = [node_id(i) for i in range(10)]
 
 
 def test_a_bump_gives_the_highest_epoch() -> None:
-    """Which one, nobody says beforehand."""
+    """The model takes the next epoch, although the server's choice cannot be known."""
     bump = BumpEpoch(node=ID[0], reason=WHY)
     after = expected(HEALTHY, bump)
     assert at(after, 0).myself.config_epoch == 4
@@ -72,7 +72,7 @@ def test_gossip_is_done_at_once() -> None:
 
 
 def test_a_move_takes_the_slots_from_whoever_had_them() -> None:
-    """And closes them everywhere, other slots stay open."""
+    """The move closes the slots everywhere, and leaves other slots open."""
     after = expected(OPEN, MoveSlots(source=ID[0], target=ID[1], slots=FIVE, reason=WHY))
     assert 5 not in at(after, 0).slots
     assert 5 in at(after, 1).slots
@@ -81,7 +81,7 @@ def test_a_move_takes_the_slots_from_whoever_had_them() -> None:
 
 
 def test_a_claim_takes_slots_from_a_member_that_is_gone() -> None:
-    """In every view."""
+    """Every view shows the new owner."""
     lost = acquaint(
         [node(0, "0-9", epoch=1), node(1, epoch=2)],
         gone=[line(9, "10-16383", config_epoch=3)],
@@ -100,7 +100,7 @@ def test_a_stale_claim_of_a_gone_member_ends_with_gossip() -> None:
 
 
 def test_a_failover_turns_the_shard_around() -> None:
-    """Also a second replica, and slots of a primary without process."""
+    """A second replica follows, and slots of a primary without process move as well."""
     after = expected(view("3x2"), Failover(node=ID[6], mode=FailoverMode.COORDINATED, reason=WHY))
     assert at(after, 6).slots == slots("0-5461")
     assert at(after, 0).myself.primary_id == ID[6]
@@ -111,13 +111,13 @@ def test_a_failover_turns_the_shard_around() -> None:
 
 
 def test_a_failover_of_a_primary_changes_nothing() -> None:
-    """It is one already."""
+    """A node that is a primary already stays as it is."""
     after = expected(HEALTHY, Failover(node=ID[0], mode=FailoverMode.COORDINATED, reason=WHY))
     assert at(after, 0).slots == at(HEALTHY, 0).slots
 
 
 def test_a_reset_leaves_the_old_id_with_the_others() -> None:
-    """Until they forget it; the process has a new one and knows nobody."""
+    """Other nodes know the old id until they forget it; the process has a new one."""
     after = expected(HEALTHY, Reset(node=ID[5], reason=WHY))
     reborn = at(after, 5)
     assert reborn.node_id != ID[5]
@@ -140,7 +140,7 @@ def test_a_meet_gives_addresses_and_takes_marks_away() -> None:
 
 
 def test_a_forecast_is_the_plans_that_follow() -> None:
-    """Until there is nothing left to do."""
+    """The forecast goes on until there is nothing left to do."""
     stages = [step.stage for step in forecast(fresh(6), wanted("3x1"), POLICY)]
     assert stages == [Stage.FORM, Stage.REPLICATE, Stage.INTRODUCE]
     assert list(forecast(HEALTHY, wanted("3x1"), POLICY)) == []

@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 def members(
     *numbers: int, unknown: Sequence[int] = (), at: Address | None = None
 ) -> list[NodeView]:
-    gone = [line(n, **({"address": at} if at else {})) for n in unknown]
+    gone = [line(n) if at is None else line(n, address=at) for n in unknown]
     return list(acquaint([node(n) for n in numbers], gone=gone).nodes)
 
 
@@ -46,7 +46,7 @@ def find(
 
 
 def test_a_member_at_an_address_of_no_pod_is_asked(asked: Asked) -> None:
-    """It may be anybody, unless it says its id."""
+    """A process that does not say its id may be anybody."""
     nodes = members(0, 1, unknown=[50], at=ELSEWHERE)
     (found,), waiting = find(Outsiders(is_tls=False), nodes)
     assert (found.node_id, found.is_verified, waiting) == (node_id(50), False, [])
@@ -58,7 +58,7 @@ def test_a_member_at_an_address_of_no_pod_is_asked(asked: Asked) -> None:
 
 @pytest.mark.parametrize("answer", [None, Answer(node_id=node_id(51))])
 def test_nobody_and_somebody_else_are_no_outsiders(asked: Asked, answer: Answer | None) -> None:
-    """They are not asked again at once."""
+    """Such addresses are not asked again at once."""
     asked.answer = answer
     who = Outsiders(is_tls=False)
     nodes = members(0, 1, unknown=[50], at=ELSEWHERE)
@@ -76,7 +76,7 @@ def test_a_pod_that_does_not_answer_is_no_outsider(asked: Asked) -> None:
 
 
 def test_one_that_loads_is_waited_for(asked: Asked) -> None:
-    """It cannot say yet who it is."""
+    """A server that loads its data cannot say yet who it is."""
     asked.answer = Answer(is_loading=True)
     found, (waiting,) = find(Outsiders(is_tls=False), members(0, unknown=[50], at=ELSEWHERE))
     assert found == []

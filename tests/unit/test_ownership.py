@@ -1,5 +1,6 @@
 """Slots that are not simply owned: every case that `redis-cli --cluster fix` knows, and more."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -32,7 +33,7 @@ SLOT = 5
 A, B, C = 0, 1, 2  # A owns the slot
 
 
-def shown(actions: list[Action]) -> list[str]:
+def shown(actions: Sequence[Action]) -> list[str]:
     """Write actions as people would say them."""
     ordinal = {node_id(i): "ABCDEFGH"[i] for i in range(8)}
     words = []
@@ -102,14 +103,14 @@ def test_open_slots(
 
 
 def test_a_move_to_a_leaving_node_is_reverted() -> None:
-    """It would have to be moved again."""
+    """Slots at a leaving node would have to move again."""
     seen = opened({A: C}, {C: A}, {A: 3, C: 1})
     known = facts(seen, DesiredTopology(nodes=2, replicas=0))
     assert shown(open_slots.close_open_slots(known)) == ["gather 5 C>A"]
 
 
 def test_a_move_to_a_replica_is_reverted() -> None:
-    """It failed over in between; replicas hold copies, not keys of their own."""
+    """The target failed over meanwhile; replicas hold copies, not keys of their own."""
     seen = opened({A: 3}, {3: A}, {A: 1, 3: 1}, seen=view("3x1"))
     assert shown(open_slots.close_open_slots(facts(seen, "3x1"))) == ["close 5 at A"]
 
@@ -125,7 +126,7 @@ def test_a_move_to_a_replica_is_reverted() -> None:
 def test_what_only_a_replica_shows_open_is_closed_at_its_primary(
     replica: int, at_primary: dict[str, object], expected: list[str]
 ) -> None:
-    """It missed the primary's; a primary that shows it is told for its own sake."""
+    """The replica missed the close; a primary that shows the slot open is handled by itself."""
     seen = field(view("3x1"), replica, migrating={SLOT: node_id(B)})
     seen = field(seen, A, **at_primary)
     assert shown(open_slots.close_open_slots(facts(seen, "3x1"))) == expected
@@ -133,7 +134,7 @@ def test_what_only_a_replica_shows_open_is_closed_at_its_primary(
 
 @pytest.mark.parametrize("primary", [9, 4])
 def test_a_replica_without_primary_is_not_told_to_close(primary: int) -> None:
-    """To replicate another closes it."""
+    """A new primary closes the slot at its replica."""
     seen = field(view("3x1"), 3, migrating={SLOT: node_id(B)})
     seen = own(seen, 3, primary_id=node_id(primary))
     assert open_slots.close_open_slots(facts(seen, "3x1")) == []
@@ -167,7 +168,7 @@ UNOWNED = own(HEALTHY, A, slots=at(HEALTHY, A).slots - slots("5-7"))
 
 
 def test_orphans_go_to_the_node_with_most_keys() -> None:
-    """And the keys of others are gathered there at once."""
+    """The keys of other nodes are gathered there at once."""
     seen = counted(UNOWNED, {B: {5: 1, 6: 2}, C: {5: 4}})
     assert shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)) == [
         "claim 5 for C",
@@ -187,7 +188,7 @@ def test_keys_weigh_more_than_importing() -> None:
 
 
 def test_a_replicas_copy_does_not_make_it_the_owner() -> None:
-    """It owns nothing."""
+    """A replica owns nothing, so it can give nothing to its copy."""
     seen = own(view("3x1"), A, slots=slots("0-4,6-5461"))
     seen = counted(seen, {3: {5: 1}})
     assert ownership.claim_uncovered_slots(facts(seen, "3x1"), allow_data_loss=False) == []
@@ -212,7 +213,7 @@ def test_lost_slots_are_spread_by_consent() -> None:
 
 
 def test_nothing_is_given_away_before_replicas_inherit() -> None:
-    """They may hold keys of slots that nobody owns."""
+    """Replicas may hold keys of slots that nobody owns."""
     seen = own(lost_primary(Flag.PFAIL), 1, slots=slots("5463-10922"))
     assert ownership.claim_uncovered_slots(facts(seen, "3x1"), allow_data_loss=True) == []
     promoted = own(seen, 3, role=Role.PRIMARY, primary_id=None, slots=slots("0-5461"))
@@ -232,7 +233,7 @@ def test_what_is_left_of_a_lost_nodes_keys_is_kept() -> None:
 
 
 def test_nobody_to_give_lost_slots_to() -> None:
-    """Only replicas are left."""
+    """Only replicas are left, so nothing is planned."""
     seen = own(
         own(view("2x0"), 0, role=Role.REPLICA, primary_id=node_id(9), slots=SlotSet()),
         1,
@@ -264,7 +265,7 @@ def test_a_replica_inherits_when_its_primary_failed() -> None:
 
 
 def test_no_failover_before_the_servers_agree_on_the_failure() -> None:
-    """They elect by themselves then."""
+    """Once they agree, the replicas elect one by themselves."""
     for flags in (None, Flag.PFAIL):
         assert ownership.promote_replicas_of_gone(facts(lost_primary(flags), "3x1")) == []
 
@@ -295,7 +296,7 @@ def half_moved(*, keys: dict[int, int], offset: int = 0) -> ClusterView:
 
 
 def test_a_replica_is_promoted_that_alone_has_what_was_moved() -> None:
-    """Its primary owned nothing yet, so nobody elects; the slot stays open until then."""
+    """The primary owned nothing yet, so nobody elects; the slot stays open until then."""
     seen = half_moved(keys={A: 9, 3: 2})
     known = facts(seen, "3x1")
     assert ownership.promote_replicas_of_gone(known) == []
@@ -363,7 +364,7 @@ def test_nobody_votes_for_the_replica_of_a_primary_without_slots() -> None:
 
 
 def test_an_heir_that_does_not_know_its_primary_waits() -> None:
-    """Its own line names it, its table does not."""
+    """The replica's own line names the primary, but its table does not have it."""
     seen = lost_primary(Flag.FAIL)
     heir = at(seen, 3)
     seen = field(seen, 3, known={i: k for i, k in heir.known.items() if i != node_id(0)})
@@ -371,7 +372,7 @@ def test_an_heir_that_does_not_know_its_primary_waits() -> None:
 
 
 def test_nobody_inherits_without_replica() -> None:
-    """That is for refusals."""
+    """Slots without any replica are a matter for refusals."""
     assert ownership.promote_replicas_of_gone(facts(without(HEALTHY, 0), "3x0")) == []
 
 
@@ -395,7 +396,7 @@ def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
     ],
 )
 def test_contests(epochs: tuple[int, int], keys: dict[int, int], expected: list[str]) -> None:
-    """Who holds keys where the higher epoch holds none must get a higher one."""
+    """A node that holds keys needs a higher epoch than a claimant that holds none."""
     assert shown(ownership.resolve_contested_slots(facts(contest(epochs, keys), "3x0"))) == expected
 
 
@@ -422,7 +423,7 @@ def test_a_claim_must_not_win_other_slots() -> None:
 
 
 def test_slots_that_others_remember_go_back() -> None:
-    """But keys elsewhere weigh more."""
+    """Keys that another node holds weigh more than what others remember."""
     forgetful = told(HEALTHY, A, A, slots=slots("8-5461"))
     assert shown(
         ownership.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=False)
@@ -443,3 +444,29 @@ def test_keys_of_a_replica_without_primary_wait_for_its_promotion() -> None:
     seen = acquaint([*UNOWNED.nodes, node(3, of=9)], gone=[line(9)])
     seen = counted(seen, {3: {5: 2}})
     assert ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False) == []
+
+
+def test_among_nodes_with_keys_the_one_that_imports_the_slot_takes_it() -> None:
+    """Importing outranks the number of keys, which outranks the ordinal."""
+    unowned = own(HEALTHY, A, slots=slots("0-4,6-5461"))
+
+    def claimed(keys: dict[int, int], *importing: int) -> list[str]:
+        seen = unowned
+        for number in importing:
+            seen = field(seen, number, importing={SLOT: node_id(A)})
+        seen = counted(seen, {number: {SLOT: count} for number, count in keys.items()})
+        actions = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)
+        return shown([a for a in actions if isinstance(a, ClaimSlots)])
+
+    assert claimed({B: 2, C: 9}, B) == ["claim 5 for B"]
+    assert claimed({B: 2, C: 9}) == ["claim 5 for C"]
+    assert claimed({B: 2, C: 2}) == ["claim 5 for B"]
+    assert claimed({B: 0, C: 1}, B) == ["claim 5 for C"]
+
+
+def test_lost_slots_fill_up_primaries_to_their_share() -> None:
+    """A primary that has its share already gets none of the slots that are lost."""
+    seen = own(own(HEALTHY, C, slots=SlotSet()), B, slots=slots("5462-5561"))
+    claims = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)
+    shares = {c.node: len(c.slots) for c in claims if isinstance(c, ClaimSlots)}
+    assert shares == {node_id(C): 5462, node_id(B): 5360}

@@ -89,7 +89,7 @@ ORDERED = own(UNEVEN, 0, config_epoch=4)
 def test_each_trouble_has_its_stage(
     seen: ClusterView, expected: tuple[Stage | None, dict[str, int]]
 ) -> None:
-    """One at a time."""
+    """Each fault alone gives a plan of the stage that repairs it."""
     assert stage(seen) == expected
 
 
@@ -127,7 +127,7 @@ def test_evenness_is_a_choice() -> None:
 
 
 def test_nothing_is_planned_while_a_wanted_pod_is_absent() -> None:
-    """It may own slots."""
+    """The absent pod may own slots."""
     step = planned(absent(estranged(CHAINED, 0, 1), 4))
     assert step.stage is None
     assert not step.actions
@@ -150,7 +150,7 @@ def test_crowded_places_alone_are_no_work() -> None:
 
 
 def test_lost_slots_wait_for_the_heir() -> None:
-    """Its servers must agree on the failure first."""
+    """The servers must agree on the failure first."""
     gone = without(HEALTHY, 0)
     back = joined(gone, replace(node(50), endpoint=endpoint(0)))
     introduced = acquaint(
@@ -232,7 +232,7 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
 
 
 def test_replicas_of_a_healthy_cluster_are_placed_better_by_a_run_only() -> None:
-    """It takes one plan, primaries stay, and who only watches sees a healthy cluster."""
+    """One plan is enough, primaries stay, and an observer sees a healthy cluster."""
     seen = placed(HEALTHY, {number: f"zone-{number % 3}" for number in range(6)})
     assert planned(seen).is_healthy
     step = planned(seen, policy=APART)
@@ -259,7 +259,7 @@ def test_nobody_counts_keys_while_a_pod_is_missing() -> None:
 
 
 def test_nothing_is_planned_while_a_member_runs_that_is_not_reached() -> None:
-    """It may own slots or have the only copy of keys, and FORGET of it would do harm."""
+    """The member may own slots or the only copy of keys, and FORGET would do harm."""
     seen = estranged(HEALTHY, 0, 3)
     unseen = line(9)
     seen = field(seen, 1, known={**at(seen, 1).known, unseen.node_id: unseen})

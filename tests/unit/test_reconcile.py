@@ -92,7 +92,7 @@ def is_ready(health: Health) -> bool:
 
 
 def test_a_healthy_cluster_is_ready_and_left_alone() -> None:
-    """It is observed every few seconds."""
+    """The reconciler observes the cluster every few seconds."""
     world = World(HEALTHY)
     health = reconcile(world, seconds=60.0)
     assert is_ready(health)
@@ -133,7 +133,7 @@ def test_nothing_is_run_while_pods_are_missing() -> None:
 
 
 def test_a_refusal_is_observed_again_at_growing_intervals() -> None:
-    """It stays readable, and is never a hot loop."""
+    """The refusal stays readable, and the loop always pauses."""
     world = World(REFUSED)
     health = reconcile(world, seconds=600.0)
     assert world.runs == []
@@ -143,7 +143,7 @@ def test_a_refusal_is_observed_again_at_growing_intervals() -> None:
 
 
 def test_runs_that_fail_come_at_growing_intervals() -> None:
-    """The pauses are bounded."""
+    """The pauses between the runs have an upper bound."""
     world = World(UNEVEN, outcome=FAILED)
     reconcile(world, seconds=600.0)
     pauses = [later - sooner for sooner, later in pairwise(world.runs)]
@@ -153,7 +153,7 @@ def test_runs_that_fail_come_at_growing_intervals() -> None:
 
 
 def test_name_servers_that_fail_make_the_state_unknown() -> None:
-    """And not ready; it is ready again when they answer."""
+    """The reconciler is not ready until the name servers answer again."""
     world = World(DiscoveryError(cause="SERVFAIL", remedy="check DNS"))
     health = reconcile(world, seconds=20.0)
     assert not is_ready(health)
@@ -163,7 +163,7 @@ def test_name_servers_that_fail_make_the_state_unknown() -> None:
 
 
 def test_one_healthy_observation_is_not_enough_to_be_ready() -> None:
-    """As for a run."""
+    """The reconciler waits for a second observation, as a run does."""
     world = World(estranged(HEALTHY, 0, 1), outcome=FAILED)
     health = reconcile(world, seconds=10.2, changes=[(10.1, HEALTHY)])
     assert not is_ready(health)

@@ -41,19 +41,19 @@ def refusals(
 
 
 def test_whole_and_fresh_clusters_are_not_refused() -> None:
-    """The two ordinary cases."""
+    """A healthy cluster and pods without a cluster are the two ordinary cases."""
     assert refusals(HEALTHY) == ()
     assert refusals(fresh(6)) == ()
 
 
 def test_cluster_mode_off() -> None:
-    """It names the pod, also while others are absent."""
+    """The refusal names the pod, even while others are absent."""
     seen = field(absent(fresh(6), 0), 3, cluster_enabled=False)
     assert [r.node for r in refusals(seen)] == ["redis-app-3"]
 
 
 def test_too_old_a_server() -> None:
-    """6.2 is the oldest."""
+    """Redis 6.2 is the oldest version that is accepted."""
     assert refusals(field(HEALTHY, 1, version=(6, 2, 0))) == ()
     (refusal,) = refusals(field(HEALTHY, 1, version=(6, 0, 16)))
     assert refusal.node == "redis-app-1"
@@ -86,14 +86,14 @@ def test_keys_on_a_node_of_no_cluster() -> None:
 
 
 def test_two_clusters_that_own_slots() -> None:
-    """They overlap."""
+    """The slots of the two clusters overlap."""
     other = acquaint([node(3, "0-8191"), node(4, "8192-16383")])
     (refusal,) = refusals(joined(view("3x0"), *other.nodes), "5x0")
     assert "redis-app-0 and redis-app-3 belong to 2 different clusters" in refusal.cause
 
 
 def test_two_clusters_with_data_apart() -> None:
-    """Both have keys."""
+    """The two clusters own different slots, and both have keys."""
     one = acquaint([node(0, "0-8191", keys=1), node(1)])
     other = acquaint([node(2, "8192-16383", keys=1), node(3)])
     assert len(refusals(joined(one, *other.nodes), "4x0")) == 1
@@ -102,7 +102,7 @@ def test_two_clusters_with_data_apart() -> None:
 
 
 def test_a_cluster_with_members_elsewhere() -> None:
-    """Its other members are not ours."""
+    """Other members of that cluster are none of the pods."""
     foreign = acquaint([node(3, "8192-16383")], gone=[line(30)])
     one = acquaint([node(0, "0-8191"), node(1), node(2)])
     causes = [r.cause for r in refusals(joined(one, *foreign.nodes), "4x0")]
@@ -115,7 +115,7 @@ def test_a_broken_start_is_one_cluster() -> None:
 
 
 def test_a_pod_of_another_cluster_without_slots_here() -> None:
-    """It knows nodes that we do not."""
+    """The pod knows nodes that no other pod knows."""
     foreign = acquaint([node(3)], gone=[line(30), line(31)])
     (refusal,) = refusals(joined(view("3x0"), *foreign.nodes), "4x0")
     assert "redis-app-3 is in another cluster: it knows 2 nodes" in refusal.cause
@@ -124,7 +124,7 @@ def test_a_pod_of_another_cluster_without_slots_here() -> None:
 
 
 def test_a_live_member_that_is_no_pod() -> None:
-    """It is refused where it said its id, or where a member is connected to what answered."""
+    """A member is refused if it says its id, or if another member is connected to it."""
     gone = line(50, link_up=False)
     for link_up, is_verified, count in (
         (False, True, 1),
@@ -143,13 +143,13 @@ def test_a_live_member_that_is_no_pod() -> None:
 
 
 def test_an_outsider_that_no_pod_knows_is_not_refused() -> None:
-    """It is no member any more."""
+    """Such a node is no member any more."""
     outsider = Outsider(node_id=node_id(50), address=line(50).address, is_verified=True)
     assert refusals(replace(HEALTHY, outsiders=(outsider,))) == ()
 
 
 def test_a_replica_that_copied_another_node_at_its_primarys_address() -> None:
-    """It has nothing to promote_replicas_of_gone with; another one that did not, has."""
+    """The replica has nothing to be promoted with, while one that did not copy has."""
     newcomer = node(0, node_id=node_id(9), known={node_id(9): line(9)})
     seen = own(view("3x2"), 0, flags=frozenset({Flag.FAIL}))
     seen = ClusterView(nodes=(newcomer, *seen.nodes[1:]))
@@ -207,7 +207,7 @@ def test_data_is_not_judged_while_pods_are_absent() -> None:
 
 
 def test_keys_count_only_where_they_are_held() -> None:
-    """By live nodes, in numbers above zero."""
+    """Only numbers above zero that live nodes report count."""
     seen = counted(view("2x0"), {0: {5: 1, 6: 0}})
     assert slots_with_keys(facts(seen, "2x0"), slots("5-7")) == slots("5")
     ghost = replace(seen, slot_keys={node_id(9): {5: 1}})
@@ -215,7 +215,7 @@ def test_keys_count_only_where_they_are_held() -> None:
 
 
 def test_a_slot_that_only_a_replica_has_keys_of() -> None:
-    """Its primary lives and has none, so the next copy takes them; without primary it counts."""
+    """The next copy of a primary that lives deletes them; without a primary they count."""
     bare = counted(own(HEALTHY, 0, slots=slots("6-5461")), {4: {5: 2}, 1: {3: 1}})
     first, other = refusals(bare)
     assert first.node == "redis-app-4"
@@ -232,6 +232,6 @@ def test_a_slot_that_only_a_replica_has_keys_of() -> None:
 
 
 def test_groups_that_only_miss_a_link_are_one() -> None:
-    """Somebody knows both."""
+    """A node that knows both groups makes them one cluster."""
     assert refusals(estranged(estranged(HEALTHY, 0, 1), 1, 0)) == ()
     assert wanted("3x1").nodes == 6

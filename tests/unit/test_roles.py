@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bootstrap.core.roles import Roles, assign_roles
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.topology import ClusterView, DesiredTopology, Place, Role
+from bootstrap.core.topology import ClusterView, DesiredTopology, NodeId, Place, Role
 from tests.support.builders import (
     acquaint,
     facts,
@@ -26,7 +26,7 @@ def roles(seen: ClusterView, desired: DesiredTopology | str) -> Roles:
     return assign_roles(facts(seen, desired))
 
 
-def numbers(ids: Sequence[str]) -> list[int]:
+def numbers(ids: Sequence[NodeId]) -> list[int]:
     return [ORDINAL[i] for i in ids]
 
 
@@ -35,7 +35,7 @@ def following(found: Roles) -> dict[int, int]:
 
 
 def test_roles_that_are_there_stay() -> None:
-    """Also where ordinals suggest others: there was a failover."""
+    """After a failover the roles stay, although the ordinals suggest others."""
     turned = own(view("3x1"), 0, role=Role.REPLICA, primary_id=node_id(3), slots=SlotSet())
     turned = own(turned, 3, role=Role.PRIMARY, primary_id=None, slots=slots("0-5461"))
     found = roles(turned, "3x1")
@@ -53,7 +53,7 @@ def test_growth_takes_empty_members_as_primaries() -> None:
 
 
 def test_growth_prefers_the_least_crowded_zone() -> None:
-    """And the replica goes to another."""
+    """The new primary and its replica are in different zones."""
     seen = acquaint([*view("3x1").nodes, node(6, epoch=4), node(7, epoch=5)])
     zones = {0: "a/1", 1: "b/2", 2: "a/3", 3: "b/4", 4: "a/5", 5: "b/6", 6: "a/7", 7: "b/8"}
     found = roles(placed(seen, zones), "4x1")
@@ -62,7 +62,7 @@ def test_growth_prefers_the_least_crowded_zone() -> None:
 
 
 def test_isolated_nodes_have_no_role_yet() -> None:
-    """They are introduced first."""
+    """Isolated nodes are introduced before they get a role."""
     found = roles(joined(view("3x1"), node(6), node(7)), "4x1")
     assert found.new == ()
     assert found.convert == ()
@@ -107,7 +107,7 @@ def test_a_leaver_without_heir_is_drained() -> None:
 
 
 def test_replicas_become_primaries_where_nodes_are_too_few() -> None:
-    """From the shard with most replicas, the highest ordinal."""
+    """The replica with the highest ordinal of the shard with most replicas is taken."""
     found = roles(view("2x2"), "3x1")
     assert numbers(found.convert) == [5]
     assert following(found) == {2: 0, 3: 1, 4: 0}
@@ -133,7 +133,7 @@ def test_heirs_and_converts_are_of_the_least_crowded_zone() -> None:
 
 
 def test_an_heir_is_not_converted() -> None:
-    """It is to be a primary already."""
+    """A replica that inherits slots becomes a primary anyway."""
     seen = acquaint(
         [
             node(0, of=3, epoch=2),
@@ -148,7 +148,7 @@ def test_an_heir_is_not_converted() -> None:
 
 
 def test_too_many_replicas_go_where_some_lack() -> None:
-    """And a replica of a replica comes up to a primary."""
+    """A replica of a replica gets a primary as well."""
     crowded = own(own(view("3x1"), 4, primary_id=node_id(0)), 5, primary_id=node_id(0))
     assert following(roles(crowded, "3x1")) == {3: 0, 4: 1, 5: 2}
     chained = own(view("3x1"), 5, primary_id=node_id(3))
@@ -174,7 +174,7 @@ def test_places_do_not_pile_replicas_up() -> None:
 
 
 def test_replicas_of_a_drained_node_watch_until_it_is_empty() -> None:
-    """They guard its keys."""
+    """Replicas keep a copy of the keys that are still there."""
     found = roles(view("3x1"), DesiredTopology(nodes=6, replicas=2))
     drained = numbers(found.drain)
     assert drained == [2]
@@ -182,7 +182,7 @@ def test_replicas_of_a_drained_node_watch_until_it_is_empty() -> None:
 
 
 def test_replicas_are_swapped_out_of_their_primaries_domain() -> None:
-    """As long as that takes any apart."""
+    """Replicas are swapped as long as that separates one from its primary."""
     where = {0: "a/1", 1: "b/2", 2: "a/1", 3: "b/2"}
     found = roles(placed(view("2x1"), where), "2x1")
     assert following(found) == {2: 1, 3: 0}
@@ -191,7 +191,7 @@ def test_replicas_are_swapped_out_of_their_primaries_domain() -> None:
 
 
 def test_a_new_replica_avoids_its_primarys_domain() -> None:
-    """Among shards that lack one as much."""
+    """The domain decides among shards that lack the same number of replicas."""
     seen = own(
         own(view("2x1"), 2, role=Role.PRIMARY, primary_id=None),
         3,

@@ -46,7 +46,7 @@ def test_even_primaries_move_nothing() -> None:
 
 
 def test_a_leaver_is_drained_to_even_counts() -> None:
-    """The reason says why."""
+    """The reason of each move says why it is made."""
     known = facts(view("3x0"), "2x0")
     found = slot_moves.move_slots(known, assign_roles(known), rebalance=True)
     assert {m.reason for m in found} == {FindingCode.MEMBER_LEAVING}
@@ -54,7 +54,7 @@ def test_a_leaver_is_drained_to_even_counts() -> None:
 
 
 def test_without_rebalance_a_leaver_fills_the_emptiest() -> None:
-    """Nothing else moves."""
+    """Nothing else moves without rebalancing."""
     seen = own(own(view("3x0"), 0, slots=slots("0-99")), 1, slots=slots("100-10922"))
     assert moved(seen, "2x0", rebalance=False) == [(2, 0, "10923-16383")]
     level = moved(view("3x0"), "2x0", rebalance=False)
@@ -62,7 +62,7 @@ def test_without_rebalance_a_leaver_fills_the_emptiest() -> None:
 
 
 def test_no_primary_no_moves() -> None:
-    """Nobody owns anything."""
+    """Nothing moves where nobody owns slots."""
     seen = own(own(view("2x0"), 0, slots=SlotSet()), 1, slots=SlotSet())
     empty = own(
         own(seen, 0, role=Role.REPLICA, primary_id=node_id(1)),

@@ -44,7 +44,7 @@ def test_membership_and_truth() -> None:
 
 
 def test_lowest_and_highest_take_what_there_is() -> None:
-    """They cross gaps, and take no more than all."""
+    """Both go past gaps, and return at most all slots."""
     some = slots("1-2,5,9-10")
     assert some.lowest(3) == slots("1-2,5")
     assert some.lowest(0) == SlotSet()

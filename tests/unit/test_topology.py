@@ -16,12 +16,12 @@ from tests.support.builders import at, fresh, line, node, node_id, view
     ],
 )
 def test_addresses_are_shown_as_people_write_them(address: Address, shown: str) -> None:
-    """IPv6 in brackets."""
+    """An IPv6 address is shown in brackets."""
     assert str(address) == shown
 
 
 def test_small_values_show_themselves() -> None:
-    """Places and ids."""
+    """Places and node ids have a short text form."""
     assert str(Place(zone="z", node="n")) == "z/n"
     assert short_id("0123456789abcdef") == "01234567"
 
@@ -30,7 +30,7 @@ def test_small_values_show_themselves() -> None:
     ("nodes", "replicas", "primaries"), [(6, 1, 3), (7, 1, 3), (3, 0, 3), (9, 2, 3), (1, 0, 1)]
 )
 def test_pods_left_over_are_replicas(nodes: int, replicas: int, primaries: int) -> None:
-    """As many shards as have all their replicas."""
+    """There are as many shards as can have all their replicas."""
     assert DesiredTopology(nodes=nodes, replicas=replicas).primaries == primaries
 
 
@@ -53,6 +53,6 @@ def test_a_node_speaks_for_itself() -> None:
 
 
 def test_a_handshake_is_told_by_its_flag() -> None:
-    """Its id is made up."""
+    """The id of a node in handshake is temporary."""
     assert line(0, flags=frozenset({Flag.HANDSHAKE})).is_handshake
     assert not line(0).is_handshake

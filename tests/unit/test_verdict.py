@@ -29,7 +29,7 @@ def found(*codes: FindingCode) -> Plan:
     ],
 )
 def test_the_worst_finding_decides(codes: list[FindingCode], state: State) -> None:
-    """And it is the reason."""
+    """The most severe finding is the reason as well."""
     result = verdict(found(*codes), SEEN)
     assert result.state is state
     assert bool(result.reason) is bool(codes)
@@ -49,7 +49,7 @@ def test_a_refusal_comes_before_everything() -> None:
 
 
 def test_what_nobody_saw_is_unknown() -> None:
-    """It is not lost."""
+    """A cluster that nobody has seen is not reported as lost."""
     nobody = ClusterView(nodes=())
     assert verdict(found(FindingCode.POD_ABSENT), nobody).state is State.UNKNOWN
     assert verdict(Plan(), nobody).reason == "no pod answered"

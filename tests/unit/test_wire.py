@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def server(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_fresh_server_knows_itself_without_address(server: str) -> None:
-    """Its hostname is not part of the address."""
+    """The hostname is no part of the address."""
     reply = wire.parse_nodes(case(server, "fresh.nodes"))
     assert [*reply.known] == [reply.node_id]
     mine = reply.known[reply.node_id]
@@ -79,7 +80,7 @@ def test_two_ids_with_one_address_are_both_kept() -> None:
 
 
 def test_lines_of_members_that_are_not_well() -> None:
-    """Without address, failed, suspected."""
+    """Lines without an address, and with failed or suspected members, are read."""
     text = (
         f"{ONE} fd00::1:6379@16379,,tls-port=0,shard-id={'9' * 40} myself,master - 0 0 1 connected "
         "0 2-5 7\n"
@@ -124,7 +125,7 @@ def test_equal_lines_are_one_value() -> None:
     ],
 )
 def test_what_is_not_documented_is_an_error(text: str) -> None:
-    """Nothing is guessed."""
+    """The parser does not guess what an unknown line means."""
     with pytest.raises(wire.WireError):
         wire.parse_nodes(text)
 
@@ -163,12 +164,12 @@ def test_cluster_info_and_info_are_fields(server: str) -> None:
     ],
 )
 def test_versions(info: dict[str, str], engine: str, version: tuple[int, int, int]) -> None:
-    """Short and odd ones."""
+    """Short versions and those with a suffix are read."""
     assert wire.parse_version(info) == (engine, version)
 
 
 def test_keys_of_all_databases_count() -> None:
-    """Other fields do not."""
+    """Fields other than the number of keys do not count."""
     info = wire.parse_info(
         "# Keyspace\r\ndb0:keys=3,expires=0\r\ndb9:keys=4\r\ndbx:keys=1\r\ndb1:\r\n"
     )
@@ -191,7 +192,7 @@ def test_places(info: dict[str, str], config: dict[str, str], place: Place) -> N
 
 
 def test_pairs_are_read_from_bytes_and_text() -> None:
-    """As CONFIG GET answers in RESP2."""
+    """RESP2 gives the pairs of CONFIG GET as a flat list."""
     assert wire.parse_pairs([b"a", b"1", "b", "2"]) == {"a": "1", "b": "2"}
     for reply in (None, 3, "text"):
         with pytest.raises(wire.WireError):
@@ -199,7 +200,7 @@ def test_pairs_are_read_from_bytes_and_text() -> None:
 
 
 def test_commands_that_a_server_knows(server: str) -> None:
-    """From CLUSTER HELP; explanations begin with a blank."""
+    """CLUSTER HELP lists the commands; its explanations begin with a blank."""
     known = wire.parse_commands(case(server, "cluster-help").splitlines())
     assert {"MEET", "FORGET", "BUMPEPOCH"} <= known
     assert ("ADDSLOTSRANGE" in known) is (server != "redis-6.2")
@@ -223,14 +224,14 @@ def test_shards_group_ids(grouping: str) -> None:
     assert any(ids[0] in shard for shard in grouped)
 
 
-def _fields(shard: object) -> dict[str, object]:
+def _fields(shard: object) -> dict[str, Any]:
     if isinstance(shard, dict):
         return shard
     assert isinstance(shard, list)
     return dict(zip(shard[::2], shard[1::2], strict=True))
 
 
-def _flat(fields: object) -> list[object]:
+def _flat(fields: object) -> list[Any]:
     return [word for pair in _fields(fields).items() for word in pair]
 
 
@@ -260,13 +261,13 @@ def test_one_address_that_cannot_be_read_is_one_unknown_address(address: str) ->
     ],
 )
 def test_a_reply_that_says_nothing_of_the_node_itself_is_an_error(text: str) -> None:
-    """Nothing is guessed."""
+    """The parser does not guess which node answered."""
     with pytest.raises(wire.WireError):
         wire.parse_nodes(text)
 
 
 def test_a_reply_with_too_many_members_is_an_error() -> None:
-    """As many as were allowed are read."""
+    """The parser accepts exactly as many members as it is allowed to read."""
     line = f"{ONE} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected\n"
     assert wire.parse_nodes(line * 3, most=3).known.keys() == {ONE}
     with pytest.raises(wire.WireError):
@@ -303,7 +304,7 @@ def test_a_field_that_is_not_a_number_is_an_error_that_names_it() -> None:
 
 
 def test_a_reply_that_is_not_a_list_is_an_error() -> None:
-    """It names the type, not the words of the peer."""
+    """The error names the type of the reply, not the words of the peer."""
     with pytest.raises(wire.WireError, match="not a list: str"):
         wire.parse_commands("CLUSTER")
 

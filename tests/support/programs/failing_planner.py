@@ -2,6 +2,7 @@
 
 import sys
 from typing import NoReturn
+from unittest import mock
 
 from bootstrap import cli
 from bootstrap.core import planner
@@ -12,5 +13,5 @@ def fail(*_: object) -> NoReturn:
     raise ZeroDivisionError
 
 
-planner.assess = fail
+mock.patch.object(planner, "assess", fail).start()
 sys.exit(cli.main())

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from itertools import count
+from unittest import mock
 
 from bootstrap import cli
 from bootstrap.core.wire import Reply
@@ -42,5 +43,5 @@ async def pipeline(
     return replies
 
 
-RedisNode.pipeline = pipeline
+mock.patch.object(RedisNode, "pipeline", pipeline).start()
 sys.exit(cli.main())

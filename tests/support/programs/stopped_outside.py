@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any
+from unittest import mock
 
 from bootstrap import cli
 
@@ -23,5 +24,5 @@ def run_with_signal(work: Coroutine[Any, Any, object]) -> object:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-asyncio.run = run_with_signal
+mock.patch.object(asyncio, "run", run_with_signal).start()
 sys.exit(cli.main())

@@ -1,0 +1,210 @@
+"""What people and programs read: tables, JSON documents and metrics."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bootstrap.core.actions import Plan
+from bootstrap.core.model import forecast
+from bootstrap.core.planner import plan
+from bootstrap.core.topology import ClusterView, DesiredTopology
+from bootstrap.core.verdict import State
+from bootstrap.report import json_output, metrics, tables
+from tests.support.builders import (
+    POLICY,
+    absent,
+    acquaint,
+    estranged,
+    field,
+    fresh,
+    node,
+    placed,
+    view,
+    wanted,
+)
+
+SMALL = wanted("3x1")
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+def planned(seen: ClusterView, desired: DesiredTopology = SMALL) -> Plan:
+    return plan(seen, desired, POLICY)
+
+
+def status(seen: ClusterView, desired: DesiredTopology = SMALL) -> list[str]:
+    return tables.rendered(tables.status(seen, planned(seen, desired), desired)).splitlines()
+
+
+def proposal(seen: ClusterView, desired: DesiredTopology = SMALL) -> str:
+    later = list(forecast(seen, desired, POLICY))[1:]
+    return tables.rendered(tables.plan_text(planned(seen, desired), later, seen))
+
+
+def test_the_table_of_a_healthy_cluster_has_each_pod_once_by_shard() -> None:
+    """Pods are sorted by shard, each primary before its replica; the verdict is the last line."""
+    lines = status(view("3x1"))
+    pods = [next(word for word in line.split() if "redis-app-" in word) for line in lines[1:7]]
+    assert pods == [f"redis-app-{number}" for number in (0, 3, 1, 4, 2, 5)]
+    assert "PLACE" not in lines[0]
+    assert all(line.rstrip().endswith("ok") for line in lines[1:7])
+    assert lines[-1].startswith("healthy: 6 nodes, 3 shards")
+
+
+def test_the_table_shows_what_is_wrong_with_a_pod() -> None:
+    """A broken link, a failing and a leaving pod and an absent one are shown, with their place."""
+    seen = acquaint([*view("3x1").nodes, node(6, of=0, epoch=1)])
+    seen = field(placed(seen, {0: "zone-a/node-1"}), 3, link_up=False)
+    seen = absent(field(seen, 1, state_ok=False), 5)
+    lines = status(seen)
+    rows = {word: line for line in lines[1:9] for word in line.split() if "redis-app-" in word}
+    assert "PLACE" in lines[0]
+    assert "zone-a" in rows["redis-app-0"]
+    assert "replication link down" in rows["redis-app-3"]
+    assert "leaving" in rows["redis-app-6"]
+    assert "fail" in rows["redis-app-1"]
+    assert "connection refused" in rows["redis-app-5"]
+    assert not any(line.startswith("healthy") for line in lines)
+
+
+def test_the_table_names_findings_and_refusals() -> None:
+    """Each finding is one line with its code, and a refusal has its cause and its remedy."""
+    lines = status(fresh(6))
+    assert any(line.startswith("slots_uncovered: ") for line in lines)
+    refused = status(field(fresh(6), 0, keys=5))
+    assert any(line.startswith("refused: ") and "redis-app-0" in line for line in refused)
+
+
+def test_many_findings_are_counted() -> None:
+    """After the first findings a line says how many more there are."""
+    seen = view("3x1")
+    for who in range(6):
+        for whom in range(6):
+            if who != whom:
+                seen = estranged(seen, who, whom)
+    findings = len(planned(seen).findings)
+    text = " ".join(status(seen))
+    assert findings <= 12 or f"and {findings - 12} more" in text
+
+
+def test_the_plan_shows_this_stage_and_the_later_ones() -> None:
+    """The stage that comes next has its actions with pod names; later ones are a forecast."""
+    text = proposal(fresh(6))
+    assert text.index("next: ") < text.index("forecast: ")
+    assert "AssignSlots" in text
+    assert "redis-app-0" in text
+    assert "fingerprint: " in text
+
+
+def test_of_many_actions_the_first_are_shown() -> None:
+    """A line at the end says how many more there are."""
+    assert " more" in proposal(fresh(12), wanted("6x1"))
+
+
+def test_the_plan_of_a_healthy_cluster_is_empty() -> None:
+    """Nothing is to be done, and no stage is shown."""
+    text = proposal(view("3x1"))
+    assert "nothing to do" in text
+    assert "next:" not in text
+
+
+def test_the_plan_shows_what_moves_cost() -> None:
+    """Slots that are to be moved are added up with their keys."""
+    text = proposal(acquaint([*view("3x0").nodes, node(3)]), wanted("4x0"))
+    assert "to move: 4096 slots" in text
+
+
+def test_the_plan_shows_refusals_and_what_it_waits_for() -> None:
+    """A refusal has cause and remedy; where only the servers have work the findings are shown."""
+    assert "refused: " in proposal(field(fresh(6), 0, keys=5))
+    waiting = proposal(field(view("3x1"), 0, state_ok=False))
+    assert "next:" not in waiting
+    assert "fingerprint: " in waiting
+
+
+def test_a_screen_that_is_no_terminal_prints_only_changes() -> None:
+    """Equal tables are written once."""
+    written: list[str] = []
+    with tables.live(written.append) as show:
+        for shown in ("one", "one", "two"):
+            show(shown)
+    assert written == ["one", "two"]
+
+
+def test_status_as_json_has_nodes_shards_and_slots() -> None:
+    """The document has each pod with its role, each shard with its replicas, and all slots."""
+    seen = placed(view("3x1"), {0: "a/1", 3: "a/1"})
+    document = json.loads(json.dumps(json_output.status_as_json(seen, planned(seen), SMALL)))
+    assert document["healthy"] is True
+    assert document["slots"] == {"owned": 16384, "total": 16384, "uncovered": "", "open": ""}
+    first = document["shards"][0]
+    assert (first["primary"], first["replicas"]) == ("redis-app-0", ["redis-app-3"])
+    assert first["slot_count"] == 5462
+    replica = next(each for each in document["nodes"] if each["name"] == "redis-app-3")
+    assert (replica["role"], replica["primary"], replica["zone"]) == ("replica", "redis-app-0", "a")
+    assert replica["version"] == "7.0.15"
+    assert document["shared_domains"] == [
+        {"shard": "redis-app-0", "nodes": ["redis-app-0", "redis-app-3"]}
+    ]
+
+
+def test_status_as_json_says_what_is_absent_or_leaves() -> None:
+    """Absent pods have their cause, and a pod beyond the wanted number is marked."""
+    seen = absent(acquaint([*view("3x1").nodes, node(6, of=0, epoch=1)]), 5)
+    document = json.loads(json.dumps(json_output.status_as_json(seen, planned(seen), SMALL)))
+    assert document["healthy"] is False
+    assert [each["name"] for each in document["absent"]] == ["redis-app-5"]
+    assert [each["name"] for each in document["nodes"] if not each["stays"]] == ["redis-app-6"]
+    assert document["findings"]
+
+
+def test_a_plan_as_json_has_its_stage_and_the_forecast() -> None:
+    """Actions name pods beside node ids, and the fingerprint is that of the plan."""
+    seen = fresh(6)
+    now, later = planned(seen), list(forecast(seen, SMALL, POLICY))[1:]
+    document = json_output.plan_as_json(now, later, seen, has_work=True)
+    document = json.loads(json.dumps(document))
+    assert document["fingerprint"] == now.fingerprint
+    assert document["has_work"] is True
+    assert {action["node_name"] for action in document["actions"] if "node_name" in action} <= {
+        f"redis-app-{number}" for number in range(6)
+    }
+    assert len(document["forecast"]) == len(later)
+    assert document["cost"]["slots"] == 0
+
+
+def test_the_plan_of_a_healthy_cluster_as_json_is_empty() -> None:
+    """There is no stage, no action, no finding and no refusal."""
+    seen = view("3x1")
+    document = json_output.plan_as_json(planned(seen), (), seen, has_work=False)
+    assert document["healthy"] is True
+    assert document["stage"] is None
+    assert not any(document[name] for name in ("actions", "forecast", "findings", "refusals"))
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_metrics_name_the_present_state(state: State) -> None:
+    """One state has the value 1, gauges without a value are left out, and labels are quoted."""
+    text = metrics.rendered(
+        state=state,
+        gauges={"pods_answering": ("Pods.", 6), "healthy_since": ("Time.", None)},
+        counters={"passes_total": ("Passes.", 2)},
+        findings={"slots_uncovered": 3},
+        runs={"healthy": 1},
+    )
+    lines = text.splitlines()
+    prefix = "redis_cluster_bootstrap_"
+    assert f'{prefix}state{{state="{state.value}"}} 1' in lines
+    assert sum(line.startswith(f"{prefix}state{{") and line.endswith(" 1") for line in lines) == 1
+    assert f"{prefix}pods_answering 6" in lines
+    assert "healthy_since" not in text
+    assert f'{prefix}findings{{code="slots_uncovered"}} 3' in lines
+    assert f'{prefix}runs_total{{outcome="healthy"}} 1' in lines
+    assert f"# TYPE {prefix}passes_total counter" in lines
+    assert f"{prefix}slots 16384" in lines
+    assert text.endswith("\n")

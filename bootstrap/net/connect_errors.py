@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from redis import exceptions
 
 from ..core.wire import printable
-from ..errors import BootstrapError, CredentialsError, NodeUnreachableError, SettingsError
+from ..errors import BootstrapError, NodeUnreachableError, SettingsError
 from . import protocol_probe
+from .replies import ReplyError
 
 _TLS_ALERT = "\\x15\\x03"
 _NEW_CERTIFICATE = "give the pod a new certificate and restart it"
@@ -71,11 +72,7 @@ class ConnectErrors:
             # the kernel answers that with a reset, which drops what was not read yet.
             sentence = await protocol_probe.greeting(self.ip, self.port)
             if sentence.startswith("DENIED"):
-                return CredentialsError(
-                    node=self.name,
-                    cause=f"authentication failed at {self.name}: {printable(sentence)}",
-                    remedy="set `protected-mode no` in its redis.conf, or a password",
-                )
+                return ReplyError(sentence, node=self.name, command="").login_failed()
             if sentence:
                 return self._unreachable(printable(sentence))
         return self.explain(error)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ..core.topology import NodeView
 from ..core.wire import Reply, parse_info
-from .connection import COMMAND_TIMEOUT_S, Command, RedisNode, ReplyError, reading, text
+from .connection import COMMAND_TIMEOUT_S, RedisNode
+from .replies import Command, ReplyError, reading, text
 from .transport import DATA_LIMIT
 
 
@@ -36,9 +37,8 @@ async def check(client: RedisNode, database: int) -> None:
         ReplyError: The server has no such database.
     """
     if database:
-        select: Command = ("SELECT", database)
-        replies = await client.pipeline([select, ("SELECT", 0)])
-        client.require(select, replies[0])
+        replies = await client.pipeline([("SELECT", database), ("SELECT", 0)])
+        client.require(replies[0])
 
 
 async def pipeline(
@@ -77,6 +77,6 @@ async def count_keys(
         await check(client, database)
         replies = await pipeline(client, database, commands, timeout_s=timeout_s)
         with reading(client.name, "CLUSTER COUNTKEYSINSLOT"):
-            for slot, command, reply in zip(slots, commands, replies, strict=True):
-                counts[slot] += int(text(client.require(command, reply)))
+            for slot, reply in zip(slots, replies, strict=True):
+                counts[slot] += int(text(client.require(reply)))
     return counts

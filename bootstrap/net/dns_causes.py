@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .dns_queries import resolv_conf
+from . import resolv_conf
 from .service_records import Records
 
 NOT_YET = "no address in DNS yet"
@@ -91,7 +91,7 @@ class Names:
     def _no_records(self) -> Reason:
         """Return the reason where the Service has no records at all."""
         cause = f"{NOT_YET}, nor has {self.service}"
-        for suffix in resolv_conf()[1]:
+        for suffix in resolv_conf.read().search:
             _, svc, domain = f".{suffix.strip('.')}".partition(".svc.")
             if svc and not self.service.endswith(f".svc.{domain}"):
                 return Reason(

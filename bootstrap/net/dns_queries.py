@@ -8,20 +8,19 @@ a wildcard record in a search domain can answer for names that do not exist (cor
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeAlias
 
 import dns.exception
-import dns.inet
 import dns.message
 import dns.query
 import dns.rcode
 
 from ..errors import DiscoveryError, SettingsError
+from . import resolv_conf
 from .name_server import DNS_PORT, NameServer
 
 QUERY_TIMEOUT_S = 2.0
@@ -30,7 +29,7 @@ SECOND_FAMILY_S = 0.3
 # CoreDNS and its like keep answers of the cluster's own names no longer.
 CACHED_AT_MOST_S = 30.0
 FAMILIES = ("A", "AAAA")
-RESOLV_CONF = Path("/etc/resolv.conf")
+Addresses: TypeAlias = dict[str, tuple[str, ...]]
 DNS_REMEDY = "check that CoreDNS runs and that a NetworkPolicy allows UDP and TCP 53"
 OTHER_SOURCE_REMEDY = (
     "let replies come from the address that was asked: on the nodes, load br_netfilter and set "
@@ -88,7 +87,7 @@ def resolver_for(nameservers: Sequence[tuple[str, int]], *, timeout_s: float) ->
     Raises:
         SettingsError: resolv.conf names no server.
     """
-    addresses = list(nameservers) or [(ip, DNS_PORT) for ip in resolv_conf()[0]]
+    addresses = list(nameservers) or [(ip, DNS_PORT) for ip in resolv_conf.read().nameservers]
     if not addresses:
         raise SettingsError(
             cause="resolv.conf names no name server", remedy="set BOOTSTRAP_NAMESERVERS"
@@ -98,26 +97,6 @@ def resolver_for(nameservers: Sequence[tuple[str, int]], *, timeout_s: float) ->
         servers=[NameServer(ip=ip, port=port) for ip, port in addresses],
         timeout_s=min(QUERY_TIMEOUT_S, timeout_s / 3 / attempts),
     )
-
-
-def resolv_conf() -> tuple[list[str], list[str]]:
-    """Return the name servers and the search list of resolv.conf, read as glibc reads it.
-
-    Bytes that are not UTF-8 do no harm, and the last `search` or `domain` line counts
-    (resolv.conf(5)).
-    """
-    try:
-        lines = RESOLV_CONF.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return [], []
-    servers: list[str] = []
-    search: list[str] = []
-    for keyword, *words in filter(None, map(str.split, lines)):
-        if keyword == "nameserver" and words and dns.inet.is_address(words[0]):
-            servers.append(words[0])
-        elif keyword in ("search", "domain"):
-            search = words
-    return servers, search
 
 
 async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answer:
@@ -145,17 +124,15 @@ async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answe
             if reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
                 return _answer(reply, server)
             reasons[server] = dns.rcode.to_text(reply.rcode())
-        except dns.exception.Timeout:
-            resolver.put_last(server)
-            reasons[server] = _TIMED_OUT
-        except dns.query.UnexpectedSource as error:
-            resolver.put_last(server)
-            source = _SOURCE.search(str(error))
-            reasons[server] = f"the reply came from another address, {source and source[1]}"
-            remedy = OTHER_SOURCE_REMEDY
         except (OSError, EOFError, ValueError, dns.exception.DNSException) as error:
             resolver.put_last(server)
             reasons[server] = str(error) or type(error).__name__
+            if isinstance(error, dns.exception.Timeout):
+                reasons[server] = _TIMED_OUT
+            elif isinstance(error, dns.query.UnexpectedSource):
+                source = _SOURCE.search(str(error))
+                reasons[server] = f"the reply came from another address, {source and source[1]}"
+                remedy = OTHER_SOURCE_REMEDY
     listed = ", ".join(f"{server}: {reason}" for server, reason in reasons.items())
     raise DiscoveryError(
         node=name, cause=f"name servers gave no answer for {name} ({listed})", remedy=remedy
@@ -177,9 +154,7 @@ def _answer(reply: dns.message.Message, server: NameServer) -> Answer:
     )
 
 
-async def both_families(
-    question: Callable[[str], Awaitable[tuple[str, ...]]],
-) -> dict[str, tuple[str, ...]]:
+async def both_families(question: Callable[[str], Awaitable[tuple[str, ...]]]) -> Addresses:
     """Return the addresses of a name by family.
 
     IPv4 is taken where both are complete, so what it answers stands also where AAAA fails or is
@@ -189,29 +164,29 @@ async def both_families(
     Raises:
         DiscoveryError: There was no answer, and no IPv4 address.
     """
+
+    async def answer(kind: str) -> tuple[str, ...] | DiscoveryError:
+        try:
+            return await question(kind)
+        except DiscoveryError as error:
+            return error
+
     async with asyncio.TaskGroup() as tasks:
-        first, second = (tasks.create_task(_caught(question(kind))) for kind in FAMILIES)
+        first, second = (tasks.create_task(answer(kind)) for kind in FAMILIES)
         ipv4 = await first
         if not isinstance(ipv4, DiscoveryError) and ipv4:
             await asyncio.wait({second}, timeout=SECOND_FAMILY_S)
             second.cancel()
     ipv6 = () if second.cancelled() else second.result()
     answers = {"A": ipv4, "AAAA": ipv6}
-    failures = [answer for answer in answers.values() if isinstance(answer, DiscoveryError)]
     known = {k: () if isinstance(a, DiscoveryError) else a for k, a in answers.items()}
-    if failures and not known["A"]:
-        raise failures[0]
+    for failure in answers.values():
+        if isinstance(failure, DiscoveryError) and not known["A"]:
+            raise failure
     return known
 
 
-async def _caught(answer: Awaitable[tuple[str, ...]]) -> tuple[str, ...] | DiscoveryError:
-    try:
-        return await answer
-    except DiscoveryError as error:
-        return error
-
-
-def one_family(answers: Iterable[dict[str, tuple[str, ...]]]) -> str:
+def one_family(answers: Iterable[Addresses]) -> str:
     """Return the record type of the family that most pods have; IPv4 when both are complete."""
     known = list(answers)
     ipv4 = sum(bool(answer["A"]) for answer in known)
@@ -219,15 +194,7 @@ def one_family(answers: Iterable[dict[str, tuple[str, ...]]]) -> str:
     return "AAAA" if ipv6 > ipv4 else "A"
 
 
-def numeric(host: str) -> str | None:
-    """Return the record type of a numeric address; None for a name."""
-    try:
-        return "AAAA" if isinstance(ipaddress.ip_address(host), ipaddress.IPv6Address) else "A"
-    except ValueError:
-        return None
-
-
-async def system_addresses(host: str) -> dict[str, tuple[str, ...]]:
+async def system_addresses(host: str) -> Addresses:
     """Resolve as the system does, with /etc/hosts and search list: for VMs and Compose.
 
     Raises:
@@ -240,7 +207,8 @@ async def system_addresses(host: str) -> dict[str, tuple[str, ...]]:
         raise DiscoveryError(
             cause=f"{host} does not resolve: {error.strerror or error}", remedy=NAMED_BY_HAND
         ) from error
-    found: dict[str, tuple[str, ...]] = {}
-    for kind, family in (("A", socket.AF_INET), ("AAAA", socket.AF_INET6)):
-        found[kind] = tuple(sorted({str(info[4][0]) for info in infos if info[0] == family}))
-    return found
+    families = zip(FAMILIES, (socket.AF_INET, socket.AF_INET6), strict=True)
+    return {
+        kind: tuple(sorted({str(info[4][0]) for info in infos if info[0] == family}))
+        for kind, family in families
+    }

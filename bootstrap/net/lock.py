@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 
 from ..core.wire import WireError, number, printable
-from .connection import RedisNode, reading, text
+from .connection import RedisNode
+from .replies import reading, text
 from .transport import LISTING_LIMIT
 
 PREFIX = "redis-cluster-bootstrap:"

@@ -6,6 +6,7 @@ Names are absolute. Replies come by UDP, by TCP where they are too long for that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import dns.asyncquery
 import dns.exception
@@ -77,28 +78,22 @@ class NameServer:
             payload=EDNS_BYTES,
             flags=int(dns.flags.RD) | (flags & dns.flags.CD),
         )
-        try:
-            return await self._send(query, timeout_s, ignore_unexpected=False)
-        except dns.query.UnexpectedSource as error:
-            # It may be forged, so the true reply still has its chance.
-            stray = error
-        try:
-            return await self._send(query, timeout_s, ignore_unexpected=True)
-        except dns.exception.Timeout:
-            raise stray from None
-
-    async def _send(
-        self, query: dns.message.Message, timeout_s: float, *, ignore_unexpected: bool
-    ) -> dns.message.Message:
-        reply, _ = await dns.asyncquery.udp_with_fallback(
+        send = partial(
+            dns.asyncquery.udp_with_fallback,
             query,
             self.ip,
             timeout=timeout_s,
             port=self.port,
-            ignore_unexpected=ignore_unexpected,
             ignore_errors=True,
         )
-        return reply
+        try:
+            return (await send())[0]
+        except dns.query.UnexpectedSource as stray:
+            # It may be forged, so the true reply still has its chance.
+            try:
+                return (await send(ignore_unexpected=True))[0]
+            except dns.exception.Timeout:
+                raise stray from None
 
 
 def host_port(host: str, port: int) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..core.wire import parse_pairs
-from .connection import Command, RedisNode, ReplyError, reading
+from .connection import RedisNode
+from .replies import Command, ReplyError, reading
 
 _DEFAULT_NODE_TIMEOUT_MS = 15_000
 # Before 7.0 CONFIG GET takes one pattern. `*port` is port, tls-port and what is announced for them.
@@ -58,10 +59,10 @@ async def read(client: RedisNode) -> ServerPorts | None:
     settings: dict[str, str] = {}
     replies = await client.pipeline(_SETTINGS)
     with reading(client.name, "CONFIG GET"):
-        for command, reply in zip(_SETTINGS, replies, strict=True):
+        for reply in replies:
             if isinstance(reply, ReplyError) and reply.code == "ERR":
                 return None
-            settings |= parse_pairs(client.require(command, reply))
+            settings |= parse_pairs(client.require(reply))
         return parse(settings) if "port" in settings else None
 
 

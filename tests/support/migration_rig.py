@@ -25,12 +25,7 @@ from bootstrap.core.topology import ClusterView, DesiredTopology, Endpoint, Node
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
 from bootstrap.net.migration.migrator import Migrator
-from bootstrap.net.migration.session import (
-    MigrationHistory,
-    MigrationSession,
-    PrimaryNode,
-    Progress,
-)
+from bootstrap.net.migration.session import MigrationHistory, MigrationSession, Progress
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary
@@ -131,11 +126,10 @@ class Rig:
         progress: Progress,
         on_progress: OnProgress,
     ) -> Migrator:
-        primaries = {n.node_id: PrimaryNode(client=pool.client(n.name), view=n) for n in view.nodes}
         return Migrator(
             MigrationSession(
                 pool=pool,
-                primaries=primaries,
+                primaries=view.by_id(),
                 stop=self.stop,
                 on_progress=on_progress,
                 history=self.history,

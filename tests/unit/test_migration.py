@@ -17,7 +17,7 @@ from bootstrap.errors import (
     StaleViewError,
 )
 from bootstrap.net import server_ports
-from bootstrap.net.connection import Access, Command, ReplyError
+from bootstrap.net.connection import Access
 from bootstrap.net.migration.key_by_key import KeyByKey, windows
 from bootstrap.net.migration.key_copier import batches
 from bootstrap.net.migration.link import Batch, Destination, MigrationLink
@@ -25,29 +25,20 @@ from bootstrap.net.migration.migrator import Migrator
 from bootstrap.net.migration.redis_atomic import RedisAtomic
 from bootstrap.net.migration.reply_errors import most_severe, rejection
 from bootstrap.net.migration.server_tasks import Task, parse_tasks
-from bootstrap.net.migration.session import (
-    MigrationHistory,
-    MigrationSession,
-    Pair,
-    PrimaryNode,
-    Progress,
-)
+from bootstrap.net.migration.session import MigrationHistory, MigrationSession, Pair, Progress
 from bootstrap.net.migration.valkey_atomic import ValkeyAtomic
 from bootstrap.net.polling import AT_ONCE, poll, retry
 from bootstrap.net.pool import ConnectionPool
+from bootstrap.net.replies import Command, ReplyError
 from tests.support import builders, virtual_time
 
 TO = Destination(ip="10.0.0.9", port=6380, uses_tls=True, node_timeout_s=2.0)
 
 
 def pair(*, commands: frozenset[str] = frozenset(), **fields: object) -> Pair:
-    """Return two primaries behind connections that are never used."""
-    pool = ConnectionPool(Access())
+    """Return two primaries."""
     source, target, _ = builders.view("3x0", commands=commands, **fields).nodes
-    return Pair(
-        PrimaryNode(client=pool.open(source.endpoint), view=source),
-        PrimaryNode(client=pool.open(target.endpoint), view=target),
-    )
+    return Pair(source, target)
 
 
 def session(ends: Pair, access: Access | None = None) -> MigrationSession:
@@ -60,13 +51,15 @@ def session(ends: Pair, access: Access | None = None) -> MigrationSession:
 
 
 def link(access: Access, **fields: int) -> MigrationLink:
+    """Return a lane over connections that are never used."""
     ends = pair()
+    pool = ConnectionPool(access)
     return MigrationLink(
         session=session(ends, access),
         pair=ends,
         destination=TO,
-        source=ends.source.client,
-        target=ends.target.client,
+        source=pool.open(ends.source.endpoint),
+        target=pool.open(ends.target.endpoint),
         **fields,
     )
 
@@ -184,7 +177,7 @@ def test_error_replies_name_who_refused(
     message: str, kind: type[BootstrapError], node: str, words: str
 ) -> None:
     """Also where the source only passes on what the target answered."""
-    error = rejection("source", "MIGRATE", ReplyError(message), target="target")
+    error = rejection(ReplyError(message, node="source", command="MIGRATE"), target="target")
     assert isinstance(error, kind)
     assert error.node == node
     assert error.command is not None

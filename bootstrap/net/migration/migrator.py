@@ -9,7 +9,7 @@ both a source and a target in one plan, and every target has a higher config epo
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 
 from ...core.actions import GatherKeys, MoveSlots
 from ...core.slots import SlotSet
@@ -17,11 +17,10 @@ from ...core.topology import NodeId
 from ...errors import NodeUnreachableError, StaleViewError
 from .key_by_key import KeyByKey
 from .redis_atomic import RedisAtomic
-from .session import MigrationSession, Pair, SlotMover
+from .session import MigrationSession, Pair, SlotMover, Work
 from .valkey_atomic import ValkeyAtomic
 
 _QUIET_S = 1.0
-_Work = Coroutine[object, object, None]
 
 
 class Migrator:
@@ -40,20 +39,13 @@ class Migrator:
         """Return the best way to move closed slots that both ends of a pair can."""
         if pair.processes in self._session.history.by_keys:
             return self._key_by_key
-        commands = pair.source.view.commands & pair.target.view.commands
+        commands = pair.source.commands & pair.target.commands
         if "MIGRATION" in commands:
             return self._redis_atomic
         return self._valkey_atomic if "MIGRATESLOTS" in commands else self._key_by_key
 
     async def move(self, moves: Sequence[MoveSlots]) -> None:
-        """Move slots with their keys; less than asked when a stop was asked for.
-
-        Raises:
-            StaleViewError: The cluster changed; observe again, then continue.
-            RefusedError: A key has two values, and the other slots were finished; or the target's
-                memory is full.
-            CredentialsError: A command is not allowed, or MIGRATE cannot log in.
-        """
+        """Move slots with their keys; less than asked when a stop was asked for."""
         pairs = self._pairs(moves)
         await self._wait_for_headers({pair.target.node_id for pair in pairs})
         opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
@@ -89,7 +81,7 @@ class Migrator:
             for (source, target), slots in by_ends.items()
         }
 
-    async def _run_all(self, works: Sequence[_Work]) -> None:
+    async def _run_all(self, works: Sequence[Work]) -> None:
         try:
             await self._session.run_all(works)
         except NodeUnreachableError as error:
@@ -111,5 +103,4 @@ class Migrator:
 
 def _opened(pair: Pair) -> SlotSet:
     """Return the slots that either end has open, or that both claim."""
-    source, target = pair.source.view, pair.target.view
-    return source.open_slots | target.open_slots | target.slots
+    return pair.source.open_slots | pair.target.open_slots | pair.target.slots

@@ -13,12 +13,13 @@ from tenacity import stop_after_delay
 
 from ...core.slots import SlotSet
 from ...core.topology import NodeId
-from ..connection import RedisNode, text
 from ..polling import SHORTLY, poll
-from .server_tasks import Task, TaskRunner, bounds, cancel_task, list_tasks
+from ..replies import text
+from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
 
 _SOURCE_PATIENCE_S = 1.5
+_STATUS = ("MIGRATION", "STATUS")
 
 
 class RedisAtomic:
@@ -29,12 +30,7 @@ class RedisAtomic:
         self._busy: dict[NodeId, asyncio.Lock] = {i: asyncio.Lock() for i in session.primaries}
 
     async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Let the target import the slots.
-
-        Raises:
-            StaleViewError: It would not start, failed, or a task of another run was in the way.
-            RefusedError: The target's memory is full.
-        """
+        """Let the target import the slots; raises as `SlotMover.move`."""
         async with AsyncExitStack() as stack:
             # In one order for all pairs, so that no two wait for each other.
             for node_id in sorted((pair.source.node_id, pair.target.node_id)):
@@ -45,34 +41,25 @@ class RedisAtomic:
 
     async def _import(self, runner: TaskRunner, slots: SlotSet) -> None:
         source, target = runner.pair.source, runner.pair.target
-        for primary in (target, source):
-            await runner.wait_for_earlier(primary, _tasks)
+        for node in (target, source):
+            await runner.wait_for_earlier(node, *_STATUS, "ALL")
         task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))
 
         async def find() -> Task | None:
-            return next(iter(await _tasks(target.client, task_id)), None)
+            return next(iter(await runner.tasks(target, *_STATUS, "ID", task_id)), None)
 
-        async def cancel() -> bool:
-            await cancel_task(target, "MIGRATION", "CANCEL", "ID", task_id)
+        async def cancel(_: float) -> bool:
+            await runner.cancel(target, "MIGRATION", "CANCEL", "ID", task_id)
             return True
+
+        async def has_ended_at_source() -> bool | None:
+            tasks = await runner.tasks(source, *_STATUS, "ID", task_id)
+            return all(task.has_ended for task in tasks) or None
 
         task = await runner.follow(target, find, cancel)
         if task.has_succeeded:
             runner.succeeded(slots)
         elif not self._session.stop.is_set():
             raise await runner.failure(target, "CLUSTER MIGRATION", task.message or task.state)
-        await _wait_for_source(source.client, task_id)
-
-
-async def _wait_for_source(client: RedisNode, task_id: str) -> None:
-    """Wait until the source has ended its part: only then does it report that the slots went."""
-
-    async def ended() -> bool | None:
-        return all(task.has_ended for task in await _tasks(client, task_id)) or None
-
-    await poll(ended, pause=SHORTLY, stop=stop_after_delay(_SOURCE_PATIENCE_S))
-
-
-async def _tasks(client: RedisNode, task_id: str | None = None) -> list[Task]:
-    which = ("ID", task_id) if task_id else ("ALL",)
-    return await list_tasks(client, "MIGRATION", "STATUS", *which)
+        # Only then does the source report that the slots went.
+        await poll(has_ended_at_source, pause=SHORTLY, stop=stop_after_delay(_SOURCE_PATIENCE_S))

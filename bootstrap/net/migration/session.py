@@ -16,55 +16,39 @@ from .reply_errors import most_severe
 
 Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 OpenedSlot: TypeAlias = tuple[int, NodeId, NodeId]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrimaryNode:
-    """One live primary.
-
-    Attributes:
-        client: The shared connection to it.
-        view: What it reported when the plan was made.
-    """
-
-    client: RedisNode
-    view: NodeView
-
-    @property
-    def name(self) -> str:
-        """Return the pod's name."""
-        return self.view.name
-
-    @property
-    def node_id(self) -> NodeId:
-        """Return the node's id."""
-        return self.view.node_id
+Work: TypeAlias = Coroutine[object, object, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Where slots come from and where they go."""
+    """The primary that slots come from and the one that takes them, as the plan saw them."""
 
-    source: PrimaryNode
-    target: PrimaryNode
+    source: NodeView
+    target: NodeView
 
     @property
     def processes(self) -> Processes:
         """Return which two processes these are; one that was restarted is another one."""
-        ends = (self.source.view, self.target.view)
-        return tuple((view.node_id, view.run_id) for view in ends)
+        return tuple((node.node_id, node.run_id) for node in (self.source, self.target))
 
     def estimated_keys(self, slots: SlotSet) -> int:
         """Return about how many keys slots of the source have; counting costs a command a slot."""
-        view = self.source.view
-        return round(view.keys * len(slots) / max(1, len(view.slots)))
+        return round(self.source.keys * len(slots) / max(1, len(self.source.slots)))
 
 
 class SlotMover(Protocol):
     """A way to move slots with their keys from one primary to another."""
 
     async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Move slots, or continue where an earlier move of them stopped."""
+        """Move slots, or continue where an earlier move of them stopped.
+
+        Raises:
+            StaleViewError: The cluster changed, or the servers' own migration could not start or
+                failed; observe again, then continue.
+            RefusedError: A key has two values, and the other slots were finished; or the target's
+                memory is full.
+            CredentialsError: A command is not allowed, or MIGRATE cannot log in.
+        """
 
 
 @dataclass(slots=True)
@@ -130,17 +114,16 @@ class MigrationSession:
     """What all pairs of one plan share.
 
     Attributes:
-        pool: Where further connections come from.
         primaries: All live primaries; those that take no part are sent the new owners too.
         stop: Once set, slots in flight are finished and no others are begun.
-        history: The same one forevery session of a run.
+        history: The same one for every session of a run.
         on_progress: Called after every step.
         silent: Primaries that did not answer when they were sent a new owner.
         halted: A pair failed; the others finish the slots in flight and start no more.
     """
 
     pool: ConnectionPool
-    primaries: Mapping[NodeId, PrimaryNode]
+    primaries: Mapping[NodeId, NodeView]
     stop: asyncio.Event
     history: MigrationHistory
     on_progress: Callable[[Progress], None] = lambda _: None
@@ -153,9 +136,9 @@ class MigrationSession:
         """Return whether no further slot may be opened."""
         return self.halted or self.stop.is_set()
 
-    def connect(self, primary: PrimaryNode) -> RedisNode:
-        """Return one more connection to a primary; the caller closes it."""
-        return self.pool.open(primary.view.endpoint)
+    def client(self, primary: NodeView) -> RedisNode:
+        """Return the shared connection to a primary."""
+        return self.pool.client(primary.name)
 
     def count(self, *, slots: int = 0, keys: int = 0) -> None:
         """Add to the progress and report it."""
@@ -170,13 +153,13 @@ class MigrationSession:
         except TimeoutError:
             return
 
-    async def run_all(self, works: Iterable[Coroutine[object, object, None]]) -> None:
+    async def run_all(self, works: Iterable[Work]) -> None:
         """Run all at the same time, each to its end; then raise the most severe error.
 
         One that fails must not cancel another in the middle of a slot.
         """
 
-        async def watched(work: Coroutine[object, object, None]) -> None:
+        async def watched(work: Work) -> None:
             try:
                 await work
             except BaseException:

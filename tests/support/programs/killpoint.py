@@ -15,7 +15,8 @@ from itertools import count
 
 from bootstrap import cli
 from bootstrap.core.wire import Reply
-from bootstrap.net.connection import Command, RedisNode, ReplyError
+from bootstrap.net.connection import RedisNode
+from bootstrap.net.replies import Command, ReplyError
 from bootstrap.net.transport import REPLY_LIMIT, Limit
 
 send = RedisNode.pipeline

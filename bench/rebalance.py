@@ -24,7 +24,7 @@ from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_counts, even_split
 from bootstrap.core.topology import ClusterView, Endpoint, NodeId, NodeView
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration.migrator import Migrator
+from bootstrap.net.migration import migrator
 from bootstrap.net.migration.session import MigrationHistory, MigrationSession
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
@@ -157,7 +157,7 @@ class Ours:
                 stop=asyncio.Event(),
                 history=MigrationHistory(),
             )
-            await Migrator(session).move(moves)
+            await migrator.move(session, moves)
             return time.monotonic() - began
         finally:
             await pool.close()

@@ -28,7 +28,7 @@ from ..core.topology import ClusterView, NodeId, NodeView, Role
 from ..errors import NodeUnreachableError
 from . import announced
 from .commands import commands_of, is_done_already, place_of
-from .migration.migrator import Migrator
+from .migration import migrator
 from .migration.session import MigrationHistory, MigrationSession, Progress
 from .polling import retry
 from .pool import ConnectionPool
@@ -216,13 +216,12 @@ class Executor:
             history=self._history,
             on_progress=self._on_progress,
         )
-        migrator = Migrator(session)
         names = ", ".join(sorted({nodes[place_of(action)].name for action in batch}))
         try:
             # Replies are read by node in `migration`; this names the sources for what is left.
             with reading(names, "the commands that move slots"):
-                await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
-                await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
+                await migrator.move(session, [a for a in batch if isinstance(a, MoveSlots)])
+                await migrator.gather(session, [a for a in batch if isinstance(a, GatherKeys)])
         finally:
             self.totals.slots_moved += session.progress.slots_moved
             self.totals.keys_moved += session.progress.keys_moved

@@ -7,7 +7,6 @@ keys of one slot only (CROSSSLOT), and blocks both servers, so it is bounded in 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
@@ -24,7 +23,6 @@ from .reply_errors import stale_view
 from .session import MigrationSession, Pair
 from .slot_states import SlotStates, raise_any
 
-_PAIRS_AT_ONCE = 16
 _COUNTED_AT_ONCE = 2048
 # Small: where the source fails over, its replica knows nothing of the slots in flight.
 _WINDOW_SLOTS = 32
@@ -34,86 +32,76 @@ _WINDOW_BYTES = 64 << 20
 _Step: TypeAlias = Callable[[MigrationLink, list[int]], Awaitable[None]]
 
 
-class KeyByKey:
-    """Moves slots with MIGRATE, or gathers keys at the owner of their slot."""
+async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
+    """Move slots with their keys."""
+    await _in_windows(_move, session, pair, slots)
 
-    def __init__(self, session: MigrationSession) -> None:
-        self._session = session
-        self._turns = asyncio.Semaphore(_PAIRS_AT_ONCE)
 
-    async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Move slots with their keys; raises as `SlotMover.move`."""
-        await self._in_windows(_move, pair, slots)
+async def gather(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
+    """Move the source's keys of slots that the target owns, and close the slots."""
+    await _in_windows(_gather, session, pair, slots)
 
-    async def gather(self, pair: Pair, slots: SlotSet) -> None:
-        """Move the source's keys of slots that the target owns, and close the slots."""
-        await self._in_windows(_gather, pair, slots)
 
-    async def _in_windows(self, step: _Step, pair: Pair, slots: SlotSet) -> None:
-        session = self._session
-        async with self._turns:
-            with reading(pair.source.name, "a command of a migration"):
-                counts = await self._count(pair, slots)
-                destination = await find_destination(session, pair)
-                session.progress.keys_total += sum(counts.values())
-                session.count()
-                # Those with keys first: the first MIGRATE shows whether the target is in reach.
-                queue = deque(
-                    sorted(windows(pair, counts), key=lambda w: not any(map(counts.get, w)))
-                )
-                lane = partial(self._lane, step, pair, destination, queue)
-                if any(counts.values()):
-                    # One lane at first: a target that is not in reach is tried once, not twice.
-                    await session.run_all([lane(until_proven=True)])
-                lanes = min(LANES, len(queue))
-                await session.run_all(lane(until_proven=False) for _ in range(lanes))
+async def _in_windows(step: _Step, session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
+    async with session.turns:
+        with reading(pair.source.name, "a command of a migration"):
+            counts = await _count(session, pair, slots)
+            destination = await find_destination(session, pair)
+            session.progress.keys_total += sum(counts.values())
+            session.count()
+            # Those with keys first: the first MIGRATE shows whether the target can be reached.
+            queue = deque(sorted(windows(pair, counts), key=lambda w: not any(map(counts.get, w))))
+            lane = partial(_lane, step, session, pair, destination, queue)
+            if any(counts.values()):
+                # One lane at first: a target that cannot be reached is tried once, not twice.
+                await session.run_all([lane(until_proven=True)])
+            await session.run_all(lane(until_proven=False) for _ in range(min(LANES, len(queue))))
 
-    async def _count(self, pair: Pair, slots: SlotSet) -> dict[int, int]:
-        """Return the source's keys by slot."""
-        client = self._session.client(pair.source)
-        occupied = await databases.occupied(client, pair.source)
-        counts: dict[int, int] = {}
-        numbers = list(slots)
-        for start in range(0, len(numbers), _COUNTED_AT_ONCE):
-            part = numbers[start : start + _COUNTED_AT_ONCE]
-            counts |= await databases.count_keys(client, part, occupied)
-        return counts
 
-    async def _lane(
-        self,
-        step: _Step,
-        pair: Pair,
-        destination: Destination,
-        queue: deque[list[int]],
-        *,
-        until_proven: bool,
-    ) -> None:
-        """Take windows until there are none, with connections of its own.
+async def _count(session: MigrationSession, pair: Pair, slots: SlotSet) -> dict[int, int]:
+    """Return the source's keys by slot."""
+    client = session.client(pair.source)
+    occupied = await databases.occupied(client, pair.source)
+    counts: dict[int, int] = {}
+    numbers = list(slots)
+    for start in range(0, len(numbers), _COUNTED_AT_ONCE):
+        part = numbers[start : start + _COUNTED_AT_ONCE]
+        counts |= await databases.count_keys(client, part, occupied)
+    return counts
 
-        Args:
-            step: What is done with a window.
-            pair: The two ends.
-            destination: Where MIGRATE goes.
-            queue: The windows that all lanes of the pair take from.
-            until_proven: Stop as soon as a MIGRATE has reached the target.
-        """
-        pool = self._session.pool
-        source, target = pool.open(pair.source.endpoint), pool.open(pair.target.endpoint)
-        try:
-            while queue and not self._session.is_ending:
-                link = MigrationLink(
-                    session=self._session,
-                    pair=pair,
-                    destination=destination,
-                    source=source,
-                    target=target,
-                )
-                if until_proven and link.is_proven:
-                    break
-                await step(link, queue.popleft())
-        finally:
-            await source.close()
-            await target.close()
+
+async def _lane(
+    step: _Step,
+    session: MigrationSession,
+    pair: Pair,
+    destination: Destination,
+    queue: deque[list[int]],
+    *,
+    until_proven: bool,
+) -> None:
+    """Take windows until there are none, with connections of its own.
+
+    Args:
+        step: What is done with a window.
+        session: What all pairs share.
+        pair: The two ends.
+        destination: Where MIGRATE goes.
+        queue: The windows that all lanes of the pair take from.
+        until_proven: Stop as soon as a MIGRATE has reached the target.
+    """
+    source = session.pool.open(pair.source.endpoint)
+    target = session.pool.open(pair.target.endpoint)
+    try:
+        while queue and not session.is_ending:
+            link = MigrationLink(
+                session=session, pair=pair, destination=destination, source=source, target=target
+            )
+            if until_proven and link.is_proven:
+                break
+            await step(link, queue.popleft())
+    finally:
+        await source.close()
+        await target.close()
 
 
 def windows(pair: Pair, counts: Mapping[int, int]) -> Iterator[list[int]]:

@@ -145,7 +145,8 @@ class KeyCopier:
         session, processes = self.link.session, self.link.pair.processes
         unconnected = session.history.unconnected
         if isinstance(reply, ReplyError) and reply.code == "IOERR":
-            count = unconnected[processes] = unconnected.get(processes, 0) + 1
+            unconnected[processes] += 1
+            count = unconnected[processes]
             session.halted = True
             await session.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1))
             raise self.link.unreachable(reply.message, is_final=count >= _MOST_UNCONNECTED)

@@ -193,10 +193,17 @@ class TaskRunner:
 
         return await wait_for(ended, pause=in_proportion)
 
-    def succeeded(self, slots: SlotSet) -> None:
-        """Count the slots of a task that has succeeded."""
-        self.session.history.failures.pop(self.pair.processes, None)
-        self.session.count(slots=len(slots), keys=self.pair.estimated_keys(slots))
+    async def finish(self, node: NodeView, word: str, task: Task, slots: SlotSet) -> None:
+        """Count the slots of a task that has ended.
+
+        Raises:
+            BootstrapError: It failed, see `failure`; cancelled for a stop is no failure.
+        """
+        if task.has_succeeded:
+            self.session.history.failures.pop(self.pair.processes, None)
+            self.session.count(slots=len(slots), keys=self.pair.estimated_keys(slots))
+        elif not self.session.stop.is_set():
+            raise await self.failure(node, f"CLUSTER {word}", task.message or task.state)
 
     async def failure(self, node: NodeView, command: str, message: str) -> BootstrapError:
         """Return the error for a failure, after a pause; one that lasts is not repeated forever.
@@ -205,8 +212,8 @@ class TaskRunner:
         """
         session, processes = self.session, self.pair.processes
         source, target = self.pair.source, self.pair.target
-        failures = session.history.failures
-        count = failures[processes] = failures.get(processes, 0) + 1
+        session.history.failures[processes] += 1
+        count = session.history.failures[processes]
         lasts, is_full = count >= _MOST_FAILURES, "OOM" in message
         if is_full and lasts:
             return out_of_memory(target.name, f"{command} of {source.name}", message)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ...core.slots import SlotSet
 from ...core.topology import NodeId, NodeView
 from ..connection import RedisNode
 from ..pool import ConnectionPool
 from .reply_errors import most_severe
+
+_PAIRS_AT_ONCE = 16
 
 Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 OpenedSlot: TypeAlias = tuple[int, NodeId, NodeId]
@@ -34,21 +37,6 @@ class Pair:
     def estimated_keys(self, slots: SlotSet) -> int:
         """Return about how many keys slots of the source have; counting costs a command a slot."""
         return round(self.source.keys * len(slots) / max(1, len(self.source.slots)))
-
-
-class SlotMover(Protocol):
-    """A way to move slots with their keys from one primary to another."""
-
-    async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Move slots, or continue where an earlier move of them stopped.
-
-        Raises:
-            StaleViewError: The cluster changed, or the servers' own migration could not start or
-                failed; observe again, then continue.
-            RefusedError: A key has two values, and the other slots were finished; or the target's
-                memory is full.
-            CredentialsError: A command is not allowed, or MIGRATE cannot log in.
-        """
 
 
 @dataclass(slots=True)
@@ -102,10 +90,10 @@ class MigrationHistory:
     """
 
     opened: dict[OpenedSlot, str] = field(default_factory=dict)
-    failures: dict[Processes, int] = field(default_factory=dict)
+    failures: dict[Processes, int] = field(default_factory=lambda: defaultdict(int))
     by_keys: set[Processes] = field(default_factory=set)
     connected: set[Processes] = field(default_factory=set)
-    unconnected: dict[Processes, int] = field(default_factory=dict)
+    unconnected: dict[Processes, int] = field(default_factory=lambda: defaultdict(int))
     gave_at: dict[NodeId, float] = field(default_factory=dict)
 
 
@@ -120,6 +108,8 @@ class MigrationSession:
         on_progress: Called after every step.
         silent: Primaries that did not answer when they were sent a new owner.
         halted: A pair failed; the others finish the slots in flight and start no more.
+        turns: Bounds how many pairs move key by key at the same time.
+        busy: Locks of nodes that take part in one task of their own at a time (Redis).
     """
 
     pool: ConnectionPool
@@ -130,6 +120,8 @@ class MigrationSession:
     progress: Progress = field(default_factory=Progress)
     silent: set[NodeId] = field(default_factory=set)
     halted: bool = False
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PAIRS_AT_ONCE))
+    busy: dict[NodeId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     @property
     def is_ending(self) -> bool:

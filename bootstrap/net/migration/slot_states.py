@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from tenacity import stop_after_attempt
-
 from ...core import wire
 from ...core.slots import SlotSet
 from ...core.topology import NodeId, NodeView
@@ -20,7 +18,6 @@ from ...core.wire import Reply
 from ...errors import BootstrapError, NodeUnreachableError
 from .. import databases
 from ..connection import RedisNode
-from ..polling import AT_ONCE, poll
 from ..replies import Command, ReplyError, text
 from .link import MigrationLink
 from .reply_errors import call, most_severe, rejection, require, stale_view
@@ -202,20 +199,16 @@ class SlotStates:
         follows at once.
         """
         done: list[int] = []
-        failed: dict[int, ReplyError] = {}
         left = list(slots)
-
-        async def are_set() -> bool | None:
-            replies = await _write(client, _setslots(left, state, node))
-            pairs = list(zip(left, replies, strict=True))
-            failed.clear()
-            failed.update((slot, reply) for slot, reply in pairs if isinstance(reply, ReplyError))
-            done.extend(slot for slot in left if slot not in failed)
-            left[:] = failed
-            return None if any(reply.code == "NOREPLICAS" for reply in failed.values()) else True
-
-        await poll(are_set, pause=AT_ONCE, stop=stop_after_attempt(_ATTEMPTS))
-        self.errors += [rejection(r) for r in failed.values()]
+        failed: dict[int, ReplyError] = {}
+        for _ in range(_ATTEMPTS):
+            replies = zip(left, await _write(client, _setslots(left, state, node)), strict=True)
+            failed = {slot: reply for slot, reply in replies if isinstance(reply, ReplyError)}
+            done += [slot for slot in left if slot not in failed]
+            left = list(failed)
+            if not any(reply.code == "NOREPLICAS" for reply in failed.values()):
+                break
+        self.errors += map(rejection, failed.values())
         return done
 
 

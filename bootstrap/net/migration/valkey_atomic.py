@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...core.slots import SlotSet
 from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
@@ -17,46 +19,38 @@ _COPYING = frozenset(
 )  # fmt: skip
 
 
-class ValkeyAtomic:
-    """Moves slots with CLUSTER MIGRATESLOTS."""
+async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
+    """Let the source hand the slots over."""
+    session.progress.keys_total += pair.estimated_keys(slots)
+    runner = TaskRunner(session=session, pair=pair)
+    source, target = pair.source, pair.target
+    past = await runner.wait_for_earlier(source, _LIST, slots=slots)
+    past |= await runner.wait_for_earlier(target, _LIST, slots=slots)
+    ranges = bounds(slots)
+    await runner.start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
 
-    def __init__(self, session: MigrationSession) -> None:
-        self._session = session
+    async def find() -> Task | None:
+        tasks = await runner.tasks(source, _LIST)
+        return next((t for t in tasks if t.task_id not in past and t.slots == slots), None)
 
-    async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Let the source hand the slots over; raises as `SlotMover.move`."""
-        self._session.progress.keys_total += pair.estimated_keys(slots)
-        runner = TaskRunner(session=self._session, pair=pair)
-        source, target = pair.source, pair.target
-        past = await runner.wait_for_earlier(source, _LIST, slots=slots)
-        past |= await runner.wait_for_earlier(target, _LIST, slots=slots)
-        ranges = bounds(slots)
-        await runner.start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
+    async def cancel(wanted_s: float) -> bool:
+        """Cancel all tasks of the source, unless one may hand its slots over by now.
 
-        async def find() -> Task | None:
-            tasks = await runner.tasks(source, _LIST)
-            return next((t for t in tasks if t.task_id not in past and t.slots == slots), None)
+        The source would serve these again while the target takes them, and what it acknowledged
+        meanwhile would be lost. So a short task is left to end in any case.
+        """
+        if wanted_s < _ENDS_SOON_S:
+            return False
+        tasks = await runner.tasks(source, _LIST)
+        if any(not task.has_ended and task.state not in _COPYING for task in tasks):
+            return False
+        await runner.cancel(source, "CANCELSLOTMIGRATIONS")
+        return True
 
-        async def cancel(wanted_s: float) -> bool:
-            """Cancel all tasks of the source, unless one may hand its slots over by now.
-
-            The source would serve these again while the target takes them, and what it
-            acknowledged meanwhile would be lost. So a short task is left to end in any case.
-            """
-            if wanted_s < _ENDS_SOON_S:
-                return False
-            tasks = await runner.tasks(source, _LIST)
-            if any(not task.has_ended and task.state not in _COPYING for task in tasks):
-                return False
-            await runner.cancel(source, "CANCELSLOTMIGRATIONS")
-            return True
-
-        task = await runner.follow(source, find, cancel)
-        if task.has_succeeded:
-            runner.succeeded(slots)
-        elif not self._session.stop.is_set():
-            # The source may know only that the target hung up.
-            theirs = await runner.tasks(target, _LIST)
-            message = next((t.message for t in theirs if t.task_id == task.task_id), "")
-            message = message or task.message or task.state
-            raise await runner.failure(source, "CLUSTER MIGRATESLOTS", message)
+    task = await runner.follow(source, find, cancel)
+    if not task.has_succeeded and not session.stop.is_set():
+        # The source may know only that the target hung up.
+        theirs = await runner.tasks(target, _LIST)
+        message = next((t.message for t in theirs if t.task_id == task.task_id), "")
+        task = replace(task, message=message or task.message)
+    await runner.finish(source, "MIGRATESLOTS", task, slots)

@@ -68,7 +68,11 @@ async def _identify(node: NodeView, pool: ConnectionPool) -> NodeId | None:
     address = node.address
     is_named = address.ip in node.endpoint.addresses and address.port == node.endpoint.port
     if is_named or pool.access.tls is not None:
-        other = pool.open_announced(node)
+        # Its credentials are safe there: DNS names the address too, or verified TLS proves that who
+        # answers has the pod's name.
+        name = f"{node.name} (announced as {address})"
+        there = replace(node.endpoint, name=name, addresses=(address.ip,), port=address.port)
+        other = pool.open(there)
         try:
             with reading(other.name, "CLUSTER MYID"):
                 return NodeId(text(await other.call("CLUSTER", "MYID")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from redis import exceptions
@@ -81,37 +82,28 @@ class ConnectErrors:
         """Return the declared error for a failure, without connecting again."""
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                return self._certificate(cause.verify_message)
+                message = cause.verify_message
+                return self._settings_error(
+                    f"the certificate of {self.name} is not valid: {printable(message)}",
+                    _first(_CERTIFICATE_REMEDIES, message)
+                    or "set BOOTSTRAP_TLS_CA to the CA that signed it",
+                )
             if isinstance(cause, ssl.SSLError):
                 return self._handshake(cause.reason or "")
         if isinstance(error, exceptions.InvalidResponse):
             return self._other_server(is_tls=_TLS_ALERT in str(error))
         return self._unreachable(_reason(error))
 
-    def _certificate(self, message: str) -> SettingsError:
-        remedies = (remedy for words, remedy in _CERTIFICATE_REMEDIES.items() if words in message)
-        return SettingsError(
-            node=self.name,
-            cause=f"the certificate of {self.name} is not valid: {printable(message)}",
-            remedy=next(remedies, "set BOOTSTRAP_TLS_CA to the CA that signed it"),
-        )
-
     def _handshake(self, reason: str) -> BootstrapError:
-        if reason in _OLD_TLS:
-            return self._handshake_error(reason, _ALERT_REMEDIES["PROTOCOL_VERSION"])
-        if "ALERT" in reason:
-            remedies = (remedy for words, remedy in _ALERT_REMEDIES.items() if words in reason)
-            return self._handshake_error(reason, next(remedies, "see the log of the pod"))
+        if reason in _OLD_TLS or "ALERT" in reason:
+            known = "PROTOCOL_VERSION" if reason in _OLD_TLS else reason
+            return self._settings_error(
+                f"{self.name} rejected the TLS handshake: {printable(reason)}",
+                _first(_ALERT_REMEDIES, known) or "see the log of the pod",
+            )
         if "EOF" in reason:
             return self._unreachable("the connection was closed during the TLS handshake")
         return self._no_tls()
-
-    def _handshake_error(self, reason: str, remedy: str) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name} rejected the TLS handshake: {printable(reason)}",
-            remedy=remedy,
-        )
 
     def _unreachable(self, reason: str) -> NodeUnreachableError:
         return NodeUnreachableError(
@@ -119,14 +111,6 @@ class ConnectErrors:
             cause=f"{self.name} at {self.ip} port {self.port} does not answer: {reason}",
             remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
             + ("" if self.is_tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
-        )
-
-    def _other_server(self, *, is_tls: bool) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name}: {'a TLS server' if is_tls else 'something other than Redis'} "
-            f"answers on {self.ip} port {self.port}",
-            remedy="set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
         )
 
     async def _detect_protocol_mismatch(self, error: Exception) -> SettingsError | None:
@@ -138,12 +122,26 @@ class ConnectErrors:
             return None
         return self._no_tls() if await protocol_probe.answers_plain(self.ip, self.port) else None
 
-    def _no_tls(self) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name}: no TLS on {self.ip} port {self.port}",
-            remedy="unset BOOTSTRAP_TLS, or set BOOTSTRAP_PORT to the TLS port",
+    def _other_server(self, *, is_tls: bool) -> SettingsError:
+        return self._settings_error(
+            f"{self.name}: {'a TLS server' if is_tls else 'something other than Redis'} "
+            f"answers on {self.ip} port {self.port}",
+            "set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
         )
+
+    def _no_tls(self) -> SettingsError:
+        return self._settings_error(
+            f"{self.name}: no TLS on {self.ip} port {self.port}",
+            "unset BOOTSTRAP_TLS, or set BOOTSTRAP_PORT to the TLS port",
+        )
+
+    def _settings_error(self, cause: str, remedy: str) -> SettingsError:
+        return SettingsError(node=self.name, cause=cause, remedy=remedy)
+
+
+def _first(remedies: Mapping[str, str], words: str) -> str:
+    """Return the remedy whose key is a part of a message; the first one where several are."""
+    return next((remedy for part, remedy in remedies.items() if part in words), "")
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -22,13 +22,7 @@ from ..core.wire import Reply
 from ..errors import BootstrapError, CredentialsError, InvariantError
 from .connect_errors import ConnectErrors
 from .replies import CHECK_PEER, MALFORMED, Command, ReplyError, name_of, unreadable
-from .transport import (
-    REPLY_LIMIT,
-    BoundedConnection,
-    Limit,
-    ReplyTooLongError,
-    VerifiedConnection,
-)
+from .transport import REPLY_LIMIT, BoundedConnection, Limit, ReplyTooLongError
 
 COMMAND_TIMEOUT_S = 10.0
 _LOST = (TimeoutError, exceptions.RedisError, OSError)
@@ -80,11 +74,7 @@ class RedisNode:
         self._connect_errors = ConnectErrors(
             name=name, ip=ip, port=port, is_tls=access.tls is not None
         )
-        self._connection = (
-            VerifiedConnection(ip=ip, port=port, context=access.tls, server_name=host)
-            if access.tls
-            else BoundedConnection(ip=ip, port=port)
-        )
+        self._connection = BoundedConnection(ip=ip, port=port, tls=access.tls, server_name=host)
 
     @property
     def is_connected(self) -> bool:

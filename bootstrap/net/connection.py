@@ -30,12 +30,7 @@ _LOST = (TimeoutError, exceptions.RedisError, OSError)
 
 @dataclass(slots=True)
 class Traffic:
-    """What was sent in one run.
-
-    Attributes:
-        commands: All commands. `writes`: those that change a server's state.
-        round_trips: Times that a node was waited for; a pipeline counts once.
-    """
+    """What was sent in one run: commands, those that write, and pipelines."""
 
     commands: int = 0
     writes: int = 0
@@ -58,11 +53,7 @@ class Access:
 
 
 class RedisNode:
-    """A node behind one TCP connection, connected at first use and again after a failure.
-
-    Attributes:
-        name: Pod name, for messages.
-    """
+    """A node behind one TCP connection, connected at first use and again after a failure."""
 
     def __init__(self, *, name: str, host: str, ip: str, port: int, access: Access) -> None:
         self.name = name
@@ -81,14 +72,9 @@ class RedisNode:
         """Return whether the connection is open."""
         return bool(self._connection.is_connected)
 
-    async def call(
-        self,
-        *command: str | bytes | int,
-        timeout_s: float = COMMAND_TIMEOUT_S,
-        limit: Limit = REPLY_LIMIT,
-    ) -> Reply:
+    async def call(self, *command: str | bytes | int, limit: Limit = REPLY_LIMIT) -> Reply:
         """Send one reading command and return its reply; raises as `pipeline` and `require`."""
-        (reply,) = await self.pipeline([command], timeout_s=timeout_s, limit=limit)
+        (reply,) = await self.pipeline([command], limit=limit)
         return self.require(reply)
 
     async def write(self, *command: str | bytes | int) -> Reply:
@@ -124,7 +110,10 @@ class RedisNode:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._connect()
-                    self._count(len(commands), writes=writes)
+                    traffic = self._access.traffic
+                    traffic.commands += len(commands)
+                    traffic.writes += len(commands) if writes else 0
+                    traffic.round_trips += 1
                     self._connection.allow(limit)
                     await self._connection.send_packed_command(
                         b"".join(pack_command(tuple(command)) for command in commands),  # type: ignore[arg-type]  # any length
@@ -151,11 +140,6 @@ class RedisNode:
         """Close the connection; the server forgets our name with it."""
         await self._connection.disconnect(nowait=True)
 
-    def _count(self, commands: int, *, writes: bool) -> None:
-        self._access.traffic.commands += commands
-        self._access.traffic.writes += commands if writes else 0
-        self._access.traffic.round_trips += 1
-
     async def _connect(self) -> None:
         if self._connection.is_connected:
             return
@@ -169,12 +153,12 @@ class RedisNode:
                 reply = await self._read(("AUTH",))
             except CredentialsError as error:
                 last = error
-                continue
-            if not isinstance(reply, ReplyError):
-                return
-            if reply.is_not_ready:
-                raise reply.not_ready()
-            last = reply.login_failed()
+            else:
+                if not isinstance(reply, ReplyError):
+                    return
+                if reply.is_not_ready:
+                    raise reply.not_ready()
+                last = reply.login_failed()
         if last is not None:
             await self._connection.disconnect(nowait=True)
             raise last

@@ -50,11 +50,10 @@ async def pipeline(
     timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> list[Reply | ReplyError]:
     """Send commands to one database in one go; `check` it first."""
-    if not database:
-        return await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
-    selected = [("SELECT", database), *commands, ("SELECT", 0)]
-    replies = await client.pipeline(selected, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
-    return replies[1:-1]
+    if database:
+        commands = [("SELECT", database), *commands, ("SELECT", 0)]
+    replies = await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
+    return replies[1:-1] if database else replies
 
 
 async def count_keys(
@@ -67,12 +66,10 @@ async def count_keys(
     """Return how many keys a node has in each of the slots, summed over these databases.
 
     Raises:
-        CredentialsError: A command is not allowed.
-        NodeNotReadyError: The node cannot serve now.
-        ReplyError: Any other error reply; no slot is taken for empty because of an error.
+        BootstrapError: Any error reply; no slot is taken for empty because of an error.
     """
     counts = dict.fromkeys(slots, 0)
-    commands: list[Command] = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+    commands = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
     for database in databases:
         await check(client, database)
         replies = await pipeline(client, database, commands, timeout_s=timeout_s)

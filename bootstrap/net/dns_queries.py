@@ -49,7 +49,6 @@ class Answer:
         exists: Whether the name exists, with or without records of this type.
         ttl_s: How long caches keep this answer.
         alias: Name that a CNAME resolves to; empty where the records belong to the name itself.
-        server: Name server that answered.
     """
 
     values: tuple[str, ...]
@@ -69,11 +68,6 @@ class Resolver:
 
     servers: list[NameServer]
     timeout_s: float
-
-    def put_last(self, server: NameServer) -> None:
-        """Ask a silent server last from now on, so that its timeout is paid once."""
-        self.servers.remove(server)
-        self.servers.append(server)
 
 
 def resolver_for(nameservers: Sequence[tuple[str, int]], *, timeout_s: float) -> Resolver:
@@ -103,12 +97,7 @@ async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answe
     """Return the answer to one question; without values for NXDOMAIN and for another type.
 
     Each server is asked once, and the first again where it was silent: a datagram can be lost.
-
-    Args:
-        resolver: Whom to ask.
-        name: Absolute name without the last dot.
-        kind: Record type.
-        flags: DO and CD, which caches keep apart.
+    Names are absolute, without the last dot; `flags` are DO and CD, which caches keep apart.
 
     Raises:
         DiscoveryError: No name server answered (SERVFAIL, REFUSED, timeout).
@@ -125,7 +114,9 @@ async def ask(resolver: Resolver, name: str, kind: str, flags: int = 0) -> Answe
                 return _answer(reply, server)
             reasons[server] = dns.rcode.to_text(reply.rcode())
         except (OSError, EOFError, ValueError, dns.exception.DNSException) as error:
-            resolver.put_last(server)
+            # Last from now on, so that the timeout of a silent one is paid once.
+            resolver.servers.remove(server)
+            resolver.servers.append(server)
             reasons[server] = str(error) or type(error).__name__
             if isinstance(error, dns.exception.Timeout):
                 reasons[server] = _TIMED_OUT

@@ -51,11 +51,7 @@ class Totals:
 
 
 class Executor:
-    """Carries out the actions of one plan after the other.
-
-    Attributes:
-        totals: Of all plans.
-    """
+    """Carries out the actions of one plan after the other, and counts them in `totals`."""
 
     def __init__(
         self,
@@ -80,7 +76,7 @@ class Executor:
         Args:
             view: What the actions were planned from.
             actions: In the order to apply.
-            despite_stop: Carry out all of them: they are how a run ends.
+            despite_stop: Carry all of them out: they are how a run ends.
 
         Raises:
             TransientError: A node could not be reached, or the cluster has changed.
@@ -111,14 +107,9 @@ class Executor:
         by_node: dict[NodeId, list[Action]] = {}
         for action in batch:
             by_node.setdefault(place_of(action), []).append(action)
-        results = await asyncio.gather(
-            *(
-                self._in_time(self._nodes[i], self._on_node(self._nodes[i], group))
-                for i, group in by_node.items()
-            ),
-            return_exceptions=True,
-        )
-        for result in results:
+        groups = [(self._nodes[node_id], group) for node_id, group in by_node.items()]
+        works = [self._in_time(node, self._on_node(node, group)) for node, group in groups]
+        for result in await asyncio.gather(*works, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ..core import info_fields, wire
 from ..core.topology import Address, Endpoint, NodeView
 from ..core.wire import Reply
-from ..errors import NodeNotReadyError, RefusedError, SettingsError
+from ..errors import RefusedError, SettingsError
 from .connection import RedisNode
 from .replies import ReplyError, reading, text
 
@@ -50,11 +50,7 @@ class NodeReader:
     async def read(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
         """Return what a node says now.
 
-        Args:
-            endpoint: The pod that is asked.
-            client: The connection to it.
-            shards: Ask for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is
-                old.
+        `shards` asks for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
 
         Raises:
             NodeNotReadyError: It loads its data.
@@ -110,11 +106,7 @@ def _check_server(client: RedisNode, info: Mapping[str, str]) -> None:
         )
     if info.get("loading") == "1" and info.get("role") == "master":
         # Valkey answers CLUSTER NODES while it loads, and what it counts is not all it holds.
-        raise NodeNotReadyError(
-            node=client.name,
-            cause=f"{client.name} is not ready: LOADING its data",
-            remedy="wait until it has loaded its data, or see its log",
-        )
+        raise ReplyError("LOADING its data", node=client.name, command="INFO").not_ready()
 
 
 def _config(client: RedisNode, reply: Reply | ReplyError, *, is_needed: bool) -> dict[str, str]:

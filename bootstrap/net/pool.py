@@ -1,8 +1,8 @@
 """Connections to the pods: one for everybody, further ones on request.
 
 Rules: a connection belongs to a pod that discovery named and to one of the addresses that its name
-has; once the name has other addresses it is closed. Only this module makes a `RedisNode`, so
-credentials go to no other address; `outsiders` asks other addresses without any.
+has (`announced` has the one exception); once the name has other addresses it is closed. Only this
+module makes a `RedisNode`, so credentials go to no other address; `outsiders` shows none.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from .connection import Access, RedisNode
 
 
 class ConnectionPool:
-    """Keeps one connection to every pod that discovery named.
-
-    Attributes:
-        access: How to talk to every node.
-    """
+    """Keeps one connection to every pod that discovery named."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._clients: dict[str, RedisNode] = {}
 
     def __contains__(self, name: str) -> bool:
-        """Return whether there is a connection to the pod of this name."""
         return name in self._clients
 
     def client(self, name: str) -> RedisNode:

@@ -13,6 +13,7 @@ import itertools
 import random
 import time
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import dns.flags
 
@@ -42,8 +43,7 @@ class Records:
     targets: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
+class _Question(NamedTuple):
     kind: str
     flags: int
 
@@ -56,12 +56,6 @@ class ServiceRecords:
     """
 
     def __init__(self, resolver: Resolver, service: str) -> None:
-        """Prepare to ask.
-
-        Args:
-            resolver: Whom to ask.
-            service: Absolute name of the headless Service, without the last dot.
-        """
         self._resolver = resolver
         self._service = service
         # Programs that start together must not ask for the same types.
@@ -133,7 +127,7 @@ class ServiceRecords:
         """Learn how many addresses the Service has, of the family that it has."""
         answer = await self._remembered(self._question)
         if answer is not None and answer.exists and not answer.values:
-            other = replace(self._question, kind="AAAA" if self._question.kind == "A" else "A")
+            other = self._question._replace(kind="AAAA" if self._question.kind == "A" else "A")
             second = await self._remembered(other)
             if second is not None and second.values:
                 answer, self._question, self.family = second, other, other.kind
@@ -146,7 +140,7 @@ class ServiceRecords:
     async def _list(self) -> None:
         """Learn the names of the pods that exist."""
         try:
-            answer = await self._remembered(replace(self._question, kind="SRV"))
+            answer = await self._remembered(self._question._replace(kind="SRV"))
         except DiscoveryError:
             # Addresses alone are enough: some name servers know no SRV.
             if not self._records.addresses:
@@ -162,7 +156,7 @@ class ServiceRecords:
         question left in a cache must not replace what a later one has learned.
         """
         self._expires[question] = time.monotonic() + _FAILURE_CACHED_S
-        answer = await self._ask(self._service, question.kind, question.flags)
+        answer = await self._ask(self._service, *question)
         now = time.monotonic()
         self._expires[question] = now + answer.ttl_s
         self._full_ttl_s = max(self._full_ttl_s, answer.ttl_s)
@@ -185,9 +179,8 @@ class ServiceRecords:
             )
         return answer
 
-    def _questions(self) -> tuple[_Question, ...]:
-        kinds = (self.family, "SRV")
-        return tuple(_Question(kind=kind, flags=flags) for flags in _FLAGS for kind in kinds)
+    def _questions(self) -> list[_Question]:
+        return [_Question(kind, flags) for flags in _FLAGS for kind in (self.family, "SRV")]
 
     def _freshest(self) -> _Question:
         """Return the question whose answer no cache has; otherwise the one that expires first."""

@@ -36,8 +36,6 @@ _MOST_IDLE_ROUNDS = 40
 _MOST_TROUBLED_ROUNDS = 3
 _PROBE_CANDIDATES = 16
 _MOST_UNCONNECTED = 3
-_FIRST_PAUSE_S = 0.5
-_PAUSE_GROWTH = 4
 _BAD_AUTH = ("NOAUTH", "WRONGPASS", "ERR AUTH", "ERR Client sent AUTH", "ERR invalid password")
 
 
@@ -92,15 +90,13 @@ class KeyCopier:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _ask_source(
-        self, commands: Sequence[Command], *, timeout_s: float = 0
+        self, commands: Sequence[Command], timeout_s: float = 0
     ) -> list[Reply | ReplyError]:
         """Send commands to the source in the database at hand."""
+        source, database = self.link.source, self.link.database
+        timeout_s += COMMAND_TIMEOUT_S
         return await databases.pipeline(
-            self.link.source,
-            self.link.database,
-            commands,
-            writes=True,
-            timeout_s=COMMAND_TIMEOUT_S + timeout_s,
+            source, database, commands, writes=True, timeout_s=timeout_s
         )
 
     async def _next_keys(self, slots: Sequence[int]) -> dict[int, list[bytes]]:
@@ -147,8 +143,7 @@ class KeyCopier:
         if isinstance(reply, ReplyError) and reply.code == "IOERR":
             unconnected[processes] += 1
             count = unconnected[processes]
-            session.halted = True
-            await session.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1))
+            await session.back_off(count)
             raise self.link.unreachable(reply.message, is_final=count >= _MOST_UNCONNECTED)
         if isinstance(reply, ReplyError) or text(reply) != "NOKEY":
             session.history.connected.add(processes)
@@ -194,7 +189,7 @@ class KeyCopier:
         """Send one MIGRATE for each batch, in one pipeline."""
         timeout_s = sum(self.link.destination.timeout_s(batch) for batch in batches)
         commands = [self.link.migrate(batch, replace=replace) for batch in batches]
-        return await self._ask_source(commands, timeout_s=2 * timeout_s)
+        return await self._ask_source(commands, 2 * timeout_s)
 
     async def _taken(self, batch: Batch, reply: Reply | ReplyError, credential: int) -> int:
         """Return how many keys a reply says went, or handle its error."""

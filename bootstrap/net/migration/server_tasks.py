@@ -24,8 +24,6 @@ from .session import MigrationSession, Pair
 
 _MOST_RETRIES = 10
 _MOST_FAILURES = 3
-_FIRST_PAUSE_S = 0.5
-_PAUSE_GROWTH = 4
 _NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
 _SECRET_IS_LATE = "invalid internal password"  # noqa: S105 - what Redis says, no password
 _DONE = frozenset({"completed", "success"})
@@ -34,12 +32,7 @@ _ENDED = _DONE | {"failed", "canceled", "cancelled"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One migration as a server reports it.
-
-    Attributes:
-        message: Its last error, empty for none.
-        retries: How often the server began again by itself (Redis).
-    """
+    """One migration as a server reports it; its last error, and how often it began again."""
 
     task_id: str
     slots: SlotSet
@@ -50,9 +43,8 @@ class Task:
     @property
     def has_ended(self) -> bool:
         """Return whether it will not continue; Redis retries while a new secret is late."""
-        return self.state in _ENDED and not (
-            self.state == "failed" and _SECRET_IS_LATE in self.message
-        )
+        is_waiting = self.state == "failed" and _SECRET_IS_LATE in self.message
+        return self.state in _ENDED and not is_waiting
 
     @property
     def has_succeeded(self) -> bool:
@@ -66,11 +58,11 @@ def parse_tasks(reply: Reply) -> list[Task]:
     Raises:
         WireError: The reply is not of the documented form.
     """
-    return [_parse_task(_items(row)) for row in _items(reply)]
+    return [_parse_task(row) for row in _items(reply)]
 
 
-def _parse_task(row: Sequence[Reply]) -> Task:
-    words = [text(word) if word is not None else "" for word in row]
+def _parse_task(row: Reply) -> Task:
+    words = ["" if word is None else text(word) for word in _items(row)]
     fields = dict(zip(words[::2], words[1::2], strict=False))
     try:
         return Task(
@@ -110,11 +102,7 @@ class TaskRunner:
             return parse_tasks(require(reply))
 
     async def start(self, node: NodeView, *words: str | int) -> Reply:
-        """Send the CLUSTER command that starts a task.
-
-        Raises:
-            BootstrapError: See `failure`.
-        """
+        """Send the CLUSTER command that starts a task; raises as `failure` says."""
         try:
             return await self.session.client(node).write("CLUSTER", *words)
         except ReplyError as error:
@@ -149,9 +137,8 @@ class TaskRunner:
                 return {task.task_id for task in tasks}
             has_waited = True
             if self.session.is_ending:
-                raise stale_view(
-                    node.name, "still runs a slot migration that this run did not start"
-                )
+                what = "still runs a slot migration that this run did not start"
+                raise stale_view(node.name, what)
             return None
 
         past = await wait_for(past_ids, pause=BACKGROUND)
@@ -180,9 +167,8 @@ class TaskRunner:
             nonlocal is_cancelled, wanted_at
             task = await find()
             if task is None:
-                raise stale_view(
-                    node.name, "lost a slot migration; it may have failed over or restarted"
-                )
+                what = "lost a slot migration; it may have failed over or restarted"
+                raise stale_view(node.name, what)
             if task.has_ended:
                 return task
             if (self.session.stop.is_set() or task.retries > _MOST_RETRIES) and not is_cancelled:
@@ -226,7 +212,6 @@ class TaskRunner:
         if what:
             session.history.by_keys.add(processes)
             return stale_view(node.name, f"{what}: {message}", command=command)
-        session.halted = True
-        await session.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1))
+        await session.back_off(count)
         blamed = target if is_full else node
         return stale_view(blamed.name, f"could not move slots: {message}", command=command)

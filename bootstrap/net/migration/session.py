@@ -16,6 +16,8 @@ from ..pool import ConnectionPool
 from .reply_errors import most_severe
 
 _PAIRS_AT_ONCE = 16
+_FIRST_PAUSE_S = 0.5
+_PAUSE_GROWTH = 4
 
 Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 OpenedSlot: TypeAlias = tuple[int, NodeId, NodeId]
@@ -137,6 +139,11 @@ class MigrationSession:
         self.progress.slots_moved += slots
         self.progress.keys_moved += keys
         self.on_progress(self.progress)
+
+    async def back_off(self, failures: int) -> None:
+        """Begin no more slots, and pause; longer with every failure in a row."""
+        self.halted = True
+        await self.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (failures - 1))
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than until a stop is asked for."""

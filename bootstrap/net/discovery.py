@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..core.topology import Absent, Endpoint
+from ..core.topology import Absent, Address, Endpoint
 from ..errors import DiscoveryError
 from .dns_causes import NOT_YET, Names
 from .dns_queries import (
@@ -29,7 +29,6 @@ from .dns_queries import (
     resolver_for,
     system_addresses,
 )
-from .name_server import host_port
 from .service_records import Records, ServiceRecords
 
 QUERIES_AT_ONCE = 64
@@ -265,7 +264,7 @@ class StaticDiscovery:
         family = one_family(a for a in answers[: self._nodes] if isinstance(a, dict))
         endpoints, absent = [], []
         for i, ((host, port), answer) in enumerate(zip(self._endpoints, answers, strict=True)):
-            name = host_port(host, port)
+            name = str(Address(host, port, 0))
             if isinstance(answer, DiscoveryError):
                 absent.append(_absent(name, i, answer.cause, answer.remedy))
             elif addresses := answer[family]:

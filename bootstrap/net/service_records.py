@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -71,11 +72,6 @@ class ServiceRecords:
         self._records = Records()
 
     @property
-    def flags(self) -> int:
-        """Return the header bits of the last question, for questions about the pods it named."""
-        return self._question.flags
-
-    @property
     def are_all_cached(self) -> bool:
         """Return whether no list can be fresh for a while."""
         now = time.monotonic()
@@ -91,8 +87,11 @@ class ServiceRecords:
         Raises:
             DiscoveryError: No name server answered, or an alias did.
         """
-        if not self._exists and not await self._exists_now():
-            return self._records
+        if not self._exists:
+            # A server that does not take unknown types is asked for what it knows.
+            with suppress(DiscoveryError):
+                if not await self.is_there(self._service):
+                    return self._records
         if not again:
             self._question = self._freshest()
         if self._question.kind == "SRV":
@@ -109,19 +108,12 @@ class ServiceRecords:
 
     async def is_there(self, name: str) -> bool:
         """Return whether a name exists, by a question that leaves no trace for others."""
-        answer = await ask(self._resolver, name, next(self._probes), self.flags)
+        answer = await ask(self._resolver, name, next(self._probes), self._question.flags)
         return answer.exists
 
     async def addresses(self, name: str, kind: str) -> tuple[str, ...]:
         """Return the addresses of a pod, asked with the bits of the question that named it."""
-        return (await self._ask(name, kind, self.flags)).values
-
-    async def _exists_now(self) -> bool:
-        try:
-            return await self.is_there(self._service)
-        except DiscoveryError:
-            # A server that does not take unknown types is asked for what it knows.
-            return True
+        return (await self._ask(name, kind, self._question.flags)).values
 
     async def _count(self) -> None:
         """Learn how many addresses the Service has, of the family that it has."""

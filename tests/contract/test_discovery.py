@@ -10,8 +10,7 @@ import dns.rcode
 import pytest
 
 from bootstrap.net.discovery import ServiceDiscovery
-from bootstrap.net.dns_queries import Resolver, ask, resolver_for
-from bootstrap.net.name_server import NameServer
+from bootstrap.net.dns_queries import NameServer, Resolver, ask, resolver_for
 from bootstrap.net.service_records import ServiceRecords
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.world import World

@@ -81,13 +81,7 @@ async def _lane(
 ) -> None:
     """Take windows until there are none, with connections of its own.
 
-    Args:
-        step: What is done with a window.
-        session: What all pairs share.
-        pair: The two ends.
-        destination: Where MIGRATE goes.
-        queue: The windows that all lanes of the pair take from.
-        until_proven: Stop as soon as a MIGRATE has reached the target.
+    With `until_proven` it ends as soon as a MIGRATE has reached the target.
     """
     source = session.pool.open(pair.source.endpoint)
     target = session.pool.open(pair.target.endpoint)
@@ -130,8 +124,9 @@ async def _move(link: MigrationLink, slots: list[int]) -> None:
     emptied: list[int] = []
     try:
         await states.open()
-        untouched = {slot for slot in slots if states.is_untouched(slot)}
-        copier = KeyCopier(link=link, target_serves=states.served_by_target, untouched=untouched)
+        copier = KeyCopier(
+            link=link, target_serves=states.served_by_target, untouched=states.untouched()
+        )
         emptied = await copier.empty(slots)
         still = await states.still_migrating(emptied)
         await states.give_to_target(still)

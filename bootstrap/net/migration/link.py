@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...core.topology import Address
 from ...errors import BootstrapError, RefusedError, StaleViewError
@@ -21,8 +22,7 @@ _DEFAULT_NODE_TIMEOUT_S = 15.0
 _BLOCKED_SHARE = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Keys of one slot for one MIGRATE, and their bytes; 0 where they were not asked for."""
 
     slot: int
@@ -97,10 +97,9 @@ async def find_destination(session: MigrationSession, pair: Pair) -> Destination
 
 @dataclass(slots=True, kw_only=True)
 class MigrationLink:
-    """One lane's connections to both ends of a move, and the state that its commands need.
+    """One lane's own connections to both ends of a move, and the state that its commands need.
 
     Attributes:
-        source: A connection of this lane's own. `target`: the same.
         source_asks: The source only imports the slots: its keys are reached after ASKING only.
         database: The one that commands on keys go to.
         credential: Which of the logins MIGRATE uses at the target.

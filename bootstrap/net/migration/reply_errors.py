@@ -7,23 +7,19 @@ MIGRATE only passes its answer on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 from ...core.wire import Reply
-from ...errors import (
-    BootstrapError,
-    CredentialsError,
-    RefusedError,
-    StaleViewError,
-    TransientError,
-)
+from ...errors import BootstrapError, CredentialsError, RefusedError, TransientError
+from .. import replies
 from ..connection import RedisNode
-from ..replies import ReplyError, acl_rule, missing_rule
+from ..replies import RETRIED, ReplyError, acl_rule, missing_rule
 
 E = TypeVar("E", bound=BaseException)
 
 FROM_TARGET = "Target instance replied with error: "
-_CHANGED = "the cluster changed meanwhile; retried automatically on the next pass"
+stale_view = partial(replies.stale_view, remedy=f"the cluster changed meanwhile; {RETRIED}")
 
 # A failover, a node that is not ready, another run, or a slot that went to a third node.
 _TRANSIENT_CODES = frozenset(
@@ -78,13 +74,6 @@ def out_of_memory(node: str, command: str, words: str) -> RefusedError:
         remedy=f"raise maxmemory of {node} and run again, or leave the slots where they are with "
         "BOOTSTRAP_REBALANCE=false",
     )
-
-
-def stale_view(
-    node: str, what: str, *, command: str | None = None, remedy: str = _CHANGED
-) -> StaleViewError:
-    """Return the error that makes the loop observe again."""
-    return StaleViewError(node=node, command=command, cause=f"{node} {what}", remedy=remedy)
 
 
 def most_severe(errors: Sequence[E]) -> E:

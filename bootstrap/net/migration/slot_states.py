@@ -47,16 +47,18 @@ class SlotStates:
         self.errors: list[BootstrapError] = []
 
     async def open(self) -> None:
-        """Open the slots at both ends.
-
-        Raises:
-            StaleViewError: A third node owns one.
-        """
+        """Open the slots at both ends; a `StaleViewError` where a third node owns one."""
         await self._open_target()
         commands = _setslots(self._slots, "MIGRATING", self._pair.target.node_id)
         replies = await _write(self._link.source, commands)
         self._note_owners(replies, self.not_at_source)
-        await self._check_owner(self.not_at_source | self.served_by_target)
+        misplaced = self.not_at_source | self.served_by_target
+        if misplaced:
+            # What one end says is not where the plan saw it must be at the other, not at a third.
+            nodes = wire.parse_nodes(text(await call(self._link.source, "CLUSTER", "NODES"))).known
+            ends = {self._pair.source.node_id, self._pair.target.node_id} & nodes.keys()
+            if not all(any(slot in nodes[end].slots for end in ends) for slot in misplaced):
+                raise stale_view(self._pair.source.name, "does not own the slots any more")
 
     async def _open_target(self) -> None:
         """Open the slots at the target; take note of those that it owns already."""
@@ -67,9 +69,10 @@ class SlotStates:
         replies = await _write(client, both)
         # The source sends no client to the target before it migrates, so this is early enough.
         in_others = await _count_in_others(client, self._pair.target, self._slots)
+        opened, run_id = self._session.history.opened, self._pair.source.run_id
         for slot, count, reply in zip(self._slots, replies[::2], replies[1::2], strict=True):
             if not isinstance(reply, ReplyError) and count == 0 and not in_others[slot]:
-                self._session.history.opened[self._key(slot)] = self._pair.source.run_id
+                opened[self._key(slot)] = run_id
         self._note_owners(replies[1::2], self.served_by_target)
 
     def _note_owners(self, replies: Sequence[Reply | ReplyError], noted: set[int]) -> None:
@@ -82,28 +85,13 @@ class SlotStates:
                 errors.append(rejection(reply))
         raise_any(errors)
 
-    async def _check_owner(self, slots: set[int]) -> None:
-        """Make sure that slots which one end says are not where the plan saw them are at the other.
-
-        Raises:
-            StaleViewError: A third node owns one in the eyes of the source.
-        """
-        if not slots:
-            return
-        reply = wire.parse_nodes(text(await call(self._link.source, "CLUSTER", "NODES")))
-        owned = SlotSet()
-        for node_id in {self._pair.source.node_id, self._pair.target.node_id} & reply.known.keys():
-            owned |= reply.known[node_id].slots
-        if SlotSet.of(slots) - owned:
-            raise stale_view(self._pair.source.name, "does not own the slots any more")
-
     async def open_source_only(self) -> None:
         """Let the source import slots that the target owns, so that its stray keys can be sent.
 
         The owner is closed first: one that migrates answers ASK to a key that it lacks. The source
         must be importing, or it answers MOVED to MIGRATE. A node takes no news of a slot that it
         imports (clusterUpdateSlotsConfigWith), and where the owner that it knows is gone it says
-        CLUSTERDOWN, to MIGRATE too: so it is told the owner before.
+        CLUSTERDOWN, to MIGRATE too: so NODE comes before IMPORTING.
         """
         source, owner = self._pair.source, self._pair.target.node_id
         await self._set(self._link.target, self._slots, "STABLE")
@@ -117,12 +105,13 @@ class SlotStates:
         """Close slots at the source."""
         await self._set(self._link.source, slots, "STABLE")
 
+    def untouched(self) -> set[int]:
+        """Return the slots that were empty at the target since this source process has them."""
+        opened, run_id = self._session.history.opened, self._pair.source.run_id
+        return {slot for slot in self._slots if opened.get(self._key(slot)) == run_id}
+
     def _key(self, slot: int) -> OpenedSlot:
         return slot, self._pair.source.node_id, self._pair.target.node_id
-
-    def is_untouched(self, slot: int) -> bool:
-        """Return whether the target was empty since this process of the source has the slot."""
-        return self._session.history.opened.get(self._key(slot)) == self._pair.source.run_id
 
     async def still_migrating(self, slots: list[int]) -> list[int]:
         """Return the slots that are as they were opened, or that the source had given away.

@@ -17,7 +17,7 @@ from ...core.slots import SlotSet
 from ...errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
 from .. import databases
 from ..replies import reading
-from .key_copier import KeyCopier
+from .key_copier import KeyCopier, cut
 from .link import LANES, Destination, MigrationLink, find_destination
 from .reply_errors import stale_view
 from .session import MigrationSession, Pair
@@ -63,9 +63,7 @@ async def _count(session: MigrationSession, pair: Pair, slots: SlotSet) -> dict[
     client = session.client(pair.source)
     occupied = await databases.occupied(client, pair.source)
     counts: dict[int, int] = {}
-    numbers = list(slots)
-    for start in range(0, len(numbers), _COUNTED_AT_ONCE):
-        part = numbers[start : start + _COUNTED_AT_ONCE]
+    for part in cut(slots, lambda _: 1, most=_COUNTED_AT_ONCE, most_weight=_COUNTED_AT_ONCE):
         counts |= await databases.count_keys(client, part, occupied)
     return counts
 
@@ -102,16 +100,7 @@ def windows(pair: Pair, counts: Mapping[int, int]) -> Iterator[list[int]]:
     """Cut slots into windows that one lane holds open together."""
     key_bytes = pair.source.used_memory / max(1, pair.source.keys)
     most_keys = min(_WINDOW_KEYS, _WINDOW_BYTES / max(1, key_bytes))
-    window: list[int] = []
-    keys = 0
-    for slot, count in counts.items():
-        if window and (len(window) == _WINDOW_SLOTS or keys + count > most_keys):
-            yield window
-            window, keys = [], 0
-        window.append(slot)
-        keys += count
-    if window:
-        yield window
+    return cut(counts, counts.__getitem__, most=_WINDOW_SLOTS, most_weight=most_keys)
 
 
 async def _move(link: MigrationLink, slots: list[int]) -> None:

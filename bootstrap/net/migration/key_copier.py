@@ -13,8 +13,9 @@ is sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ...core.wire import Reply, parse_info
 from ...errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
@@ -24,6 +25,8 @@ from ..replies import Command, ReplyError, text
 from .key_conflicts import source_stays
 from .link import Batch, MigrationLink
 from .reply_errors import FROM_TARGET, call, rejection, require, stale_view
+
+T = TypeVar("T")
 
 _BATCH_KEYS = 200
 _BATCH_BYTES = 4 << 20
@@ -81,7 +84,7 @@ class KeyCopier:
             if self.link.is_proven:
                 names = [key for group in keys.values() for key in group]
                 sizes = await self._sizes(names) if is_measured else {}
-                moved = await self._send(list(batches(keys, sizes, self.link.most_keys)))
+                moved = await self._send(batches(keys, sizes, self.link.most_keys))
             else:
                 moved = await self._probe(keys)
             keys = await self._next_keys(list(keys))
@@ -152,36 +155,22 @@ class KeyCopier:
         session.count(keys=moved)
         return moved
 
-    async def _send(self, batches: Sequence[Batch]) -> int:
-        """Migrate batches, some in flight; return how many keys went."""
+    async def _send(self, batches: Iterable[Batch]) -> int:
+        """Migrate batches, some in flight, as long as they may block; return how many keys went."""
         moved = 0
         self._trouble = None
-        for part in self._in_flight(batches):
+        to = self.link.destination
+        parts = cut(batches, to.timeout_s, most=_IN_FLIGHT, most_weight=to.most_blocked_s)
+        for part in parts:
             credential = self.link.credential
-            for batch, reply in zip(part, await self._migrate(part), strict=True):
+            left = [batch for batch in part if batch.slot in self._left]
+            for batch, reply in zip(left, await self._migrate(left), strict=True):
                 taken = await self._taken(batch, reply, credential)
                 self.link.session.count(keys=taken)
                 moved += taken
             if self._trouble or self._full:
                 break
         return moved
-
-    def _in_flight(self, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-        """Cut batches into pipelines, bounded in number and in the time that they may block."""
-        destination = self.link.destination
-        part: list[Batch] = []
-        blocked_s = 0.0
-        for batch in batches:
-            timeout_s = destination.timeout_s(batch)
-            is_long = blocked_s + timeout_s > destination.most_blocked_s
-            if part and (len(part) == _IN_FLIGHT or is_long):
-                yield part
-                part, blocked_s = [], 0.0
-            if batch.slot in self._left:
-                part.append(batch)
-                blocked_s += timeout_s
-        if part:
-            yield part
 
     async def _migrate(
         self, batches: Sequence[Batch], *, replace: bool = False
@@ -270,15 +259,26 @@ def batches(
     keys: Mapping[int, list[bytes]], sizes: Mapping[bytes, int], most_keys: int | None
 ) -> Iterator[Batch]:
     """Cut the keys of each slot into batches within the bounds."""
-    limit = most_keys or _BATCH_KEYS
+
+    def size(key: bytes) -> int:
+        return sizes.get(key, 0)
+
     for slot, group in keys.items():
-        batch: list[bytes] = []
-        total = 0
-        for key in group:
-            size = sizes.get(key, 0)
-            if batch and (len(batch) == limit or total + size > _BATCH_BYTES):
-                yield Batch(slot, batch, total)
-                batch, total = [], 0
-            batch.append(key)
-            total += size
-        yield Batch(slot, batch, total)
+        for part in cut(group, size, most=most_keys or _BATCH_KEYS, most_weight=_BATCH_BYTES):
+            yield Batch(slot, part, sum(map(size, part)))
+
+
+def cut(
+    items: Iterable[T], weight: Callable[[T], float], *, most: int, most_weight: float
+) -> Iterator[list[T]]:
+    """Cut items into parts, bounded in number and in weight; one that is too heavy goes alone."""
+    part: list[T] = []
+    total = 0.0
+    for item in items:
+        if part and (len(part) == most or total + weight(item) > most_weight):
+            yield part
+            part, total = [], 0.0
+        part.append(item)
+        total += weight(item)
+    if part:
+        yield part

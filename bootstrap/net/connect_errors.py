@@ -46,12 +46,7 @@ _OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "VERSION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectErrors:
-    """Explains the failures of connections to one address.
-
-    Attributes:
-        name: Pod name, for messages.
-        is_tls: Whether the program speaks TLS there.
-    """
+    """Explains the failures of connections to one address of a pod."""
 
     name: str
     ip: str
@@ -61,10 +56,7 @@ class ConnectErrors:
     async def diagnose(self, error: Exception, *, is_first: bool) -> BootstrapError:
         """Return the declared error for one of redis-py, the system or the TLS library.
 
-        Args:
-            error: What was raised.
-            is_first: No reply has been understood at this address yet, so that the protocol may
-                be the wrong one.
+        `is_first`: no reply was understood at this address yet; the protocol may be the wrong one.
         """
         if is_first and (mismatch := await self._detect_protocol_mismatch(error)):
             return mismatch

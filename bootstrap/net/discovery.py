@@ -62,7 +62,11 @@ class Discovery(Protocol):
 
 
 class ServiceDiscovery:
-    """The pods of a StatefulSet behind its headless Service."""
+    """The pods of a StatefulSet behind its headless Service.
+
+    In half of `timeout_s` it is known who is missing, and in a third that the name servers do not
+    answer; without `nameservers` those of resolv.conf are asked.
+    """
 
     def __init__(
         self,
@@ -74,17 +78,6 @@ class ServiceDiscovery:
         nameservers: Sequence[tuple[str, int]] = (),
         timeout_s: float = 600.0,
     ) -> None:
-        """Prepare to ask.
-
-        Args:
-            nodes: How many pods are wanted.
-            statefulset: Its name; pod i is called `statefulset-i`.
-            service: Absolute name of the headless Service, without the last dot.
-            port: Client port of every pod.
-            nameservers: Address and port of each; resolv.conf's when empty.
-            timeout_s: How long all of it may take; in half of that it is known who is missing, and
-                in a third that the name servers do not answer.
-        """
         self._nodes = nodes
         self._names = Names(
             statefulset=statefulset, service=service, nodes=nodes, most=max(nodes, MOST_PODS)

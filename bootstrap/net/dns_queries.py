@@ -54,7 +54,7 @@ class NameServer:
 
     Attributes:
         uses_edns: Whether the next question offers EDNS.
-        is_proven: Whether it has answered a question that offered EDNS.
+        is_proven: Whether it has answered one that did.
     """
 
     ip: str
@@ -155,10 +155,8 @@ class Resolver:
 def resolver_for(nameservers: Sequence[tuple[str, int]], *, timeout_s: float) -> Resolver:
     """Return a resolver that asks these servers, or resolv.conf's where there are none.
 
-    Args:
-        nameservers: Address and port of each.
-        timeout_s: Deadline of the run; a question without an answer takes a third of it at most,
-            so that a second observation and a cause that names the servers fit in.
+    A question without an answer takes a third of `timeout_s`, the deadline of the run, at most, so
+    that a second observation and a cause that names the servers fit in.
 
     Raises:
         SettingsError: resolv.conf names no server.

@@ -71,12 +71,9 @@ class Executor:
     async def apply(
         self, view: ClusterView, actions: Sequence[Action], *, despite_stop: bool = False
     ) -> None:
-        """Carry the actions out, or the first of them when a stop was asked for.
+        """Carry out what was planned from a view, in this order; less when a stop was asked for.
 
-        Args:
-            view: What the actions were planned from.
-            actions: In the order to apply.
-            despite_stop: Carry all of them out: they are how a run ends.
+        `despite_stop` is for actions that end a run: all of them are carried out.
 
         Raises:
             TransientError: A node could not be reached, or the cluster has changed.

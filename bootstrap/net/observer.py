@@ -42,15 +42,6 @@ class Observer:
         needs_config: bool = True,
         patience_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
-        """Prepare to ask.
-
-        Args:
-            discovery: Where the pods come from.
-            pool: Where connections come from.
-            nodes: How many are wanted; by default all that are found.
-            needs_config: Whether CONFIG GET must be allowed.
-            patience_s: How long a pod may take for one answer.
-        """
         self._nodes = nodes
         self._discovery = discovery
         self._pool = pool
@@ -63,10 +54,7 @@ class Observer:
         self.unanswered: set[str] = set()
 
     async def observe(self, *, shards: bool = False) -> ClusterView:
-        """Return what every pod says now.
-
-        Args:
-            shards: Ask for `CLUSTER SHARDS` too, where shard ids exist (7.2).
+        """Return what every pod says now; `shards` asks for CLUSTER SHARDS too (7.2).
 
         Raises:
             SettingsError: Credentials or settings are wrong for a pod; no retry fixes that.

@@ -77,11 +77,7 @@ class ReplyError(RefusedError):
         return self.code in _NOT_READY
 
     def declared(self, user: str) -> BootstrapError:
-        """Return what is raised where no caller expects an error reply.
-
-        Args:
-            user: Whom the missing ACL rule is for.
-        """
+        """Return what is raised where no caller expects an error reply; `user` lacks a rule."""
         if self.is_not_ready:
             return self.not_ready()
         if self.code != "NOPERM":

@@ -78,11 +78,7 @@ class ServiceRecords:
         return all(self._expires.get(q, 0.0) > now + _PATIENCE_S for q in self._questions())
 
     async def observe(self, wanted: int, *, again: bool) -> Records:
-        """Ask one question more and return all that is known now.
-
-        Args:
-            wanted: How many pods are looked for.
-            again: The last question found them all: ask it once more.
+        """Ask one question more, or the last one `again`, and return all that is known now.
 
         Raises:
             DiscoveryError: No name server answered, or an alias did.

@@ -53,11 +53,7 @@ class ReplyTooLongError(Exception):
 
 
 class _BoundedParser(_AsyncHiredisParser):
-    """hiredis, fed until the limit only.
-
-    Attributes:
-        bytes_left: How many bytes may still come.
-    """
+    """hiredis, fed until the limit only."""
 
     __slots__ = ("_limit", "_tail", "bytes_left")
 

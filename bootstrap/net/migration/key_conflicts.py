@@ -37,12 +37,8 @@ async def source_stays(
 ) -> bool:
     """Return whether the source's copy replaces the target's; otherwise the source's can go.
 
-    Args:
-        link: The two ends.
-        slot: Slot of the key.
-        key: A key that both ends hold.
-        target_serves: Clients change the target's copy.
-        is_since_open: The target held no key of the slot when this program opened it.
+    `target_serves`: clients change the target's copy; `is_since_open`: the target held no key of
+    the slot when this program opened it.
 
     Raises:
         RefusedError: The copies differ, or are too large to compare.

@@ -120,10 +120,7 @@ class TaskRunner:
     ) -> set[str]:
         """Wait for tasks that another run left; return the ids of past ones.
 
-        Args:
-            node: Who is asked.
-            words: The CLUSTER command that lists its tasks.
-            slots: Only tasks that touch these are in the way; all of them for None.
+        Only tasks that touch `slots` are in the way, or all of them for None.
 
         Raises:
             StaleViewError: There were some, so the slots may be elsewhere now.
@@ -152,13 +149,10 @@ class TaskRunner:
         find: Callable[[], Awaitable[Task | None]],
         cancel: Callable[[float], Awaitable[bool]],
     ) -> Task:
-        """Wait until a task has ended.
+        """Wait until the task that `find` returns has ended.
 
-        Args:
-            node: Who has it.
-            find: Returns it as it is now.
-            cancel: Cancels it, where that is safe, when the run is to stop; returns whether it did,
-                and takes the seconds since it was wanted first.
+        When the run is to stop, `cancel` cancels it where that is safe and returns whether it did;
+        it takes the seconds since that was wanted first.
         """
         is_cancelled = False
         wanted_at: float | None = None

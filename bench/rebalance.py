@@ -24,8 +24,8 @@ from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_counts, even_split
 from bootstrap.core.topology import ClusterView, Endpoint, NodeId, NodeView
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration.migrator import Migrator
-from bootstrap.net.migration.session import MigrationHistory, MigrationSession, PrimaryNode
+from bootstrap.net.migration import migrator
+from bootstrap.net.migration.session import MigrationHistory, MigrationSession
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary, find_server
@@ -153,14 +153,11 @@ class Ours:
             view, moves = await when_epochs_are_ordered(observer, pool, choose)
             session = MigrationSession(
                 pool=pool,
-                primaries={
-                    node.node_id: PrimaryNode(client=pool.client(node.name), view=node)
-                    for node in view.nodes
-                },
+                primaries=view.by_id(),
                 stop=asyncio.Event(),
                 history=MigrationHistory(),
             )
-            await Migrator(session).move(moves)
+            await migrator.move(session, moves)
             return time.monotonic() - began
         finally:
             await pool.close()

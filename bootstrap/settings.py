@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from . import options, validation
 from .errors import SettingsError
+from .net import resolv_conf
 from .options import Option
 
 T = TypeVar("T")
@@ -24,7 +25,6 @@ MOST_PRIMARIES = 16384
 # has at most 63: kubernetes/kubernetes#64023.
 LONGEST_STATEFULSET = 52
 DNS_PORT = 53
-RESOLV_CONF = Path("/etc/resolv.conf")
 _SPELLED = ", ".join(
     option.variable for option in (options.STATEFULSET, options.SERVICE, options.NAMESPACE)
 )
@@ -230,21 +230,8 @@ def _service(reader: Reader, nodes: int) -> str:
 
 
 def _search_list() -> tuple[str, str]:
-    """Return namespace and cluster domain out of `search NAMESPACE.svc.DOMAIN …`.
-
-    As glibc reads resolv.conf: of several `search` and `domain` lines the last one counts, and
-    bytes that are not UTF-8 do not matter (man 5 resolv.conf, resolv/res_init.c).
-    """
-    try:
-        lines = RESOLV_CONF.read_bytes().decode("latin-1").split("\n")
-    except OSError:
-        return "", ""
-    names: list[str] = []
-    for line in lines:
-        keyword, *words = line.split() or [""]
-        if words and keyword in {"search", "domain"} and line.startswith(keyword):
-            names = words if keyword == "search" else words[:1]
-    for name in names:
+    """Return namespace and cluster domain out of `search NAMESPACE.svc.DOMAIN …`."""
+    for name in resolv_conf.read().search:
         namespace, svc, domain = name.partition(".svc.")
         if svc and "." not in namespace:
             return namespace, domain.strip(".")

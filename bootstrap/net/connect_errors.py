@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from redis import exceptions
 
 from ..core.wire import printable
-from ..errors import BootstrapError, CredentialsError, NodeUnreachableError, SettingsError
+from ..errors import BootstrapError, NodeUnreachableError, SettingsError
 from . import protocol_probe
+from .replies import ReplyError
 
 _TLS_ALERT = "\\x15\\x03"
 _NEW_CERTIFICATE = "give the pod a new certificate and restart it"
@@ -44,12 +46,7 @@ _OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "VERSION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectErrors:
-    """Explains the failures of connections to one address.
-
-    Attributes:
-        name: Pod name, for messages.
-        is_tls: Whether the program speaks TLS there.
-    """
+    """Explains the failures of connections to one address of a pod."""
 
     name: str
     ip: str
@@ -59,10 +56,7 @@ class ConnectErrors:
     async def diagnose(self, error: Exception, *, is_first: bool) -> BootstrapError:
         """Return the declared error for one of redis-py, the system or the TLS library.
 
-        Args:
-            error: What was raised.
-            is_first: No reply has been understood at this address yet, so that the protocol may
-                be the wrong one.
+        `is_first`: no reply was understood at this address yet; the protocol may be the wrong one.
         """
         if is_first and (mismatch := await self._detect_protocol_mismatch(error)):
             return mismatch
@@ -71,11 +65,7 @@ class ConnectErrors:
             # the kernel answers that with a reset, which drops what was not read yet.
             sentence = await protocol_probe.greeting(self.ip, self.port)
             if sentence.startswith("DENIED"):
-                return CredentialsError(
-                    node=self.name,
-                    cause=f"authentication failed at {self.name}: {printable(sentence)}",
-                    remedy="set `protected-mode no` in its redis.conf, or a password",
-                )
+                return ReplyError(sentence, node=self.name, command="").login_failed()
             if sentence:
                 return self._unreachable(printable(sentence))
         return self.explain(error)
@@ -84,37 +74,28 @@ class ConnectErrors:
         """Return the declared error for a failure, without connecting again."""
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                return self._certificate(cause.verify_message)
+                message = cause.verify_message
+                return self._settings_error(
+                    f"the certificate of {self.name} is not valid: {printable(message)}",
+                    _first(_CERTIFICATE_REMEDIES, message)
+                    or "set BOOTSTRAP_TLS_CA to the CA that signed it",
+                )
             if isinstance(cause, ssl.SSLError):
                 return self._handshake(cause.reason or "")
         if isinstance(error, exceptions.InvalidResponse):
             return self._other_server(is_tls=_TLS_ALERT in str(error))
         return self._unreachable(_reason(error))
 
-    def _certificate(self, message: str) -> SettingsError:
-        remedies = (remedy for words, remedy in _CERTIFICATE_REMEDIES.items() if words in message)
-        return SettingsError(
-            node=self.name,
-            cause=f"the certificate of {self.name} is not valid: {printable(message)}",
-            remedy=next(remedies, "set BOOTSTRAP_TLS_CA to the CA that signed it"),
-        )
-
     def _handshake(self, reason: str) -> BootstrapError:
-        if reason in _OLD_TLS:
-            return self._handshake_error(reason, _ALERT_REMEDIES["PROTOCOL_VERSION"])
-        if "ALERT" in reason:
-            remedies = (remedy for words, remedy in _ALERT_REMEDIES.items() if words in reason)
-            return self._handshake_error(reason, next(remedies, "see the log of the pod"))
+        if reason in _OLD_TLS or "ALERT" in reason:
+            known = "PROTOCOL_VERSION" if reason in _OLD_TLS else reason
+            return self._settings_error(
+                f"{self.name} rejected the TLS handshake: {printable(reason)}",
+                _first(_ALERT_REMEDIES, known) or "see the log of the pod",
+            )
         if "EOF" in reason:
             return self._unreachable("the connection was closed during the TLS handshake")
         return self._no_tls()
-
-    def _handshake_error(self, reason: str, remedy: str) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name} rejected the TLS handshake: {printable(reason)}",
-            remedy=remedy,
-        )
 
     def _unreachable(self, reason: str) -> NodeUnreachableError:
         return NodeUnreachableError(
@@ -122,14 +103,6 @@ class ConnectErrors:
             cause=f"{self.name} at {self.ip} port {self.port} does not answer: {reason}",
             remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
             + ("" if self.is_tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
-        )
-
-    def _other_server(self, *, is_tls: bool) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name}: {'a TLS server' if is_tls else 'something other than Redis'} "
-            f"answers on {self.ip} port {self.port}",
-            remedy="set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
         )
 
     async def _detect_protocol_mismatch(self, error: Exception) -> SettingsError | None:
@@ -141,12 +114,26 @@ class ConnectErrors:
             return None
         return self._no_tls() if await protocol_probe.answers_plain(self.ip, self.port) else None
 
-    def _no_tls(self) -> SettingsError:
-        return SettingsError(
-            node=self.name,
-            cause=f"{self.name}: no TLS on {self.ip} port {self.port}",
-            remedy="unset BOOTSTRAP_TLS, or set BOOTSTRAP_PORT to the TLS port",
+    def _other_server(self, *, is_tls: bool) -> SettingsError:
+        return self._settings_error(
+            f"{self.name}: {'a TLS server' if is_tls else 'something other than Redis'} "
+            f"answers on {self.ip} port {self.port}",
+            "set BOOTSTRAP_TLS=true" if is_tls else "check BOOTSTRAP_PORT",
         )
+
+    def _no_tls(self) -> SettingsError:
+        return self._settings_error(
+            f"{self.name}: no TLS on {self.ip} port {self.port}",
+            "unset BOOTSTRAP_TLS, or set BOOTSTRAP_PORT to the TLS port",
+        )
+
+    def _settings_error(self, cause: str, remedy: str) -> SettingsError:
+        return SettingsError(node=self.name, cause=cause, remedy=remedy)
+
+
+def _first(remedies: Mapping[str, str], words: str) -> str:
+    """Return the remedy whose key is a part of a message; the first one where several are."""
+    return next((remedy for part, remedy in remedies.items() if part in words), "")
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

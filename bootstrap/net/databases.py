@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ..core.topology import NodeView
 from ..core.wire import Reply, parse_info
-from .connection import COMMAND_TIMEOUT_S, Command, RedisNode, ReplyError, reading, text
+from .connection import COMMAND_TIMEOUT_S, RedisNode
+from .replies import Command, ReplyError, reading, text
 from .transport import DATA_LIMIT
 
 
@@ -36,9 +37,8 @@ async def check(client: RedisNode, database: int) -> None:
         ReplyError: The server has no such database.
     """
     if database:
-        select: Command = ("SELECT", database)
-        replies = await client.pipeline([select, ("SELECT", 0)])
-        client.require(select, replies[0])
+        replies = await client.pipeline([("SELECT", database), ("SELECT", 0)])
+        client.require(replies[0])
 
 
 async def pipeline(
@@ -50,11 +50,10 @@ async def pipeline(
     timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> list[Reply | ReplyError]:
     """Send commands to one database in one go; `check` it first."""
-    if not database:
-        return await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
-    selected = [("SELECT", database), *commands, ("SELECT", 0)]
-    replies = await client.pipeline(selected, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
-    return replies[1:-1]
+    if database:
+        commands = [("SELECT", database), *commands, ("SELECT", 0)]
+    replies = await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
+    return replies[1:-1] if database else replies
 
 
 async def count_keys(
@@ -67,16 +66,14 @@ async def count_keys(
     """Return how many keys a node has in each of the slots, summed over these databases.
 
     Raises:
-        CredentialsError: A command is not allowed.
-        NodeNotReadyError: The node cannot serve now.
-        ReplyError: Any other error reply; no slot is taken for empty because of an error.
+        BootstrapError: Any error reply; no slot is taken for empty because of an error.
     """
     counts = dict.fromkeys(slots, 0)
-    commands: list[Command] = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+    commands = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
     for database in databases:
         await check(client, database)
         replies = await pipeline(client, database, commands, timeout_s=timeout_s)
         with reading(client.name, "CLUSTER COUNTKEYSINSLOT"):
-            for slot, command, reply in zip(slots, commands, replies, strict=True):
-                counts[slot] += int(text(client.require(command, reply)))
+            for slot, reply in zip(slots, replies, strict=True):
+                counts[slot] += int(text(client.require(reply)))
     return counts

@@ -9,25 +9,26 @@ before any guess.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..core.topology import Absent, Endpoint
+from ..core.topology import Absent, Address, Endpoint
 from ..errors import DiscoveryError
 from .dns_causes import NOT_YET, Names
 from .dns_queries import (
     FAMILIES,
     NAMED_BY_HAND,
+    Addresses,
     ask,
     both_families,
-    numeric,
     one_family,
     resolver_for,
     system_addresses,
 )
-from .name_server import host_port
 from .service_records import Records, ServiceRecords
 
 QUERIES_AT_ONCE = 64
@@ -39,8 +40,6 @@ NOTHING_YET_S = 1.0
 # Larger clusters are not recommended (Redis Cluster specification); bounds the work.
 MOST_PODS = 1000
 
-_Addresses = dict[str, tuple[str, ...]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -49,12 +48,10 @@ class Found:
     Attributes:
         endpoints: Pods with an address, by ordinal; those beyond the wanted number leave.
         absent: Wanted pods without one.
-        surplus: Names of the endpoints beyond the wanted number.
     """
 
     endpoints: tuple[Endpoint, ...]
     absent: tuple[Absent, ...]
-    surplus: tuple[str, ...] = ()
 
 
 class Discovery(Protocol):
@@ -65,7 +62,11 @@ class Discovery(Protocol):
 
 
 class ServiceDiscovery:
-    """The pods of a StatefulSet behind its headless Service."""
+    """The pods of a StatefulSet behind its headless Service.
+
+    In half of `timeout_s` it is known who is missing, and in a third that the name servers do not
+    answer; without `nameservers` those of resolv.conf are asked.
+    """
 
     def __init__(
         self,
@@ -77,17 +78,6 @@ class ServiceDiscovery:
         nameservers: Sequence[tuple[str, int]] = (),
         timeout_s: float = 600.0,
     ) -> None:
-        """Prepare to ask.
-
-        Args:
-            nodes: How many pods are wanted.
-            statefulset: Its name; pod i is called `statefulset-i`.
-            service: Absolute name of the headless Service, without the last dot.
-            port: Client port of every pod.
-            nameservers: Address and port of each; resolv.conf's when empty.
-            timeout_s: How long all of it may take; in half of that it is known who is missing, and
-                in a third that the name servers do not answer.
-        """
         self._nodes = nodes
         self._names = Names(
             statefulset=statefulset, service=service, nodes=nodes, most=max(nodes, MOST_PODS)
@@ -114,7 +104,7 @@ class ServiceDiscovery:
         try:
             self._last = await self._found(now)
         except DiscoveryError as error:
-            self._last = self._all_absent(error.cause, remedy=error.remedy)
+            self._last = self._all_absent(error.cause, error.remedy)
         if self._last.absent:
             self._turn = 0 if len(self._last.endpoints) > len(before.endpoints) else self._turn + 1
             pause = PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
@@ -126,11 +116,14 @@ class ServiceDiscovery:
         self._kinds = self._kinds or (self._records.family,)
         ordinals = self._ordinals(records, now)
         if records.addresses and self._records.are_all_cached:
-            self._unlisted |= await self._probed(ordinals | self._unlisted)
-        ordinals |= self._unlisted
-        answers = await asyncio.gather(*(self._pod(ordinal) for ordinal in sorted(ordinals)))
-        found = self._chosen(dict(zip(sorted(ordinals), answers, strict=True)), records)
-        return self._without_doubtful(found, now)
+            # Wanted pods may exist though a cached list lacks them.
+            missing = set(range(self._nodes)) - ordinals - self._unlisted
+            answers = await asyncio.gather(*map(self._is_there, missing))
+            self._unlisted |= {i for i, there in zip(missing, answers, strict=True) if there}
+        asked = sorted(ordinals | self._unlisted)
+        found = await asyncio.gather(*map(self._pod, asked))
+        chosen = self._chosen(dict(zip(asked, found, strict=True)), records)
+        return self._without_doubtful(chosen, now)
 
     def _ordinals(self, records: Records, now: float) -> set[int]:
         """Return the ordinals of pods that can exist."""
@@ -149,20 +142,13 @@ class ServiceDiscovery:
         differs = count >= self._nodes and count != len(records.targets)
         return listed | set(range(count)) if differs else listed
 
-    async def _probed(self, known: set[int]) -> set[int]:
-        """Return the ordinals of wanted pods that exist though a cached list lacks them."""
-        missing = [i for i in range(self._nodes) if i not in known]
-        answers = await asyncio.gather(*(self._is_there(ordinal) for ordinal in missing))
-        return {ordinal for ordinal, is_there in zip(missing, answers, strict=True) if is_there}
-
     async def _is_there(self, ordinal: int) -> bool:
-        try:
-            async with self._gate:
+        async with self._gate:
+            with suppress(DiscoveryError):
                 return await self._records.is_there(self._names.host(ordinal))
-        except DiscoveryError:
-            return False
+        return False
 
-    async def _pod(self, ordinal: int) -> _Addresses | DiscoveryError:
+    async def _pod(self, ordinal: int) -> Addresses | DiscoveryError:
         """Return a pod's addresses by family, or why there are none."""
 
         async def question(kind: str) -> tuple[str, ...]:
@@ -177,30 +163,37 @@ class ServiceDiscovery:
         except DiscoveryError as error:
             return error
 
-    def _chosen(self, answers: dict[int, _Addresses | DiscoveryError], records: Records) -> Found:
+    def _chosen(self, answers: dict[int, Addresses | DiscoveryError], records: Records) -> Found:
         """Return the pods with an address of the one family, and why the others have none."""
         resolved = {i: a for i, a in answers.items() if isinstance(a, dict) and any(a.values())}
         family = one_family(a for i, a in resolved.items() if i < self._nodes)
         endpoints = tuple(
-            self._endpoint(i, resolved[i][family]) for i in sorted(resolved) if resolved[i][family]
+            Endpoint(
+                name=self._names.pod(ordinal),
+                host=self._names.host(ordinal),
+                ordinal=ordinal,
+                addresses=addresses[family],
+                port=self._port,
+            )
+            for ordinal, addresses in sorted(resolved.items())
+            if addresses[family]
         )
         missing = set(range(self._nodes)) - {endpoint.ordinal for endpoint in endpoints}
         self._unlisted -= missing
         # The other family matters only while a pod has no address of this one.
         self._kinds = FAMILIES if missing else (family,)
-        cause, remedy = self._names.why_absent(records, missing)
+        usual = self._names.why_absent(records, missing)
         common = "IPv4" if family == "A" else "IPv6"
         absent = []
         for ordinal in sorted(missing):
+            cause, remedy = usual
             answer = answers.get(ordinal)
             if isinstance(answer, DiscoveryError):
-                absent.append(self._absent(ordinal, answer.cause, remedy=answer.remedy))
+                cause, remedy = answer.cause, answer.remedy
             elif ordinal in resolved:
-                absent.append(self._absent(ordinal, f"no {common} address, as the other pods have"))
-            else:
-                absent.append(self._absent(ordinal, cause, remedy=remedy))
-        surplus = tuple(e.name for e in endpoints if e.ordinal >= self._nodes)
-        return Found(endpoints=endpoints, absent=tuple(absent), surplus=surplus)
+                cause, remedy = f"no {common} address, as the other pods have", ""
+            absent.append(self._absent(ordinal, cause, remedy))
+        return Found(endpoints=endpoints, absent=tuple(absent))
 
     def _without_doubtful(self, found: Found, now: float) -> Found:
         """Treat pods that have the address of another one as missing, as long as caches last.
@@ -216,15 +209,16 @@ class ServiceDiscovery:
         }
         if not doubtful:
             self._doubted_at = None
-        elif self._doubted_at is None:
-            self._doubted_at = now
-        if self._doubted_at is None or now - self._doubted_at >= self._doubt_for_s:
             return found
+        self._doubted_at = now if self._doubted_at is None else self._doubted_at
+        if now - self._doubted_at >= self._doubt_for_s:
+            return found
+        remedy = "wait until caches drop the older record, or check the name servers"
         absent = (
             self._absent(
                 endpoint.ordinal,
                 f"its address in DNS, {endpoint.addresses[0]}, is that of {name} too",
-                remedy="wait until caches drop the older record, or check the name servers",
+                remedy,
             )
             for endpoint, name in doubtful.items()
         )
@@ -234,27 +228,12 @@ class ServiceDiscovery:
             absent=(*found.absent, *absent),
         )
 
-    def _all_absent(self, cause: str, *, remedy: str = "") -> Found:
-        absent = (self._absent(i, cause, remedy=remedy) for i in range(self._nodes))
-        return Found(endpoints=(), absent=tuple(absent))
+    def _all_absent(self, cause: str, remedy: str = "") -> Found:
+        absent = tuple(self._absent(ordinal, cause, remedy) for ordinal in range(self._nodes))
+        return Found(endpoints=(), absent=absent)
 
-    def _endpoint(self, ordinal: int, addresses: tuple[str, ...]) -> Endpoint:
-        return Endpoint(
-            name=self._names.pod(ordinal),
-            host=self._names.host(ordinal),
-            ordinal=ordinal,
-            addresses=addresses,
-            port=self._port,
-        )
-
-    def _absent(self, ordinal: int, cause: str, *, remedy: str = "") -> Absent:
-        return Absent(
-            name=self._names.pod(ordinal),
-            ordinal=ordinal,
-            phase="dns",
-            cause=cause,
-            remedy=remedy,
-        )
+    def _absent(self, ordinal: int, cause: str, remedy: str) -> Absent:
+        return _absent(self._names.pod(ordinal), ordinal, cause, remedy)
 
 
 class StaticDiscovery:
@@ -275,43 +254,38 @@ class StaticDiscovery:
     async def find(self) -> Found:
         """Resolve every host that is not an address already."""
         answers = await asyncio.gather(*(self._addresses(host) for host, _ in self._endpoints))
-        family = one_family(
-            a for i, a in enumerate(answers) if isinstance(a, dict) and i < self._nodes
-        )
+        family = one_family(a for a in answers[: self._nodes] if isinstance(a, dict))
         endpoints, absent = [], []
-        for ordinal, ((host, port), answer) in enumerate(
-            zip(self._endpoints, answers, strict=True)
-        ):
-            name = host_port(host, port)
-            addresses = () if isinstance(answer, DiscoveryError) else answer[family]
-            if addresses:
+        for i, ((host, port), answer) in enumerate(zip(self._endpoints, answers, strict=True)):
+            name = str(Address(host, port, 0))
+            if isinstance(answer, DiscoveryError):
+                absent.append(_absent(name, i, answer.cause, answer.remedy))
+            elif addresses := answer[family]:
                 endpoints.append(
-                    Endpoint(name=name, host=host, ordinal=ordinal, addresses=addresses, port=port)
+                    Endpoint(name=name, host=host, ordinal=i, addresses=addresses, port=port)
                 )
             else:
-                cause, remedy = "no address of the common family", NAMED_BY_HAND
-                if isinstance(answer, DiscoveryError):
-                    cause, remedy = answer.cause, answer.remedy
-                absent.append(
-                    Absent(name=name, ordinal=ordinal, phase="dns", cause=cause, remedy=remedy)
-                )
+                absent.append(_absent(name, i, "no address of the common family", NAMED_BY_HAND))
         return Found(endpoints=tuple(endpoints), absent=tuple(absent))
 
-    async def _addresses(self, host: str) -> _Addresses | DiscoveryError:
+    async def _addresses(self, host: str) -> Addresses | DiscoveryError:
+        with suppress(ValueError):
+            is_ipv6 = isinstance(ipaddress.ip_address(host), ipaddress.IPv6Address)
+            return dict.fromkeys(FAMILIES, ()) | {FAMILIES[is_ipv6]: (host,)}
+
+        async def question(kind: str) -> tuple[str, ...]:
+            # An alias is right here: a person gave the name.
+            return (await ask(resolver, host, kind)).values if resolver else ()
+
+        resolver = self._resolver
         try:
-            if literal := numeric(host):
-                return {kind: (host,) * (kind == literal) for kind in FAMILIES}
-            resolver = self._resolver
-            if resolver is None:
-                return await system_addresses(host)
-
-            async def question(kind: str) -> tuple[str, ...]:
-                # An alias is right here: a person gave the name.
-                return (await ask(resolver, host, kind)).values
-
-            answers = await both_families(question)
+            answers = await (both_families(question) if resolver else system_addresses(host))
         except DiscoveryError as error:
             return error
-        if not any(answers.values()):
-            return DiscoveryError(cause=NOT_YET, remedy=NAMED_BY_HAND)
-        return answers
+        if any(answers.values()):
+            return answers
+        return DiscoveryError(cause=NOT_YET, remedy=NAMED_BY_HAND)
+
+
+def _absent(name: str, ordinal: int, cause: str, remedy: str) -> Absent:
+    return Absent(name=name, ordinal=ordinal, phase="dns", cause=cause, remedy=remedy)

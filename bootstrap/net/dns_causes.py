@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .dns_queries import resolv_conf
+from . import resolv_conf
 from .service_records import Records
 
 NOT_YET = "no address in DNS yet"
@@ -49,19 +49,12 @@ class Names:
 
     def ordinals(self, targets: Sequence[str]) -> set[int]:
         """Return the ordinals of this StatefulSet's pods among the targets of SRV records."""
-        prefix = f"{self.statefulset}-"
-        labels = (target.partition(".")[0] for target in targets)
-        words = (label.removeprefix(prefix) for label in labels if label.startswith(prefix))
-        numbers = {int(word) for word in words if word.isdecimal() and word == str(int(word))}
-        return {number for number in numbers if number < self.most}
+        labels = [target.partition(".")[0].rpartition("-") for target in targets]
+        words = [word for name, _, word in labels if name == self.statefulset and word.isdecimal()]
+        return {int(word) for word in words if word == str(int(word)) and int(word) < self.most}
 
     def why_absent(self, records: Records, missing: Collection[int]) -> Reason:
-        """Return why wanted pods have no address.
-
-        Args:
-            records: What the Service's records say.
-            missing: Ordinals of these pods.
-        """
+        """Return why the pods with these ordinals have no address."""
         targets = records.targets or ()
         if not records.addresses and not targets:
             return self._no_records()
@@ -91,7 +84,7 @@ class Names:
     def _no_records(self) -> Reason:
         """Return the reason where the Service has no records at all."""
         cause = f"{NOT_YET}, nor has {self.service}"
-        for suffix in resolv_conf()[1]:
+        for suffix in resolv_conf.read().search:
             _, svc, domain = f".{suffix.strip('.')}".partition(".svc.")
             if svc and not self.service.endswith(f".svc.{domain}"):
                 return Reason(

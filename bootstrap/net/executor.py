@@ -11,43 +11,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from typing import assert_never
 
 from ..core.actions import (
     Action,
-    AssignSlots,
-    BumpEpoch,
-    ClaimSlots,
-    CloseSlots,
     CopyFunctions,
     Failover,
     FailoverMode,
-    Forget,
     GatherKeys,
     Meet,
     MoveSlots,
-    Replicate,
     Reset,
-    SetConfigEpoch,
-    SetNoFailover,
 )
-from ..core.slots import SlotSet
-from ..core.topology import Address, ClusterView, NodeId, NodeView, Role
-from ..errors import NodeUnreachableError, RefusedError, StaleViewError
-from . import announced, server_ports
-from .connection import Command, ReplyError, reading, text
-from .migration.migrator import Migrator
-from .migration.session import MigrationHistory, MigrationSession, PrimaryNode, Progress
+from ..core.topology import ClusterView, NodeId, NodeView, Role
+from ..errors import NodeUnreachableError
+from . import announced
+from .commands import commands_of, is_done_already, place_of
+from .migration import migrator
+from .migration.session import MigrationHistory, MigrationSession, Progress
 from .polling import retry
 from .pool import ConnectionPool
+from .replies import ReplyError, reading, stale_view
 from .reset import reset
 from .transport import DATA_LIMIT
 
-SLOTS_PER_COMMAND = 1000
-# Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
 ANSWER_AFTER_STOP_S = 1.0
+# Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
 FAILOVER_TIMEOUT_S = 6.0
 
 
@@ -61,11 +51,7 @@ class Totals:
 
 
 class Executor:
-    """Carries out the actions of one plan after the other.
-
-    Attributes:
-        totals: Of all plans.
-    """
+    """Carries out the actions of one plan after the other, and counts them in `totals`."""
 
     def __init__(
         self,
@@ -85,12 +71,9 @@ class Executor:
     async def apply(
         self, view: ClusterView, actions: Sequence[Action], *, despite_stop: bool = False
     ) -> None:
-        """Carry the actions out, or the first of them when a stop was asked for.
+        """Carry out what was planned from a view, in this order; less when a stop was asked for.
 
-        Args:
-            view: What the actions were planned from.
-            actions: In the order to apply.
-            despite_stop: Carry out all of them: they are how a run ends.
+        `despite_stop` is for actions that end a run: all of them are carried out.
 
         Raises:
             TransientError: A node could not be reached, or the cluster has changed.
@@ -120,15 +103,10 @@ class Executor:
         """Carry out actions of one kind, all nodes at once, each node's in one pipeline."""
         by_node: dict[NodeId, list[Action]] = {}
         for action in batch:
-            by_node.setdefault(_place_of(action), []).append(action)
-        results = await asyncio.gather(
-            *(
-                self._in_time(self._nodes[i], self._on_node(self._nodes[i], group))
-                for i, group in by_node.items()
-            ),
-            return_exceptions=True,
-        )
-        for result in results:
+            by_node.setdefault(place_of(action), []).append(action)
+        groups = [(self._nodes[node_id], group) for node_id, group in by_node.items()]
+        works = [self._in_time(node, self._on_node(node, group)) for node, group in groups]
+        for result in await asyncio.gather(*works, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 
@@ -168,88 +146,22 @@ class Executor:
                 await self._send(node, actions)
 
     async def _send(self, node: NodeView, actions: Sequence[Action]) -> None:
-        pairs = [(action, command) for action in actions for command in self._commands(action)]
+        pairs = [(a, command) for a in actions for command in commands_of(a, self._nodes)]
         client = self._pool.client(node.name)
-        replies = await client.pipeline(
-            [command for _, command in pairs], writes=True, timeout_s=60.0
-        )
-        for (action, command), reply in zip(pairs, replies, strict=True):
-            if isinstance(reply, ReplyError) and not _is_done_already(action, reply):
+        commands = [command for _, command in pairs]
+        replies = await client.pipeline(commands, writes=True, timeout_s=60.0)
+        for (action, _), reply in zip(pairs, replies, strict=True):
+            if isinstance(reply, ReplyError) and not is_done_already(action, reply):
                 if reply.code == "ERR":
                     what = f"answered {reply.command} with: {reply.message}"
-                    raise _stale_view(node, what, command=reply.command)
-                client.require(command, reply)
-
-    def _commands(self, action: Action) -> list[Command]:
-        """Return the commands of an action that is nothing but commands to one node."""
-        match action:
-            case SetConfigEpoch(epoch=epoch):
-                return [("CLUSTER", "SET-CONFIG-EPOCH", epoch)]
-            case AssignSlots(node=node, slots=slots):
-                return _add_slots(self._nodes[node], slots)
-            case Meet(target=target):
-                return [_meet(self._nodes[target])]
-            case BumpEpoch():
-                return [("CLUSTER", "BUMPEPOCH")]
-            case Replicate(primary=primary):
-                return [("CLUSTER", "REPLICATE", primary)]
-            case SetNoFailover(no_failover=no_failover):
-                value = "yes" if no_failover else "no"
-                return [("CONFIG", "SET", "cluster-replica-no-failover", value)]
-            case CloseSlots(slots=slots):
-                return [("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots]
-            case ClaimSlots(node=node, slots=slots):
-                # The epoch last: it makes the others accept the claim, which must be complete then.
-                owned = [("CLUSTER", "SETSLOT", slot, "NODE", node) for slot in slots]
-                return [*owned, ("CLUSTER", "BUMPEPOCH")]
-            case Forget(gone=gone):
-                return [("CLUSTER", "FORGET", gone)]
-            case MoveSlots() | GatherKeys() | CopyFunctions() | Failover() | Reset():
-                msg = f"not a plain command: {action}"
-                raise AssertionError(msg)
-            case _:
-                assert_never(action)
+                    raise stale_view(node.name, what, command=reply.command)
+                client.require(reply)
 
     async def _identify(self, targets: set[NodeId]) -> None:
         """Make sure that every target of a MEET is the node that was observed."""
         nodes = [self._nodes[target] for target in targets]
-        await asyncio.gather(*(self._in_time(node, self._identify_one(node)) for node in nodes))
-
-    async def _identify_one(self, node: NodeView) -> None:
-        client = self._pool.client(node.name)
-        with reading(node.name, "CLUSTER MYID"):
-            answer = text(await client.call("CLUSTER", "MYID"))
-        if answer != node.node_id:
-            raise _stale_view(node, f"at {node.address} is another node now")
-        # A MEET goes where the node announces itself, not where discovery found it.
-        address = await self._announced_address(node)
-        if (client.ip, client.port) == (address.ip, address.port):
-            return
-        found = await announced.identify(replace(node, address=address), self._pool)
-        if found != node.node_id:
-            other = (
-                self._nodes[found].name
-                if found and found in self._nodes
-                else announced.describe(found)
-            )
-            raise RefusedError(
-                node=node.name,
-                cause=f"{node.name} announces {node.address}, where {other} answers",
-                remedy=f"set cluster-announce-ip and -port of {node.name} to an address of its own",
-            )
-
-    async def _announced_address(self, node: NodeView) -> Address:
-        """Return where a node announces itself to clients that connect as this program does.
-
-        Before 7.2 CLUSTER NODES shows the port without TLS to a client with TLS, unless the servers
-        use TLS among themselves.
-        """
-        client, address = self._pool.client(node.name), node.address
-        if (client.ip, client.port) == (address.ip, address.port):
-            return address
-        ports = await server_ports.read(client)
-        port = ports.port(tls=self._pool.access.tls is not None) if ports else 0
-        return replace(address, port=port or address.port)
+        checks = [(node, announced.check(node, self._pool, self._nodes)) for node in nodes]
+        await asyncio.gather(*(self._in_time(node, check) for node, check in checks))
 
     async def _copy_functions(self, action: CopyFunctions) -> None:
         source, target = self._nodes[action.source], self._nodes[action.target]
@@ -266,105 +178,38 @@ class Executor:
 
     async def _fail_over(self, node: NodeView, action: Failover) -> None:
         """Start a failover and wait until the node says it is primary."""
-        client = self._pool.client(node.name)
+        client, command = self._pool.client(node.name), "CLUSTER FAILOVER"
         option = () if action.mode is FailoverMode.COORDINATED else (action.mode.upper(),)
         try:
             await client.write("CLUSTER", "FAILOVER", *option)
         except ReplyError as error:
-            what = f"answered CLUSTER FAILOVER with: {error.message}"
-            raise _stale_view(node, what, command=error.command) from error
+            what = f"answered {command} with: {error.message}"
+            raise stale_view(node.name, what, command=command) from error
 
         async def check() -> None:
             role = await client.call("ROLE")
             if not isinstance(role, list) or role[0] != b"master":
-                command = "CLUSTER FAILOVER"
-                raise _stale_view(node, f"did not become primary after {command}", command=command)
+                raise stale_view(
+                    node.name, f"did not become primary after {command}", command=command
+                )
 
         await retry(check, for_s=FAILOVER_TIMEOUT_S)
 
     async def _migrate(self, batch: Sequence[Action]) -> None:
-        progress = Progress()
-        migrator = Migrator(self._session(progress))
-        names = ", ".join(sorted({self._nodes[_place_of(action)].name for action in batch}))
-        try:
-            # Replies are read by node in `migration`; this names the sources for what is left.
-            with reading(names, "the commands that move slots"):
-                if isinstance(batch[0], MoveSlots):
-                    await migrator.move([a for a in batch if isinstance(a, MoveSlots)])
-                else:
-                    await migrator.gather([a for a in batch if isinstance(a, GatherKeys)])
-        finally:
-            self.totals.slots_moved += progress.slots_moved
-            self.totals.keys_moved += progress.keys_moved
-
-    def _session(self, progress: Progress) -> MigrationSession:
-        return MigrationSession(
+        nodes = self._nodes
+        session = MigrationSession(
             pool=self._pool,
-            primaries={
-                node_id: PrimaryNode(client=self._pool.client(node.name), view=node)
-                for node_id, node in self._nodes.items()
-                if node.role is Role.PRIMARY
-            },
+            primaries={i: node for i, node in nodes.items() if node.role is Role.PRIMARY},
             stop=self._stop,
             history=self._history,
             on_progress=self._on_progress,
-            progress=progress,
         )
-
-
-def _stale_view(node: NodeView, what: str, *, command: str | None = None) -> StaleViewError:
-    """Return the error that makes the loop observe again."""
-    return StaleViewError(
-        node=node.name,
-        command=command,
-        cause=f"{node.name} {what}",
-        remedy="retried automatically on the next pass",
-    )
-
-
-def _place_of(action: Action) -> NodeId:
-    """Return the node that an action is sent to."""
-    if isinstance(action, CopyFunctions):
-        return action.target
-    if isinstance(action, MoveSlots | GatherKeys):
-        return action.source
-    return action.node
-
-
-def _add_slots(node: NodeView, slots: SlotSet) -> list[Command]:
-    if "ADDSLOTSRANGE" in node.commands:
-        bounds = [bound for pair in slots.ranges() for bound in pair]
-        return [("CLUSTER", "ADDSLOTSRANGE", *bounds)]
-    numbers = list(slots)
-    return [
-        ("CLUSTER", "ADDSLOTS", *numbers[first : first + SLOTS_PER_COMMAND])
-        for first in range(0, len(numbers), SLOTS_PER_COMMAND)
-    ]
-
-
-def _meet(target: NodeView) -> Command:
-    """Return a MEET; with the bus port only where it is not the usual one.
-
-    Moved pods and fresh ones are met where they answered.
-    """
-    address = target.address
-    command: list[str | int] = ["CLUSTER", "MEET", address.ip, address.port]
-    if address.cport not in (0, address.port + 10000):
-        command.append(address.cport)
-    return command
-
-
-def _is_done_already(action: Action, reply: ReplyError) -> bool:
-    """Return whether an error says that the wanted state is there.
-
-    An emptied primary may have become a replica by itself (redis/redis#9223), a forgotten id may
-    be unknown already because FORGET spreads by gossip since 7.2.
-    """
-    words = reply.message.lower()
-    match action:
-        case Forget():
-            return "unknown node" in words
-        case CloseSlots():
-            return "only with masters" in words
-        case _:
-            return False
+        names = ", ".join(sorted({nodes[place_of(action)].name for action in batch}))
+        try:
+            # Replies are read by node in `migration`; this names the sources for what is left.
+            with reading(names, "the commands that move slots"):
+                await migrator.move(session, [a for a in batch if isinstance(a, MoveSlots)])
+                await migrator.gather(session, [a for a in batch if isinstance(a, GatherKeys)])
+        finally:
+            self.totals.slots_moved += session.progress.slots_moved
+            self.totals.keys_moved += session.progress.keys_moved

@@ -10,32 +10,16 @@ step can be repeated and refuses what another run has changed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ..core.wire import WireError, number, printable
-from .connection import RedisNode, reading, text
+from .connection import RedisNode
+from .replies import reading, text
 from .transport import LISTING_LIMIT
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20
 # Lines are picked before they are decoded: a server may have ten thousand clients.
 _NAMED = re.compile(rb"^.* name=" + PREFIX.encode() + rb".*$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """One line of CLIENT LIST.
-
-    Attributes:
-        client_id: Rises with every connection that a server accepts.
-        user: Whom it authenticated as; empty where the server does not say.
-        idle_s: Seconds since its last command.
-    """
-
-    client_id: int
-    name: str
-    user: str
-    idle_s: int
 
 
 class ConnectionLock:
@@ -80,27 +64,22 @@ def holder(listing: object, *, own_id: int) -> str | None:
     if not isinstance(listing, bytes):
         raise WireError("not a string")
     own = re.search(rb"^id=%d .*$" % own_id, listing, re.MULTILINE)
-    user = _client(own[0]).user if own else ""
-    clients = (_client(line[0]) for line in _NAMED.finditer(listing))
+    user = _fields(own[0]).get("user") if own else None
     older = [
-        client
-        for client in clients
-        if client.client_id < own_id
-        and client.idle_s < SILENT_AFTER_S
-        and (client.user == user or not user)
+        (client_id, client.get("name", ""))
+        for client in map(_fields, (line[0] for line in _NAMED.finditer(listing)))
+        # Client ids rise with every connection that a server accepts.
+        if (client_id := number(client, "id")) < own_id
+        and number(client, "idle") < SILENT_AFTER_S
+        # A server that has no users shows none.
+        and (not user or client.get("user") == user)
     ]
-    oldest = min(older, key=lambda client: client.client_id, default=None)
-    return printable(oldest.name) if oldest else None
+    return printable(min(older)[1]) if older else None
 
 
-def _client(line: bytes) -> Client:
+def _fields(line: bytes) -> dict[str, str]:
     words = line.decode("utf-8", "replace").split(" ")
     fields = dict(word.partition("=")[::2] for word in words)
     if "id" not in fields:
         raise WireError(f"not a line of CLIENT LIST: {line[:80]!r}")
-    return Client(
-        client_id=number(fields, "id"),
-        name=fields.get("name", ""),
-        user=fields.get("user", ""),
-        idle_s=number(fields, "idle"),
-    )
+    return fields

@@ -6,14 +6,15 @@ new, CLUSTER HELP go out in one pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from ..core import info_fields, wire
 from ..core.topology import Address, Endpoint, NodeView
 from ..core.wire import Reply
-from ..errors import NodeNotReadyError, RefusedError, SettingsError
-from .connection import RedisNode, ReplyError, reading, text
+from ..errors import RefusedError, SettingsError
+from .connection import RedisNode
+from .replies import ReplyError, reading, text
 
 _COMMANDS = (
     ("INFO",),
@@ -24,66 +25,75 @@ _COMMANDS = (
 )
 
 
-async def read(
-    endpoint: Endpoint,
-    client: RedisNode,
-    *,
-    commands: frozenset[str] | None,
-    shards: bool,
-    cache: wire.LineCache,
-    most: int,
-    needs_config: bool,
-    patience_s: float,
-) -> NodeView:
-    """Return what a node says now.
+@dataclass(slots=True, kw_only=True)
+class NodeReader:
+    """Asks nodes, and remembers what need not be asked or read twice.
 
-    Args:
-        endpoint: The pod that is asked.
-        client: The connection to it.
-        commands: What CLUSTER HELP listed on this connection; None to ask for it.
-        shards: Ask for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
-        cache: Lines that were read before.
-        most: How many nodes it may know.
+    Attributes:
         needs_config: Whether CONFIG GET must be allowed; it also reveals passwords, and whoever
             only reads does without announced addresses and places.
-        patience_s: How long it may take to answer.
-
-    Raises:
-        NodeNotReadyError: It loads its data.
-        BootstrapError: See `RedisNode.pipeline`.
-        ReplyError: It does not know a command, or cannot serve it now.
+        patience_s: How long a node may take to answer.
     """
-    asked = list(_COMMANDS if commands is None else _COMMANDS[:4])
-    if shards and commands is not None and "MYSHARDID" in commands:
-        asked.append(("CLUSTER", "SHARDS"))
-    replies = await client.pipeline(asked, timeout_s=patience_s)
-    info_reply, cluster_info, nodes_reply, config_reply = replies[:4]
-    with reading(client.name, "INFO"):
-        info = wire.parse_info(text(client.require(asked[0], info_reply)))
-        _check_server(client, info)
-    if info.get("cluster_enabled") == "0":
+
+    needs_config: bool
+    patience_s: float
+    _commands: dict[str, frozenset[str]] = field(default_factory=dict)
+    _cache: wire.LineCache = field(default_factory=dict)
+    _most: int = 0
+
+    def bound(self, most: int) -> None:
+        """Set how many nodes one of them may know, and how many lines are remembered."""
+        self._most = most
+        if len(self._cache) > most:
+            self._cache.clear()
+
+    async def read(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
+        """Return what a node says now.
+
+        `shards` asks for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
+
+        Raises:
+            NodeNotReadyError: It loads its data.
+            BootstrapError: See `RedisNode.pipeline`.
+            ReplyError: It does not know a command, or cannot serve it now.
+        """
+        commands = self._commands.get(endpoint.name) if client.is_connected else None
+        asked = list(_COMMANDS if commands is None else _COMMANDS[:4])
+        asks_shards = shards and commands is not None and "MYSHARDID" in commands
+        if asks_shards:
+            asked.append(("CLUSTER", "SHARDS"))
+        replies = await client.pipeline(asked, timeout_s=self.patience_s)
         with reading(client.name, "INFO"):
-            return _outside_cluster(endpoint, info)
-    with reading(client.name, "CLUSTER INFO"):
-        state = wire.parse_info(text(client.require(asked[1], cluster_info)))
-    with reading(client.name, "CLUSTER NODES"):
-        nodes = wire.parse_nodes(text(client.require(asked[2], nodes_reply)), cache, most=most)
-    with reading(client.name, "CONFIG GET"):
-        config = dict(_config(client, config_reply, is_needed=needs_config))
-        if config:
-            config |= await _settings(client, info_fields.questions(info), patience_s)
-    if commands is None:
-        with reading(client.name, "CLUSTER HELP"):
-            # Redis before 5 has no HELP; its version is refused later.
-            help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
-            commands = wire.parse_commands(help_reply)
-    grouped = None
-    if asked[-1] == ("CLUSTER", "SHARDS"):
-        with reading(client.name, "CLUSTER SHARDS"):
-            grouped = wire.parse_shards(client.require(asked[-1], replies[-1]))
-    with reading(client.name, "INFO and CLUSTER INFO"):
-        view = _node_view(endpoint, client.ip, info, state, config, nodes)
-    return replace(view, commands=commands, shards=grouped)
+            info = wire.parse_info(text(client.require(replies[0])))
+            _check_server(client, info)
+            if info.get("cluster_enabled") == "0":
+                self._commands[endpoint.name] = frozenset()
+                return _outside_cluster(endpoint, info)
+        with reading(client.name, "CLUSTER INFO"):
+            state = wire.parse_info(text(client.require(replies[1])))
+        with reading(client.name, "CLUSTER NODES"):
+            lines = text(client.require(replies[2]))
+            nodes = wire.parse_nodes(lines, self._cache, most=self._most)
+        with reading(client.name, "CONFIG GET"):
+            config = _config(client, replies[3], is_needed=self.needs_config)
+            # One command for each of the further settings, as several names need 7.0.
+            questions = info_fields.questions(info) if config else ()
+            more = [("CONFIG", "GET", name) for name in questions]
+            for reply in await client.pipeline(more, timeout_s=self.patience_s):
+                config |= _config(client, reply, is_needed=True)
+        if commands is None:
+            with reading(client.name, "CLUSTER HELP"):
+                # Redis before 5 has no HELP; its version is refused later.
+                help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
+                commands = wire.parse_commands(help_reply)
+        grouped = None
+        if asks_shards:
+            with reading(client.name, "CLUSTER SHARDS"):
+                grouped = wire.parse_shards(client.require(replies[-1]))
+        with reading(client.name, "INFO and CLUSTER INFO"):
+            view = _node_view(endpoint, client.ip, info, state, config, nodes)
+        self._commands[endpoint.name] = commands
+        return replace(view, commands=commands, shards=grouped)
 
 
 def _check_server(client: RedisNode, info: Mapping[str, str]) -> None:
@@ -96,29 +106,14 @@ def _check_server(client: RedisNode, info: Mapping[str, str]) -> None:
         )
     if info.get("loading") == "1" and info.get("role") == "master":
         # Valkey answers CLUSTER NODES while it loads, and what it counts is not all it holds.
-        raise NodeNotReadyError(
-            node=client.name,
-            cause=f"{client.name} is not ready: LOADING its data",
-            remedy="wait until it has loaded its data, or see its log",
-        )
+        raise ReplyError("LOADING its data", node=client.name, command="INFO").not_ready()
 
 
-async def _settings(
-    client: RedisNode, names: Sequence[str], patience_s: float
-) -> Mapping[str, str]:
-    """Return further settings; one command for each, as several names need 7.0."""
-    commands = [("CONFIG", "GET", name) for name in names]
-    replies = await client.pipeline(commands, timeout_s=patience_s) if commands else ()
-    return dict(
-        pair for reply in replies for pair in _config(client, reply, is_needed=True).items()
-    )
-
-
-def _config(client: RedisNode, reply: Reply | ReplyError, *, is_needed: bool) -> Mapping[str, str]:
+def _config(client: RedisNode, reply: Reply | ReplyError, *, is_needed: bool) -> dict[str, str]:
     """Return the settings; none where CONFIG was renamed away, which is no mistake."""
     if isinstance(reply, ReplyError) and (reply.code != "NOPERM" or not is_needed):
         return {}
-    return wire.parse_pairs(client.require(("CONFIG", "GET"), reply))
+    return wire.parse_pairs(client.require(reply))
 
 
 def _node_view(

@@ -11,11 +11,12 @@ from ..core import wire
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
 from ..errors import NodeNotReadyError, TransientError
 from . import databases
-from .connection import COMMAND_TIMEOUT_S, RedisNode, ReplyError, reading
+from .connection import COMMAND_TIMEOUT_S
 from .discovery import Discovery, Found
-from .node_view import read
+from .node_view import NodeReader
 from .outsiders import Outsiders
 from .pool import ConnectionPool, rotated
+from .replies import ReplyError, reading
 from .transport import DATA_LIMIT
 
 DISCOVER_EVERY_S = 3.0
@@ -41,44 +42,28 @@ class Observer:
         needs_config: bool = True,
         patience_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
-        """Prepare to ask.
-
-        Args:
-            discovery: Where the pods come from.
-            pool: Where connections come from.
-            nodes: How many are wanted; by default all that are found.
-            needs_config: Whether CONFIG GET must be allowed.
-            patience_s: How long a pod may take for one answer.
-        """
-        self._needs_config = needs_config
         self._nodes = nodes
-        self._patience_s = patience_s
         self._discovery = discovery
         self._pool = pool
-        self._commands: dict[str, frozenset[str]] = {}
-        self._cache: wire.LineCache = {}
+        self._reader = NodeReader(needs_config=needs_config, patience_s=patience_s)
+        self._outsiders = Outsiders(is_tls=pool.access.tls is not None)
         self._found = Found(endpoints=(), absent=())
         self._found_at = -DISCOVER_EVERY_S
         self._is_sure = False
-        self.unanswered: set[str] = set()
-        self._outsiders = Outsiders(is_tls=pool.access.tls is not None)
         self._gate = asyncio.Semaphore(OBSERVED_AT_ONCE)
+        self.unanswered: set[str] = set()
 
     async def observe(self, *, shards: bool = False) -> ClusterView:
-        """Return what every pod says now.
-
-        Args:
-            shards: Ask for `CLUSTER SHARDS` too, where shard ids exist (7.2).
+        """Return what every pod says now; `shards` asks for CLUSTER SHARDS too (7.2).
 
         Raises:
             SettingsError: Credentials or settings are wrong for a pod; no retry fixes that.
         """
         await self._discover()
-        if len(self._cache) > self._most_lines:
-            self._cache.clear()
-        answers = await asyncio.gather(
-            *(self._ask(endpoint, shards=shards) for endpoint in self._found.endpoints)
-        )
+        endpoints = self._found.endpoints
+        wanted = self._nodes or max(1, len(endpoints))
+        self._reader.bound(4 * wanted + _MORE_MEMBERS)
+        answers = await asyncio.gather(*(self._ask(e, shards=shards) for e in endpoints))
         nodes = [answer for answer in answers if isinstance(answer, NodeView)]
         absent = [answer for answer in answers if isinstance(answer, Absent)]
         absent += self._found.absent
@@ -86,19 +71,8 @@ class Observer:
         view = ClusterView(nodes=await self._with_functions(nodes), absent=tuple(absent))
         if any(self._nodes is None or a.ordinal < self._nodes for a in absent):
             return view
-        outsiders, waiting = await self._outsiders.find(
-            nodes, self._found.endpoints, most=2 * self._wanted
-        )
+        outsiders, waiting = await self._outsiders.find(nodes, endpoints, most=2 * wanted)
         return replace(view, outsiders=tuple(outsiders), absent=(*view.absent, *waiting))
-
-    @property
-    def _wanted(self) -> int:
-        return self._nodes or max(1, len(self._found.endpoints))
-
-    @property
-    def _most_lines(self) -> int:
-        """How many nodes one of them may know."""
-        return 4 * self._wanted + _MORE_MEMBERS
 
     async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
         """Return the view with the number of keys that each node with keys has of these slots."""
@@ -111,7 +85,7 @@ class Observer:
             return node.node_id, {slot: count for slot, count in counts.items() if count}
 
         holders = [node for node in view.nodes if node.keys and node.name in self._pool]
-        pairs = await asyncio.gather(*(ask(node) for node in holders))
+        pairs = await asyncio.gather(*map(ask, holders))
         return replace(view, slot_keys=dict(pairs))
 
     async def _discover(self) -> None:
@@ -129,69 +103,51 @@ class Observer:
         An answer is a hint that a connection confirms; name servers may be down in mid-run.
         """
         lost = {absent.name for absent in found.absent}
-        kept = [
-            endpoint
+        kept = {
+            endpoint.name: endpoint
             for endpoint in self._found.endpoints
             if endpoint.name in lost and self._pool.client(endpoint.name).is_connected
-        ]
-        names = {endpoint.name for endpoint in kept}
-        endpoints = sorted((*found.endpoints, *kept), key=lambda endpoint: endpoint.ordinal)
-        absent = tuple(a for a in found.absent if a.name not in names)
+        }
+        endpoints = sorted((*found.endpoints, *kept.values()), key=lambda each: each.ordinal)
+        absent = tuple(a for a in found.absent if a.name not in kept)
         return Found(endpoints=tuple(endpoints), absent=absent)
 
     async def _ask(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
         self.unanswered.add(endpoint.name)
-        answer = await self._observe_one(endpoint, shards=shards)
-        self.unanswered.discard(endpoint.name)
-        return answer
-
-    async def _observe_one(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
         client = self._pool.client(endpoint.name)
         endpoint = rotated(endpoint, client.ip)
+        answer: NodeView | Absent
         try:
             async with self._gate:
-                return await self._view(endpoint, client, shards=shards)
+                answer = await self._reader.read(endpoint, client, shards=shards)
         except ReplyError as error:
             if "unknown command" in error.message:
                 raise
-            return _absent(endpoint, "command", error.message)
+            answer = _absent(endpoint, "command", error.message)
         except NodeNotReadyError as error:
-            return _absent(endpoint, "serve", error.cause)
+            answer = _absent(endpoint, "serve", error.cause)
         except TransientError as error:
             self._pool.use_next_address(endpoint)
-            return _absent(endpoint, "connect", error.cause)
-
-    async def _view(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
-        view = await read(
-            endpoint,
-            client,
-            commands=self._commands.get(endpoint.name) if client.is_connected else None,
-            shards=shards,
-            cache=self._cache,
-            most=self._most_lines,
-            needs_config=self._needs_config,
-            patience_s=self._patience_s,
-        )
-        self._commands[endpoint.name] = view.commands
-        return view
+            answer = _absent(endpoint, "connect", error.cause)
+        self.unanswered.discard(endpoint.name)
+        return answer
 
     async def _with_functions(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
         """Return the views, with digests of function libraries where a new primary has some."""
+        holders = [n for n in nodes if n.libraries and n.role is Role.PRIMARY]
+        holders = [n for n in holders if n.name in self._pool]
 
         async def ask(node: NodeView) -> NodeView:
             if node not in holders:
                 return node
+            client = self._pool.client(node.name)
             try:
-                reply = await self._pool.client(node.name).call(
-                    "FUNCTION", "LIST", "WITHCODE", limit=DATA_LIMIT
-                )
+                reply = await client.call("FUNCTION", "LIST", "WITHCODE", limit=DATA_LIMIT)
             except (ReplyError, TransientError):
                 return node
             with reading(node.name, "FUNCTION LIST"):
                 return replace(node, functions=wire.parse_functions(reply))
 
-        holders = [n for n in nodes if n.libraries and n.role is Role.PRIMARY]
-        holders = [n for n in holders if n.name in self._pool]
         if all(n.slots for n in holders) or not any(n.slots for n in holders):
             return tuple(nodes)
         return tuple(await asyncio.gather(*map(ask, nodes)))

@@ -25,12 +25,7 @@ _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What an address answered to somebody who shows no credentials.
-
-    Attributes:
-        node_id: Who it is, where it says so.
-        is_loading: It loads its data and cannot say.
-    """
+    """What an address answered: who it is, where it says so, or that it loads its data."""
 
     node_id: NodeId | None = None
     is_loading: bool = False
@@ -38,11 +33,7 @@ class Answer:
 
 @dataclass(slots=True, kw_only=True)
 class Outsiders:
-    """Finds out which members are live processes but not one of the configured pods.
-
-    Attributes:
-        is_tls: Whether the pods speak TLS.
-    """
+    """Finds out which members are live processes but not one of the configured pods."""
 
     is_tls: bool
     _asked: dict[tuple[NodeId, Address], float] = field(default_factory=dict)
@@ -53,10 +44,7 @@ class Outsiders:
     ) -> tuple[list[Outsider], list[Absent]]:
         """Return the members that answer outside of the pods, and those that cannot say yet.
 
-        Args:
-            nodes: The views of the pods.
-            endpoints: All pods that discovery names.
-            most: How many addresses to ask in this pass; the others are asked in the next ones.
+        `most` addresses are asked in this pass, the others in the next ones.
         """
         self._pods |= {node.name: node.node_id for node in nodes}
         unknown = self._unknown(nodes, endpoints)
@@ -82,7 +70,7 @@ class Outsiders:
 
     def _unknown(
         self, nodes: Sequence[NodeView], endpoints: Iterable[Endpoint]
-    ) -> list[tuple[NodeId, Address]]:
+    ) -> dict[tuple[NodeId, Address], None]:
         """Return members by id and address, without those whose id or address is a pod's.
 
         A pod that does not answer at this moment is still that pod: replies of one pass are taken
@@ -94,14 +82,13 @@ class Outsiders:
         ids = {*self._pods.values(), *pods}
         ips = {ip for endpoint in endpoints for ip in endpoint.addresses}
         ips |= {node.address.ip for node in nodes}
-        unknown = {
+        return {
             (node_id, line.address): None
             for node in nodes
             for node_id, line in node.known.items()
             if line.address.ip and line.address.ip not in ips
             if node_id not in ids or (node_id in pods - {node.node_id} and is_linked(line))
         }
-        return list(unknown)
 
 
 async def ask(address: Address, *, is_tls: bool) -> Answer | None:

@@ -1,6 +1,6 @@
 """How often and how long a server is asked again; tenacity runs every such loop.
 
-`retry` repeats work that failed, `poll` repeats a question that has no answer yet.
+`retry` repeats work that failed, `wait_for` repeats a question that has no answer yet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tenacity import (
     wait_fixed,
     wait_random,
 )
-from tenacity.stop import stop_base
 
 from ..errors import TransientError
 
@@ -33,7 +32,6 @@ _SHARE_OF_TIME = 0.03
 
 # A server ends its part of a migration within milliseconds of the other server's part.
 SHORTLY: Pause = wait_fixed(_FIRST_POLL_S)
-AT_ONCE: Pause = wait_fixed(0)
 # A task of unknown length, of which nothing but the end matters.
 BACKGROUND: Pause = wait_exponential(
     multiplier=_FIRST_POLL_S, exp_base=1.2, min=_FIRST_POLL_S, max=_LONGEST_POLL_S
@@ -66,26 +64,12 @@ async def retry(work: Callable[[], Awaitable[T]], *, for_s: float) -> T:
     )(work)
 
 
-async def poll(
-    ask: Callable[[], Awaitable[T | None]], *, pause: Pause, stop: stop_base
-) -> T | None:
-    """Ask again until there is an answer; return None when `stop` says that it is enough."""
-    return await AsyncRetrying(
-        retry=retry_if_result(_is_missing),
-        wait=pause,
-        stop=stop,
-        retry_error_callback=lambda _: None,
-    )(ask)
-
-
 async def wait_for(ask: Callable[[], Awaitable[T | None]], *, pause: Pause) -> T:
     """Ask again until there is an answer; `ask` itself gives up, with an error."""
-    answer: T | None = await AsyncRetrying(retry=retry_if_result(_is_missing), wait=pause)(ask)
+    answer: T | None = await AsyncRetrying(
+        retry=retry_if_result(lambda answer: answer is None), wait=pause
+    )(ask)
     if answer is None:
         msg = "tenacity ends by an answer or an error"
         raise AssertionError(msg)
     return answer
-
-
-def _is_missing(answer: object) -> bool:
-    return answer is None

@@ -1,8 +1,8 @@
-"""Connections to the pods: one foreverybody, further ones on request.
+"""Connections to the pods: one for everybody, further ones on request.
 
 Rules: a connection belongs to a pod that discovery named and to one of the addresses that its name
-has; once the name has other addresses it is closed. Only this module makes a `RedisNode`, so
-credentials go to no other address; `outsiders` asks other addresses without any.
+has (`announced` has the one exception); once the name has other addresses it is closed. Only this
+module makes a `RedisNode`, so credentials go to no other address; `outsiders` shows none.
 """
 
 from __future__ import annotations
@@ -11,23 +11,18 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..core.topology import Endpoint, NodeView
+from ..core.topology import Endpoint
 from .connection import Access, RedisNode
 
 
 class ConnectionPool:
-    """Keeps one connection to every pod that discovery named.
-
-    Attributes:
-        access: How to talk to every node.
-    """
+    """Keeps one connection to every pod that discovery named."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._clients: dict[str, RedisNode] = {}
 
     def __contains__(self, name: str) -> bool:
-        """Return whether there is a connection to the pod of this name."""
         return name in self._clients
 
     def client(self, name: str) -> RedisNode:
@@ -41,20 +36,6 @@ class ConnectionPool:
             host=endpoint.host,
             ip=endpoint.addresses[0],
             port=endpoint.port,
-            access=self.access,
-        )
-
-    def open_announced(self, node: NodeView) -> RedisNode:
-        """Return a connection to where a node announces itself; the caller closes it.
-
-        Only where its credentials are safe: DNS names the address too, or verified TLS proves that
-        who answers there has the pod's name.
-        """
-        return RedisNode(
-            name=f"{node.name} (announced as {node.address})",
-            host=node.endpoint.host,
-            ip=node.address.ip,
-            port=node.address.port,
             access=self.access,
         )
 

@@ -25,11 +25,10 @@ async def answers_tls(ip: str, port: int) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S), connected(ip, port, context):
             return True
-    except ssl.SSLCertVerificationError:
-        # It has a certificate. Whether to trust it is asked when TLS is on.
-        return True
     except ssl.SSLError as error:
-        return "ALERT" in (error.reason or "")
+        # One with a certificate speaks TLS. Whether to trust it is asked when TLS is on.
+        is_certificate = isinstance(error, ssl.SSLCertVerificationError)
+        return is_certificate or "ALERT" in (error.reason or "")
     except (OSError, TimeoutError):
         return False
 
@@ -40,27 +39,24 @@ async def answers_plain(ip: str, port: int) -> bool:
     return answer[:1] in {"+", "-"}
 
 
+async def greeting(ip: str, port: int) -> str:
+    """Return the error that a server sends before it hangs up, without its `-`; otherwise empty."""
+    answer = await ask(ip, port, "", timeout_s=GREETING_TIMEOUT_S)
+    return answer[1:] if answer[:1] == "-" else ""
+
+
 async def ask(ip: str, port: int, command: str, *, timeout_s: float) -> str:
     """Return what answers an inline command: a line with its type, or a short string's content.
 
-    Empty where nothing answers.
+    Empty where nothing answers; an empty command is not sent.
     """
     try:
         async with asyncio.timeout(timeout_s), connected(ip, port) as (reader, writer):
-            writer.write(f"{command}\r\n".encode())
+            if command:
+                writer.write(f"{command}\r\n".encode())
             return await _answer(reader)
     except (OSError, TimeoutError):
         return ""
-
-
-async def greeting(ip: str, port: int) -> str:
-    """Return the error that a server sends before it hangs up, without its `-`; otherwise empty."""
-    try:
-        async with asyncio.timeout(GREETING_TIMEOUT_S), connected(ip, port) as (reader, _):
-            answer = await _answer(reader)
-    except (OSError, TimeoutError):
-        return ""
-    return answer[1:] if answer[:1] == "-" else ""
 
 
 async def _answer(reader: asyncio.StreamReader) -> str:

@@ -12,9 +12,9 @@ from contextlib import suppress
 
 from ..core.topology import NodeView, Role
 from ..core.wire import count_keys, parse_info, parse_nodes
-from ..errors import StaleViewError
-from .connection import Command, RedisNode, ReplyError, refused, text
+from .connection import RedisNode
 from .polling import retry
+from .replies import Command, ReplyError, stale_view, text
 
 # RESET frees all keys of a replica before it answers.
 RESET_TIMEOUT_S = 60.0
@@ -39,13 +39,14 @@ async def reset(client: RedisNode, node: NodeView) -> None:
     await _check_owns_nothing(client, node)
     done, emptied = await client.pipeline([_RESET, empty], writes=True, timeout_s=RESET_TIMEOUT_S)
     if isinstance(done, ReplyError) and done.code == "ERR":
-        raise _cannot_leave(node, f"answered CLUSTER RESET with: {done.message}", done.command)
-    client.require(_RESET, done)
+        what = f"answered CLUSTER RESET with: {done.message}"
+        raise stale_view(node.name, what, command=done.command)
+    client.require(done)
     try:
-        client.require(empty, emptied)
-    except ReplyError as error:
+        client.require(emptied)
+    except ReplyError:
         if has_aof:
-            raise refused(client.name, "BGREWRITEAOF", error) from error
+            raise
         return  # SAVE fails on a read-only volume, whose files cannot be emptied
     if has_aof:
         await _wait_for_files(client)
@@ -61,16 +62,7 @@ async def _check_owns_nothing(client: RedisNode, node: NodeView) -> None:
     owns_slots = own.slots or reply.migrating or reply.importing
     owns_keys = keys and own.role is Role.PRIMARY
     if own.node_id != node.node_id or owns_slots or owns_keys:
-        raise _cannot_leave(node, "owns slots or keys again and cannot leave yet")
-
-
-def _cannot_leave(node: NodeView, what: str, command: str | None = None) -> StaleViewError:
-    return StaleViewError(
-        node=node.name,
-        command=command,
-        cause=f"{node.name} {what}",
-        remedy="retried automatically on the next pass",
-    )
+        raise stale_view(node.name, "owns slots or keys again and cannot leave yet")
 
 
 async def _wait_for_files(client: RedisNode) -> None:
@@ -79,10 +71,6 @@ async def _wait_for_files(client: RedisNode) -> None:
     async def check() -> None:
         info = parse_info(text(await client.call("INFO", "persistence")))
         if any(info.get(name, "0") != "0" for name in _WRITING):
-            raise StaleViewError(
-                node=client.name,
-                cause=f"{client.name} still writes its AOF or RDB file",
-                remedy="retried automatically on the next pass",
-            )
+            raise stale_view(client.name, "still writes its AOF or RDB file")
 
     await retry(check, for_s=FILES_TIMEOUT_S)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..core.wire import parse_pairs
-from .connection import Command, RedisNode, ReplyError, reading
+from .connection import RedisNode
+from .replies import Command, ReplyError, reading
 
 _DEFAULT_NODE_TIMEOUT_MS = 15_000
 # Before 7.0 CONFIG GET takes one pattern. `*port` is port, tls-port and what is announced for them.
@@ -27,25 +28,19 @@ class ServerPorts:
     """Where one server listens, and how it connects to the others.
 
     Attributes:
-        plain: Client port without TLS; 0 where there is none. `tls`: with TLS.
-        announced_plain: The port that other servers are given for it; 0 for the one it listens on.
-        announced_tls: The same with TLS.
+        plain: The port that others reach it at without TLS; 0 where there is none. `tls`: with TLS.
         connects_with_tls: Its `tls-cluster`.
         node_timeout_s: A node that does not answer the others for so long is failed over.
     """
 
     plain: int
     tls: int
-    announced_plain: int
-    announced_tls: int
     connects_with_tls: bool
     node_timeout_s: float
 
     def port(self, *, tls: bool) -> int:
         """Return the port that others reach the server at; 0 where it does not speak that."""
-        if tls:
-            return self.tls and (self.announced_tls or self.tls)
-        return self.plain and (self.announced_plain or self.plain)
+        return self.tls if tls else self.plain
 
 
 async def read(client: RedisNode) -> ServerPorts | None:
@@ -58,21 +53,23 @@ async def read(client: RedisNode) -> ServerPorts | None:
     settings: dict[str, str] = {}
     replies = await client.pipeline(_SETTINGS)
     with reading(client.name, "CONFIG GET"):
-        for command, reply in zip(_SETTINGS, replies, strict=True):
+        for reply in replies:
             if isinstance(reply, ReplyError) and reply.code == "ERR":
                 return None
-            settings |= parse_pairs(client.require(command, reply))
+            settings |= parse_pairs(client.require(reply))
         return parse(settings) if "port" in settings else None
 
 
 def parse(settings: Mapping[str, str]) -> ServerPorts:
     """Read the replies of CONFIG GET; a server without TLS has no `tls-` settings."""
-    timeout_ms = int(settings.get("cluster-node-timeout") or _DEFAULT_NODE_TIMEOUT_MS)
+
+    def port(kind: str) -> int:
+        listens = int(settings.get(kind, 0))
+        return listens and (int(settings.get(f"cluster-announce-{kind}", 0)) or listens)
+
     return ServerPorts(
-        plain=int(settings.get("port", 0)),
-        tls=int(settings.get("tls-port", 0)),
-        announced_plain=int(settings.get("cluster-announce-port", 0)),
-        announced_tls=int(settings.get("cluster-announce-tls-port", 0)),
+        plain=port("port"),
+        tls=port("tls-port"),
         connects_with_tls=settings.get("tls-cluster") == "yes",
-        node_timeout_s=timeout_ms / 1000,
+        node_timeout_s=int(settings.get("cluster-node-timeout") or _DEFAULT_NODE_TIMEOUT_MS) / 1000,
     )

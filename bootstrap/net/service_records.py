@@ -12,7 +12,9 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import dns.flags
 
@@ -42,8 +44,7 @@ class Records:
     targets: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
+class _Question(NamedTuple):
     kind: str
     flags: int
 
@@ -56,12 +57,6 @@ class ServiceRecords:
     """
 
     def __init__(self, resolver: Resolver, service: str) -> None:
-        """Prepare to ask.
-
-        Args:
-            resolver: Whom to ask.
-            service: Absolute name of the headless Service, without the last dot.
-        """
         self._resolver = resolver
         self._service = service
         # Programs that start together must not ask for the same types.
@@ -77,28 +72,22 @@ class ServiceRecords:
         self._records = Records()
 
     @property
-    def flags(self) -> int:
-        """Return the header bits of the last question, for questions about the pods it named."""
-        return self._question.flags
-
-    @property
     def are_all_cached(self) -> bool:
         """Return whether no list can be fresh for a while."""
         now = time.monotonic()
         return all(self._expires.get(q, 0.0) > now + _PATIENCE_S for q in self._questions())
 
     async def observe(self, wanted: int, *, again: bool) -> Records:
-        """Ask one question more and return all that is known now.
-
-        Args:
-            wanted: How many pods are looked for.
-            again: The last question found them all: ask it once more.
+        """Ask one question more, or the last one `again`, and return all that is known now.
 
         Raises:
             DiscoveryError: No name server answered, or an alias did.
         """
-        if not self._exists and not await self._exists_now():
-            return self._records
+        if not self._exists:
+            # A server that does not take unknown types is asked for what it knows.
+            with suppress(DiscoveryError):
+                if not await self.is_there(self._service):
+                    return self._records
         if not again:
             self._question = self._freshest()
         if self._question.kind == "SRV":
@@ -115,25 +104,18 @@ class ServiceRecords:
 
     async def is_there(self, name: str) -> bool:
         """Return whether a name exists, by a question that leaves no trace for others."""
-        answer = await ask(self._resolver, name, next(self._probes), self.flags)
+        answer = await ask(self._resolver, name, next(self._probes), self._question.flags)
         return answer.exists
 
     async def addresses(self, name: str, kind: str) -> tuple[str, ...]:
         """Return the addresses of a pod, asked with the bits of the question that named it."""
-        return (await self._ask(name, kind, self.flags)).values
-
-    async def _exists_now(self) -> bool:
-        try:
-            return await self.is_there(self._service)
-        except DiscoveryError:
-            # A server that does not take unknown types is asked for what it knows.
-            return True
+        return (await self._ask(name, kind, self._question.flags)).values
 
     async def _count(self) -> None:
         """Learn how many addresses the Service has, of the family that it has."""
         answer = await self._remembered(self._question)
         if answer is not None and answer.exists and not answer.values:
-            other = replace(self._question, kind="AAAA" if self._question.kind == "A" else "A")
+            other = self._question._replace(kind="AAAA" if self._question.kind == "A" else "A")
             second = await self._remembered(other)
             if second is not None and second.values:
                 answer, self._question, self.family = second, other, other.kind
@@ -146,7 +128,7 @@ class ServiceRecords:
     async def _list(self) -> None:
         """Learn the names of the pods that exist."""
         try:
-            answer = await self._remembered(replace(self._question, kind="SRV"))
+            answer = await self._remembered(self._question._replace(kind="SRV"))
         except DiscoveryError:
             # Addresses alone are enough: some name servers know no SRV.
             if not self._records.addresses:
@@ -162,7 +144,7 @@ class ServiceRecords:
         question left in a cache must not replace what a later one has learned.
         """
         self._expires[question] = time.monotonic() + _FAILURE_CACHED_S
-        answer = await self._ask(self._service, question.kind, question.flags)
+        answer = await self._ask(self._service, *question)
         now = time.monotonic()
         self._expires[question] = now + answer.ttl_s
         self._full_ttl_s = max(self._full_ttl_s, answer.ttl_s)
@@ -185,9 +167,8 @@ class ServiceRecords:
             )
         return answer
 
-    def _questions(self) -> tuple[_Question, ...]:
-        kinds = (self.family, "SRV")
-        return tuple(_Question(kind=kind, flags=flags) for flags in _FLAGS for kind in kinds)
+    def _questions(self) -> list[_Question]:
+        return [_Question(kind, flags) for flags in _FLAGS for kind in (self.family, "SRV")]
 
     def _freshest(self) -> _Question:
         """Return the question whose answer no cache has; otherwise the one that expires first."""

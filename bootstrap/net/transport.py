@@ -53,11 +53,7 @@ class ReplyTooLongError(Exception):
 
 
 class _BoundedParser(_AsyncHiredisParser):
-    """hiredis, fed until the limit only.
-
-    Attributes:
-        bytes_left: How many bytes may still come.
-    """
+    """hiredis, fed until the limit only."""
 
     __slots__ = ("_limit", "_tail", "bytes_left")
 
@@ -97,9 +93,9 @@ class _BoundedParser(_AsyncHiredisParser):
 
 
 class BoundedConnection(Connection):
-    """A TCP connection whose replies are bounded."""
+    """A connection whose replies are bounded, under TLS with a verified name."""
 
-    def __init__(self, *, ip: str, port: int) -> None:
+    def __init__(self, *, ip: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> None:
         super().__init__(
             host=ip,
             port=port,
@@ -111,24 +107,12 @@ class BoundedConnection(Connection):
             retry=Retry(NoBackoff(), 0),
             parser_class=_BoundedParser,
         )
+        self._tls = {"ssl": tls, "server_hostname": server_name} if tls else {}
 
     def allow(self, limit: Limit) -> None:
         """Set the limit of the replies that are read next."""
         if isinstance(self._parser, _BoundedParser):
             self._parser.allow(limit)
 
-
-class VerifiedConnection(BoundedConnection):
-    """A TLS connection to an address, verified against the DNS name it was found under."""
-
-    def __init__(self, *, ip: str, port: int, context: ssl.SSLContext, server_name: str) -> None:
-        super().__init__(ip=ip, port=port)
-        self._context = context
-        self._server_name = server_name
-
     def _connection_arguments(self) -> Mapping[str, Any]:
-        return {
-            **super()._connection_arguments(),
-            "ssl": self._context,
-            "server_hostname": self._server_name,
-        }
+        return {**super()._connection_arguments(), **self._tls}

@@ -16,7 +16,7 @@ from bootstrap.core import info_fields, wire
 from bootstrap.core.wire import Reply, WireError
 from bootstrap.errors import InvariantError
 from bootstrap.net import lock
-from bootstrap.net.connection import ReplyError, reading, text
+from bootstrap.net.replies import ReplyError, reading, text
 
 CASES = Path(__file__).resolve().parent.parent / "unit" / "cases"
 NODES = [path.read_text() for path in sorted(CASES.glob("*.nodes.txt"))]

@@ -11,9 +11,10 @@ import pytest
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
-from bootstrap.net.connection import Access, RedisNode, ReplyError
+from bootstrap.net.connection import Access, RedisNode
 from bootstrap.net.migration.reply_errors import rejection
 from bootstrap.net.migration.session import Progress
+from bootstrap.net.replies import ReplyError
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
 from tests.support.migration_rig import Traffic, fill, keys_of, read, running, wait_until
@@ -122,7 +123,7 @@ async def answer(pod: Pod, *command: str | int) -> BootstrapError | None:
     client = RedisNode(name=pod.name, host=pod.fqdn, ip=pod.address, port=pod.port, access=access)
     reply = (await client.pipeline([command]))[0]
     await client.close()
-    return rejection(pod.name, "CLUSTER SETSLOT", reply) if isinstance(reply, ReplyError) else None
+    return rejection(reply) if isinstance(reply, ReplyError) else None
 
 
 @pytest.mark.parametrize("named", BY_KEYS, indirect=True)

@@ -24,13 +24,8 @@ from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_split
 from bootstrap.core.topology import ClusterView, DesiredTopology, Endpoint, NodeId
 from bootstrap.net.connection import Access
 from bootstrap.net.discovery import Found
-from bootstrap.net.migration.migrator import Migrator
-from bootstrap.net.migration.session import (
-    MigrationHistory,
-    MigrationSession,
-    PrimaryNode,
-    Progress,
-)
+from bootstrap.net.migration import migrator
+from bootstrap.net.migration.session import MigrationHistory, MigrationSession, Progress
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary
@@ -106,7 +101,7 @@ class Rig:
             while left:
                 choose = partial(_actions, MoveSlots, left)
                 view, moves = await when_epochs_are_ordered(observer, pool, choose)
-                await self._migrator(pool, view, progress, on_progress).move(moves)
+                await migrator.move(self._session(pool, view, progress, on_progress), moves)
                 every = zip(left, choose(view), strict=True)
                 left = [step for step, action in every if action not in moves]
             return progress
@@ -118,29 +113,26 @@ class Rig:
         pool = ConnectionPool(self.access)
         try:
             view = await Observer(discovery=self, pool=pool).observe()
-            migrator = self._migrator(pool, view, progress, lambda _: None)
-            await migrator.gather(_actions(GatherKeys, steps, view))
+            session = self._session(pool, view, progress, lambda _: None)
+            await migrator.gather(session, _actions(GatherKeys, steps, view))
             return progress
         finally:
             await pool.close()
 
-    def _migrator(
+    def _session(
         self,
         pool: ConnectionPool,
         view: ClusterView,
         progress: Progress,
         on_progress: OnProgress,
-    ) -> Migrator:
-        primaries = {n.node_id: PrimaryNode(client=pool.client(n.name), view=n) for n in view.nodes}
-        return Migrator(
-            MigrationSession(
-                pool=pool,
-                primaries=primaries,
-                stop=self.stop,
-                on_progress=on_progress,
-                history=self.history,
-                progress=progress,
-            )
+    ) -> MigrationSession:
+        return MigrationSession(
+            pool=pool,
+            primaries=view.by_id(),
+            stop=self.stop,
+            on_progress=on_progress,
+            history=self.history,
+            progress=progress,
         )
 
     def owners_when_agreed(self) -> dict[int, SlotSet]:

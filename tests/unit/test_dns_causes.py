@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.net import dns_queries
+from bootstrap.net import resolv_conf as resolv
 from bootstrap.net.dns_causes import NOT_YET, Names
 from bootstrap.net.service_records import Records
 
@@ -23,7 +23,7 @@ def resolv_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(
         "nameserver 10.96.0.10\nsearch default.svc.cluster.local svc.cluster.local cluster.local\n"
     )
-    monkeypatch.setattr(dns_queries, "RESOLV_CONF", path)
+    monkeypatch.setattr(resolv, "RESOLV_CONF", path)
     return path
 
 
@@ -99,4 +99,4 @@ def test_resolv_conf_is_read_as_glibc_reads_it(
 ) -> None:
     """Bytes that are not UTF-8 do no harm, and the last search or domain line counts."""
     resolv_conf.write_bytes(text)
-    assert dns_queries.resolv_conf() == (expected or (["10.0.0.1", "fe80::1%lo"], []))
+    assert resolv.read() == (expected or (["10.0.0.1", "fe80::1%lo"], []))

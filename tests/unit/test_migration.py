@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tenacity import stop_after_attempt
 
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.wire import WireError
@@ -17,37 +16,27 @@ from bootstrap.errors import (
     StaleViewError,
 )
 from bootstrap.net import server_ports
-from bootstrap.net.connection import Access, Command, ReplyError
-from bootstrap.net.migration.key_by_key import KeyByKey, windows
+from bootstrap.net.connection import Access
+from bootstrap.net.migration import key_by_key, migrator, redis_atomic, valkey_atomic
+from bootstrap.net.migration.key_by_key import windows
 from bootstrap.net.migration.key_copier import batches
 from bootstrap.net.migration.link import Batch, Destination, MigrationLink
-from bootstrap.net.migration.migrator import Migrator
-from bootstrap.net.migration.redis_atomic import RedisAtomic
+from bootstrap.net.migration.migrator import SlotMover
 from bootstrap.net.migration.reply_errors import most_severe, rejection
 from bootstrap.net.migration.server_tasks import Task, parse_tasks
-from bootstrap.net.migration.session import (
-    MigrationHistory,
-    MigrationSession,
-    Pair,
-    PrimaryNode,
-    Progress,
-)
-from bootstrap.net.migration.valkey_atomic import ValkeyAtomic
-from bootstrap.net.polling import AT_ONCE, poll, retry
+from bootstrap.net.migration.session import MigrationHistory, MigrationSession, Pair, Progress
+from bootstrap.net.polling import SHORTLY, retry, wait_for
 from bootstrap.net.pool import ConnectionPool
+from bootstrap.net.replies import Command, ReplyError
 from tests.support import builders, virtual_time
 
 TO = Destination(ip="10.0.0.9", port=6380, uses_tls=True, node_timeout_s=2.0)
 
 
 def pair(*, commands: frozenset[str] = frozenset(), **fields: object) -> Pair:
-    """Return two primaries behind connections that are never used."""
-    pool = ConnectionPool(Access())
+    """Return two primaries."""
     source, target, _ = builders.view("3x0", commands=commands, **fields).nodes
-    return Pair(
-        PrimaryNode(client=pool.open(source.endpoint), view=source),
-        PrimaryNode(client=pool.open(target.endpoint), view=target),
-    )
+    return Pair(source, target)
 
 
 def session(ends: Pair, access: Access | None = None) -> MigrationSession:
@@ -60,13 +49,15 @@ def session(ends: Pair, access: Access | None = None) -> MigrationSession:
 
 
 def link(access: Access, *, database: int = 0) -> MigrationLink:
+    """Return a lane over connections that are never used."""
     ends = pair()
+    pool = ConnectionPool(access)
     return MigrationLink(
         session=session(ends, access),
         pair=ends,
         destination=TO,
-        source=ends.source.client,
-        target=ends.target.client,
+        source=pool.open(ends.source.endpoint),
+        target=pool.open(ends.target.endpoint),
         database=database,
     )
 
@@ -184,7 +175,7 @@ def test_error_replies_name_who_refused(
     message: str, kind: type[BootstrapError], node: str, words: str
 ) -> None:
     """The target is named where the source only passes its answer on."""
-    error = rejection("source", "MIGRATE", ReplyError(message), target="target")
+    error = rejection(ReplyError(message, node="source", command="MIGRATE"), target="target")
     assert isinstance(error, kind)
     assert error.node == node
     assert error.command is not None
@@ -230,19 +221,19 @@ def test_malformed_tasks_are_an_error_of_the_reply(reply: object) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "mover"),
     [
-        ({"MIGRATION"}, {"MIGRATION"}, RedisAtomic),
-        ({"MIGRATESLOTS"}, {"MIGRATESLOTS"}, ValkeyAtomic),
-        ({"MIGRATESLOTS"}, {"MIGRATION"}, KeyByKey),
-        ({"MIGRATION"}, set(), KeyByKey),
-        (set(), {"MIGRATESLOTS"}, KeyByKey),
+        ({"MIGRATION"}, {"MIGRATION"}, redis_atomic.move),
+        ({"MIGRATESLOTS"}, {"MIGRATESLOTS"}, valkey_atomic.move),
+        ({"MIGRATESLOTS"}, {"MIGRATION"}, key_by_key.move),
+        ({"MIGRATION"}, set(), key_by_key.move),
+        (set(), {"MIGRATESLOTS"}, key_by_key.move),
     ],
 )
 def test_the_mover_is_the_best_that_both_ends_have(
-    source: set[str], target: set[str], mover: type
+    source: set[str], target: set[str], mover: SlotMover
 ) -> None:
     """What one end cannot do is done key by key."""
     ends = Pair(pair(commands=frozenset(source)).source, pair(commands=frozenset(target)).target)
-    assert isinstance(Migrator(session(ends)).mover(ends), mover)
+    assert migrator.mover(session(ends), ends) is mover
 
 
 def test_processes_that_cannot_log_in_to_each_other_move_key_by_key() -> None:
@@ -250,9 +241,9 @@ def test_processes_that_cannot_log_in_to_each_other_move_key_by_key() -> None:
     ends = pair(commands=frozenset({"MIGRATION"}))
     ours = session(ends)
     ours.history.by_keys.add(ends.processes)
-    assert isinstance(Migrator(ours).mover(ends), KeyByKey)
+    assert migrator.mover(ours, ends) is key_by_key.move
     restarted = pair(commands=frozenset({"MIGRATION"}), run_id="another")
-    assert isinstance(Migrator(ours).mover(restarted), RedisAtomic)
+    assert migrator.mover(ours, restarted) is redis_atomic.move
 
 
 def test_windows_are_bounded_in_slots_and_keys() -> None:
@@ -290,15 +281,14 @@ def test_the_slower_of_slots_and_keys_gives_the_time_that_is_left() -> None:
     assert progress.keys_per_s == pytest.approx(2.5, rel=0.1)
 
 
-def test_polling_ends_with_the_answer_or_with_none() -> None:
-    """What stops it is no error."""
-    answers = iter([None, None, "answer"])
+def test_waiting_ends_with_the_answer() -> None:
+    """None is no answer yet."""
+    answers = iter([None, None, "answer", "later"])
 
     async def ask() -> str | None:
         return next(answers)
 
-    assert virtual_time.run(poll(ask, pause=AT_ONCE, stop=stop_after_attempt(2))) is None
-    assert virtual_time.run(poll(ask, pause=AT_ONCE, stop=stop_after_attempt(2))) == "answer"
+    assert virtual_time.run(wait_for(ask, pause=SHORTLY)) == "answer"
 
 
 def test_retrying_ends_with_the_last_transient_error_and_with_others_at_once() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bootstrap import options, settings
 from bootstrap.errors import ExitCode, SettingsError
+from bootstrap.net import resolv_conf as resolv
 from bootstrap.settings import Settings
 from tests.support.certificates import Certificate, make_ca, make_leaf
 
@@ -19,7 +20,7 @@ DEFAULT = "default.svc.cluster.local"
 @pytest.fixture(autouse=True)
 def _without_resolv_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on resolv.conf of this machine."""
-    monkeypatch.setattr(settings, "RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(resolv, "RESOLV_CONF", tmp_path / "resolv.conf")
 
 
 def load(**texts: str) -> Settings:

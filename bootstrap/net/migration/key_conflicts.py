@@ -17,72 +17,51 @@ is off by default.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from ...core.wire import Reply, WireError, parse_info
 from ...errors import RefusedError
 from .. import databases
-from ..connection import Command, RedisNode, text
+from ..connection import RedisNode
+from ..replies import Command, text
 from ..transport import DATA_LIMIT
 from .link import MigrationLink
 from .reply_errors import call, require
-from .session import PrimaryNode
 
 _COMPARED_BYTES = DATA_LIMIT.size // 2
 # First byte of a DUMP. A table's elements come in the order of each process's own hash seed.
 _UNORDERED = {b"\x02": "SMEMBERS", b"\x04": "HGETALL"}
 
 
-class Keep(StrEnum):
-    """Whose copy stays."""
+async def source_stays(
+    link: MigrationLink, slot: int, key: bytes, *, target_serves: bool, is_since_open: bool
+) -> bool:
+    """Return whether the source's copy replaces the target's; otherwise the source's can go.
 
-    SOURCE = "source"
-    TARGET = "target"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """A key that both ends hold.
-
-    Attributes:
-        target_serves: Clients change the target's copy.
-        is_since_open: The target held no key of the slot when this program opened it.
-    """
-
-    slot: int
-    key: bytes
-    target_serves: bool
-    is_since_open: bool
-
-
-async def decide(link: MigrationLink, conflict: Conflict) -> Keep:
-    """Return whose copy stays, at the target in the end.
+    `target_serves`: clients change the target's copy; `is_since_open`: the target held no key of
+    the slot when this program opened it.
 
     Raises:
         RefusedError: The copies differ, or are too large to compare.
         BootstrapError: One of the commands that compare them was refused.
     """
-    if not conflict.target_serves and conflict.is_since_open and await _is_unbroken(link):
-        return Keep.SOURCE
-    await _require_equal(link, conflict)
-    return Keep.TARGET if conflict.target_serves else Keep.SOURCE
+    if target_serves or not is_since_open or not await _is_unbroken(link):
+        await _require_equal(link, slot, key)
+    return not target_serves
 
 
 async def _is_unbroken(link: MigrationLink) -> bool:
     """Return whether the source is the process that the plan saw, and a primary."""
     server = parse_info(text(await call(link.source, "INFO", "server")))
     replication = parse_info(text(await call(link.source, "INFO", "replication")))
-    is_same = server.get("run_id") == link.pair.source.view.run_id
+    is_same = server.get("run_id") == link.pair.source.run_id
     return is_same and replication.get("role") == "master"
 
 
-async def _require_equal(link: MigrationLink, conflict: Conflict) -> None:
+async def _require_equal(link: MigrationLink, slot: int, key: bytes) -> None:
     """Return if both ends hold one value; a copy that is gone meanwhile is no conflict."""
-    key = conflict.key
-    size = await _ask(link, link.pair.source, link.source, link.at_source("MEMORY", "USAGE", key))
+    size = await _ask(link, link.source, link.at_source("MEMORY", "USAGE", key))
     if isinstance(size, int) and size > _COMPARED_BYTES:
-        raise _refusal(link, conflict, f"of {size} bytes, too large to compare")
+        raise _refusal(link, slot, f"of {size} bytes, too large to compare")
     ours, theirs = await _both(link, "DUMP", key)
     if ours is None or theirs is None or ours == theirs:
         return
@@ -93,7 +72,7 @@ async def _require_equal(link: MigrationLink, conflict: Conflict) -> None:
         left, right = await _both(link, listing, key)
         if _elements(left, listing) == _elements(right, listing):
             return
-    raise _refusal(link, conflict, "with different values")
+    raise _refusal(link, slot, "with different values")
 
 
 def _elements(reply: Reply, listing: str) -> Sequence[object]:
@@ -105,33 +84,23 @@ def _elements(reply: Reply, listing: str) -> Sequence[object]:
 
 
 async def _both(link: MigrationLink, *command: str | bytes) -> tuple[Reply, Reply]:
-    source, target = link.pair.source, link.pair.target
-    ours = await _ask(link, source, link.source, link.at_source(*command))
-    return ours, await _ask(link, target, link.target, link.at_target(*command))
+    ours = await _ask(link, link.source, link.at_source(*command))
+    return ours, await _ask(link, link.target, [("ASKING",), command])
 
 
-async def _ask(
-    link: MigrationLink, primary: PrimaryNode, client: RedisNode, commands: Sequence[Command]
-) -> Reply:
+async def _ask(link: MigrationLink, client: RedisNode, commands: Sequence[Command]) -> Reply:
+    """Return the reply to the last command."""
     replies = await databases.pipeline(client, link.database, commands)
-    reply: Reply = None
-    for command, answer in zip(commands, replies, strict=True):
-        reply = require(primary.name, _nameless(command), answer)
-    return reply
+    return [require(reply) for reply in replies][-1]
 
 
-def _nameless(command: Command) -> Command:
-    """Return a command without the name of its key, for messages and ACL rules."""
-    return command[:2] if command[0] == "MEMORY" else command[:1]
-
-
-def _refusal(link: MigrationLink, conflict: Conflict, what: str) -> RefusedError:
+def _refusal(link: MigrationLink, slot: int, what: str) -> RefusedError:
     source, target = link.pair.source.name, link.pair.target.name
     select = f" after SELECT {link.database}" if link.database else ""
     return RefusedError(
         node=source,
-        cause=f"{source} and {target} both hold a key of slot {conflict.slot} {what}",
-        remedy=f"find the key: send CLUSTER GETKEYSINSLOT {conflict.slot} 1000{select} to both "
+        cause=f"{source} and {target} both hold a key of slot {slot} {what}",
+        remedy=f"find the key: send CLUSTER GETKEYSINSLOT {slot} 1000{select} to both "
         "pods and see which name both list; read both values, sending ASKING before each command; "
         "DEL the older copy, also after ASKING; and run again",
     )

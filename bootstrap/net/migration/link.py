@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...core.topology import Address
-from ...errors import BootstrapError, RefusedError
+from ...errors import BootstrapError, RefusedError, StaleViewError
 from .. import server_ports
-from ..connection import Command, RedisNode
-from .reply_errors import stale_view
+from ..connection import RedisNode
+from ..replies import Command
 from .session import MigrationSession, Pair
 
 LANES = 2
@@ -21,8 +22,7 @@ _DEFAULT_NODE_TIMEOUT_S = 15.0
 _BLOCKED_SHARE = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Keys of one slot for one MIGRATE, and their bytes; 0 where they were not asked for."""
 
     slot: int
@@ -67,7 +67,7 @@ class Destination:
         return _BLOCKED_SHARE * self.node_timeout_s / LANES
 
 
-async def find_destination(pair: Pair) -> Destination:
+async def find_destination(session: MigrationSession, pair: Pair) -> Destination:
     """Return where the source's MIGRATE reaches the target.
 
     Raises:
@@ -77,34 +77,29 @@ async def find_destination(pair: Pair) -> Destination:
     """
     source, target = pair.source, pair.target
     ours, theirs = await asyncio.gather(
-        server_ports.read(source.client), server_ports.read(target.client)
+        server_ports.read(session.client(source)), server_ports.read(session.client(target))
     )
-    address = target.view.address
     if ours is None or theirs is None:
-        return Destination(ip=address.ip, port=address.port)
-    port = theirs.port(tls=ours.connects_with_tls)
+        return Destination(ip=target.address.ip, port=target.address.port)
+    uses_tls = ours.connects_with_tls
+    port = theirs.port(tls=uses_tls)
     if not port:
-        setting = "yes" if ours.connects_with_tls else "no"
-        missing = "tls-port" if ours.connects_with_tls else "port"
+        setting, missing = ("yes", "tls-port") if uses_tls else ("no", "port")
         raise RefusedError(
             node=target.name,
             cause=f"{source.name} has `tls-cluster {setting}`, but {target.name} has no {missing}",
             remedy="set port, tls-port and tls-cluster alike in the redis.conf of every pod",
         )
     return Destination(
-        ip=address.ip,
-        port=port,
-        uses_tls=ours.connects_with_tls,
-        node_timeout_s=ours.node_timeout_s,
+        ip=target.address.ip, port=port, uses_tls=uses_tls, node_timeout_s=ours.node_timeout_s
     )
 
 
 @dataclass(slots=True, kw_only=True)
 class MigrationLink:
-    """One lane's connections to both ends of a move, and the state that its commands need.
+    """One lane's own connections to both ends of a move, and the state that its commands need.
 
     Attributes:
-        source: A connection of this lane's own. `target`: the same.
         source_asks: The source only imports the slots: its keys are reached after ASKING only.
         database: The one that commands on keys go to.
         credential: Which of the logins MIGRATE uses at the target.
@@ -132,18 +127,12 @@ class MigrationLink:
             f"check that a NetworkPolicy lets {source} reach port {self.destination.port} of "
             f"{target}, and that port, tls-port and tls-cluster are the same in both"
         )
-        if is_final:
-            cause = f"{source} {what}"
-            return RefusedError(node=source, command="MIGRATE", cause=cause, remedy=remedy)
-        return stale_view(source, what, command="MIGRATE", remedy=remedy)
+        kind = RefusedError if is_final else StaleViewError
+        return kind(node=source, command="MIGRATE", cause=f"{source} {what}", remedy=remedy)
 
     def at_source(self, *command: str | bytes | int) -> list[Command]:
         """Return a command on a key of the source; its reply is the last one."""
         return [("ASKING",), command] if self.source_asks else [command]
-
-    def at_target(self, *command: str | bytes | int) -> list[Command]:
-        """Return a command on a key of the target; its reply is the last one."""
-        return [("ASKING",), command]
 
     def logins(self) -> list[tuple[str, ...]]:
         """Return what MIGRATE may log in with at the target, in the order to try."""

@@ -6,73 +6,50 @@ turns a second target away. All slots of a task come from one source.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from contextlib import AsyncExitStack
 
-from tenacity import stop_after_delay
-
 from ...core.slots import SlotSet
-from ...core.topology import NodeId
-from ..connection import RedisNode, text
-from ..polling import SHORTLY, poll
-from .server_tasks import Task, TaskRunner, bounds, cancel_task, list_tasks
+from ..polling import SHORTLY, wait_for
+from ..replies import text
+from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
 
 _SOURCE_PATIENCE_S = 1.5
+_STATUS = ("MIGRATION", "STATUS")
 
 
-class RedisAtomic:
-    """Moves slots with CLUSTER MIGRATION IMPORT."""
-
-    def __init__(self, session: MigrationSession) -> None:
-        self._session = session
-        self._busy: dict[NodeId, asyncio.Lock] = {i: asyncio.Lock() for i in session.primaries}
-
-    async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Let the target import the slots.
-
-        Raises:
-            StaleViewError: It would not start, failed, or a task of another run was in the way.
-            RefusedError: The target's memory is full.
-        """
-        async with AsyncExitStack() as stack:
-            # In one order for all pairs, so that no two wait for each other.
-            for node_id in sorted((pair.source.node_id, pair.target.node_id)):
-                await stack.enter_async_context(self._busy[node_id])
-            if not self._session.is_ending:
-                self._session.progress.keys_total += pair.estimated_keys(slots)
-                await self._import(TaskRunner(session=self._session, pair=pair), slots)
-
-    async def _import(self, runner: TaskRunner, slots: SlotSet) -> None:
-        source, target = runner.pair.source, runner.pair.target
-        for primary in (target, source):
-            await runner.wait_for_earlier(primary, _tasks)
-        task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))
-
-        async def find() -> Task | None:
-            return next(iter(await _tasks(target.client, task_id)), None)
-
-        async def cancel() -> bool:
-            await cancel_task(target, "MIGRATION", "CANCEL", "ID", task_id)
-            return True
-
-        task = await runner.follow(target, find, cancel)
-        if task.has_succeeded:
-            runner.succeeded(slots)
-        elif not self._session.stop.is_set():
-            raise await runner.failure(target, "CLUSTER MIGRATION", task.message or task.state)
-        await _wait_for_source(source.client, task_id)
+async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
+    """Let the target import the slots."""
+    async with AsyncExitStack() as stack:
+        # In one order for all pairs, so that no two wait for each other.
+        for node_id in sorted((pair.source.node_id, pair.target.node_id)):
+            await stack.enter_async_context(session.busy[node_id])
+        if not session.is_ending:
+            session.progress.keys_total += pair.estimated_keys(slots)
+            await _import(TaskRunner(session=session, pair=pair), slots)
 
 
-async def _wait_for_source(client: RedisNode, task_id: str) -> None:
-    """Wait until the source has ended its part: only then does it report that the slots went."""
+async def _import(runner: TaskRunner, slots: SlotSet) -> None:
+    source, target = runner.pair.source, runner.pair.target
+    for node in (target, source):
+        await runner.wait_for_earlier(node, *_STATUS, "ALL")
+    task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))
 
-    async def ended() -> bool | None:
-        return all(task.has_ended for task in await _tasks(client, task_id)) or None
+    async def find() -> Task | None:
+        return next(iter(await runner.tasks(target, *_STATUS, "ID", task_id)), None)
 
-    await poll(ended, pause=SHORTLY, stop=stop_after_delay(_SOURCE_PATIENCE_S))
+    async def cancel(_: float) -> bool:
+        await runner.cancel(target, "MIGRATION", "CANCEL", "ID", task_id)
+        return True
 
+    task = await runner.follow(target, find, cancel)
+    await runner.finish(target, "MIGRATION", task, slots)
+    # Only a source that has ended its part, too, reports that the slots went.
+    ends_at = time.monotonic() + _SOURCE_PATIENCE_S
 
-async def _tasks(client: RedisNode, task_id: str | None = None) -> list[Task]:
-    which = ("ID", task_id) if task_id else ("ALL",)
-    return await list_tasks(client, "MIGRATION", "STATUS", *which)
+    async def has_ended_at_source() -> bool | None:
+        tasks = await runner.tasks(source, *_STATUS, "ID", task_id)
+        return all(t.has_ended for t in tasks) or time.monotonic() > ends_at or None
+
+    await wait_for(has_ended_at_source, pause=SHORTLY)

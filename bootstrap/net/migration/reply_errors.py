@@ -7,23 +7,19 @@ MIGRATE only passes its answer on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 from ...core.wire import Reply
-from ...errors import (
-    BootstrapError,
-    CredentialsError,
-    RefusedError,
-    StaleViewError,
-    TransientError,
-)
-from ..acl import acl_rule, missing_rule
-from ..connection import Command, RedisNode, ReplyError, refused
+from ...errors import BootstrapError, CredentialsError, RefusedError, TransientError
+from .. import replies
+from ..connection import RedisNode
+from ..replies import RETRIED, ReplyError, acl_rule, missing_rule
 
 E = TypeVar("E", bound=BaseException)
 
 FROM_TARGET = "Target instance replied with error: "
-_CHANGED = "the cluster changed meanwhile; retried automatically on the next pass"
+stale_view = partial(replies.stale_view, remedy=f"the cluster changed meanwhile; {RETRIED}")
 
 # A failover, a node that is not ready, another run, or a slot that went to a third node.
 _TRANSIENT_CODES = frozenset(
@@ -43,41 +39,30 @@ _TRANSIENT_PHRASES = (
 )
 
 
-def rejection(
-    node: str, command: str, reply: ReplyError, *, target: str | None = None
-) -> BootstrapError:
+def rejection(reply: ReplyError, *, target: str | None = None) -> BootstrapError:
     """Return the error for an error reply.
 
     Args:
-        node: Who answered.
-        command: What it was asked.
-        reply: What it answered; a source passes on what the target answered to its MIGRATE.
+        reply: What was answered; a source passes on what the target answered to its MIGRATE.
         target: The target of MIGRATE.
     """
-    words = reply.message.removeprefix("ERR ")
+    node, command, words = reply.node, reply.command, reply.message.removeprefix("ERR ")
     rule = acl_rule(command.lower().split())
     if target and words.startswith(FROM_TARGET):
         words = words.removeprefix(FROM_TARGET)
         node, command, rule = target, f"{command} of {node}", "restore-asking"
     code = words.partition(" ")[0]
+    what = f"answered {command} with: {words}"
     if code == "OOM":
         return out_of_memory(node, command, words)
     if code in {"NOPERM", "NOAUTH", "WRONGPASS"}:
-        return _not_allowed(node, command, words, rule)
-    if code in _TRANSIENT_CODES or any(phrase in words for phrase in _TRANSIENT_PHRASES):
-        return stale_view(node, f"answered {command} with: {words}", command=command)
-    error = refused(node, command, ReplyError(words))
-    error.command = command
-    return error
-
-
-def _not_allowed(node: str, command: str, words: str, rule: str) -> CredentialsError:
-    if words.startswith("NOPERM"):
-        remedy = f"allow it: ACL SETUSER <user> {missing_rule(words, rule)}"
-    else:
         remedy = "set the password of every node in BOOTSTRAP_PASSWORD_FILE, one a line"
-    cause = f"{node} answered {command} with: {words}"
-    return CredentialsError(node=node, command=command, cause=cause, remedy=remedy)
+        if code == "NOPERM":
+            remedy = f"allow it: ACL SETUSER <user> {missing_rule(words, rule)}"
+        return CredentialsError(node=node, command=command, cause=f"{node} {what}", remedy=remedy)
+    if code in _TRANSIENT_CODES or any(phrase in words for phrase in _TRANSIENT_PHRASES):
+        return stale_view(node, what, command=command)
+    return ReplyError(words, node=node, command=command)
 
 
 def out_of_memory(node: str, command: str, words: str) -> RefusedError:
@@ -91,30 +76,19 @@ def out_of_memory(node: str, command: str, words: str) -> RefusedError:
     )
 
 
-def stale_view(
-    node: str, what: str, *, command: str | None = None, remedy: str = _CHANGED
-) -> StaleViewError:
-    """Return the error that makes the loop observe again."""
-    return StaleViewError(node=node, command=command, cause=f"{node} {what}", remedy=remedy)
-
-
 def most_severe(errors: Sequence[E]) -> E:
     """Return one error: one that repeating cannot fix, if there is any."""
     return min(errors, key=lambda error: isinstance(error, TransientError))
 
 
-def require(node: str, command: Command, reply: Reply | ReplyError) -> Reply:
+def require(reply: Reply | ReplyError) -> Reply:
     """Return a reply that is no error; otherwise raise its `rejection`."""
     if isinstance(reply, ReplyError):
-        raise rejection(node, " ".join(str(word) for word in command[:2]), reply)
+        raise rejection(reply)
     return reply
 
 
 async def call(client: RedisNode, *command: str | bytes | int) -> Reply:
     """Send one reading command and return its reply; raise the `rejection` of an error reply."""
-    return require(client.name, command, (await client.pipeline([command]))[0])
-
-
-async def write(client: RedisNode, *command: str | bytes | int) -> Reply:
-    """Send one changing command and return its reply; raise the `rejection` of an error reply."""
-    return require(client.name, command, (await client.pipeline([command], writes=True))[0])
+    (reply,) = await client.pipeline([command])
+    return require(reply)

@@ -8,23 +8,22 @@ or where the command fails again and again, slots go key by key: MIGRATE logs in
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from ...core.slots import SlotSet
+from ...core.topology import NodeView
 from ...core.wire import Reply, WireError
 from ...errors import BootstrapError
-from ..connection import RedisNode, ReplyError, reading, text, without_echo
 from ..polling import BACKGROUND, in_proportion, wait_for
+from ..replies import ReplyError, reading, text, without_echo
 from ..transport import DATA_LIMIT
 from .reply_errors import out_of_memory, rejection, require, stale_view
-from .session import MigrationSession, Pair, PrimaryNode
+from .session import MigrationSession, Pair
 
 _MOST_RETRIES = 10
 _MOST_FAILURES = 3
-_FIRST_PAUSE_S = 0.5
-_PAUSE_GROWTH = 4
 _NO_LOGIN = ("NOAUTH", "WRONGPASS", "NOPERM", "AUTH to target")
 _SECRET_IS_LATE = "invalid internal password"  # noqa: S105 - what Redis says, no password
 _DONE = frozenset({"completed", "success"})
@@ -33,12 +32,7 @@ _ENDED = _DONE | {"failed", "canceled", "cancelled"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One migration as a server reports it.
-
-    Attributes:
-        message: Its last error, empty for none.
-        retries: How often the server began again by itself (Redis).
-    """
+    """One migration as a server reports it; its last error, and how often it began again."""
 
     task_id: str
     slots: SlotSet
@@ -49,17 +43,13 @@ class Task:
     @property
     def has_ended(self) -> bool:
         """Return whether it will not continue; Redis retries while a new secret is late."""
-        return self.state in _ENDED and not (
-            self.state == "failed" and _SECRET_IS_LATE in self.message
-        )
+        is_waiting = self.state == "failed" and _SECRET_IS_LATE in self.message
+        return self.state in _ENDED and not is_waiting
 
     @property
     def has_succeeded(self) -> bool:
         """Return whether the slots have a new owner."""
         return self.state in _DONE
-
-
-ListTasks: TypeAlias = Callable[[RedisNode], Awaitable[list[Task]]]
 
 
 def parse_tasks(reply: Reply) -> list[Task]:
@@ -68,11 +58,11 @@ def parse_tasks(reply: Reply) -> list[Task]:
     Raises:
         WireError: The reply is not of the documented form.
     """
-    return [_parse_task(_items(row)) for row in _items(reply)]
+    return [_parse_task(row) for row in _items(reply)]
 
 
-def _parse_task(row: Sequence[Reply]) -> Task:
-    words = [text(word) if word is not None else "" for word in row]
+def _parse_task(row: Reply) -> Task:
+    words = ["" if word is None else text(word) for word in _items(row)]
     fields = dict(zip(words[::2], words[1::2], strict=False))
     try:
         return Task(
@@ -104,20 +94,29 @@ class TaskRunner:
     session: MigrationSession
     pair: Pair
 
-    async def start(self, primary: PrimaryNode, *words: str | int) -> Reply:
-        """Send the CLUSTER command that starts a task.
+    async def tasks(self, node: NodeView, *words: str) -> list[Task]:
+        """Ask a node for its tasks, past ones too, with a CLUSTER command."""
+        client = self.session.client(node)
+        (reply,) = await client.pipeline([("CLUSTER", *words)], limit=DATA_LIMIT)
+        with reading(node.name, f"CLUSTER {words[0]}"):
+            return parse_tasks(require(reply))
 
-        Raises:
-            BootstrapError: See `failure`.
-        """
+    async def start(self, node: NodeView, *words: str | int) -> Reply:
+        """Send the CLUSTER command that starts a task; raises as `failure` says."""
         try:
-            return await primary.client.write("CLUSTER", *words)
+            return await self.session.client(node).write("CLUSTER", *words)
         except ReplyError as error:
             # Another task, an open slot, a slot that is elsewhere: the next observation shows it.
-            raise await self.failure(primary, f"CLUSTER {words[0]}", error.message) from error
+            raise await self.failure(node, error.command, error.message) from error
+
+    async def cancel(self, node: NodeView, *words: str) -> None:
+        """Send the CLUSTER command that cancels tasks; one that just ended is no error."""
+        (reply,) = await self.session.client(node).pipeline([("CLUSTER", *words)], writes=True)
+        if isinstance(reply, ReplyError) and reply.code == "NOPERM":
+            raise rejection(reply)
 
     async def wait_for_earlier(
-        self, primary: PrimaryNode, list_tasks: ListTasks, slots: SlotSet | None = None
+        self, node: NodeView, *words: str, slots: SlotSet | None = None
     ) -> set[str]:
         """Wait for tasks that another run left; return the ids of past ones.
 
@@ -130,89 +129,83 @@ class TaskRunner:
 
         async def past_ids() -> set[str] | None:
             nonlocal has_waited
-            tasks = await list_tasks(primary.client)
+            tasks = await self.tasks(node, *words)
             if all(t.has_ended or (slots is not None and not t.slots & slots) for t in tasks):
                 return {task.task_id for task in tasks}
             has_waited = True
             if self.session.is_ending:
-                raise stale_view(
-                    primary.name, "still runs a slot migration that this run did not start"
-                )
+                what = "still runs a slot migration that this run did not start"
+                raise stale_view(node.name, what)
             return None
 
         past = await wait_for(past_ids, pause=BACKGROUND)
         if has_waited:
-            raise stale_view(primary.name, "ended a slot migration that an earlier run had started")
+            raise stale_view(node.name, "ended a slot migration that an earlier run had started")
         return past
 
     async def follow(
         self,
-        primary: PrimaryNode,
+        node: NodeView,
         find: Callable[[], Awaitable[Task | None]],
-        cancel: Callable[[], Awaitable[bool]],
+        cancel: Callable[[float], Awaitable[bool]],
     ) -> Task:
-        """Wait until a task has ended; cancel it, where that is safe, when the run is to stop."""
+        """Wait until the task that `find` returns has ended.
+
+        When the run is to stop, `cancel` cancels it where that is safe and returns whether it did;
+        it takes the seconds since that was wanted first.
+        """
         is_cancelled = False
+        wanted_at: float | None = None
 
         async def ended() -> Task | None:
-            nonlocal is_cancelled
+            nonlocal is_cancelled, wanted_at
             task = await find()
             if task is None:
-                raise stale_view(
-                    primary.name, "lost a slot migration; it may have failed over or restarted"
-                )
+                what = "lost a slot migration; it may have failed over or restarted"
+                raise stale_view(node.name, what)
             if task.has_ended:
                 return task
             if (self.session.stop.is_set() or task.retries > _MOST_RETRIES) and not is_cancelled:
-                is_cancelled = await cancel()
+                now = time.monotonic()
+                wanted_at = now if wanted_at is None else wanted_at
+                is_cancelled = await cancel(now - wanted_at)
             return None
 
         return await wait_for(ended, pause=in_proportion)
 
-    def succeeded(self, slots: SlotSet) -> None:
-        """Count the slots of a task that has succeeded."""
-        self.session.history.failures.pop(self.pair.processes, None)
-        self.session.count(slots=len(slots), keys=self.pair.estimated_keys(slots))
+    async def finish(self, node: NodeView, word: str, task: Task, slots: SlotSet) -> None:
+        """Count the slots of a task that has ended.
 
-    async def failure(self, primary: PrimaryNode, command: str, message: str) -> BootstrapError:
+        Raises:
+            BootstrapError: It failed, see `failure`; cancelled for a stop is no failure.
+        """
+        if task.has_succeeded:
+            self.session.history.failures.pop(self.pair.processes, None)
+            self.session.count(slots=len(slots), keys=self.pair.estimated_keys(slots))
+        elif not self.session.stop.is_set():
+            raise await self.failure(node, f"CLUSTER {word}", task.message or task.state)
+
+    async def failure(self, node: NodeView, command: str, message: str) -> BootstrapError:
         """Return the error for a failure, after a pause; one that lasts is not repeated forever.
 
         Full memory is what MIGRATE would meet at the target too, but after half a slot.
         """
-        session, pair = self.session, self.pair
-        failures = session.history.failures
-        count = failures[pair.processes] = failures.get(pair.processes, 0) + 1
-        is_full = "OOM" in message
-        if is_full and count >= _MOST_FAILURES:
-            return out_of_memory(pair.target.name, f"{command} of {pair.source.name}", message)
+        session, processes = self.session, self.pair.processes
+        source, target = self.pair.source, self.pair.target
+        session.history.failures[processes] += 1
+        count = session.history.failures[processes]
+        lasts, is_full = count >= _MOST_FAILURES, "OOM" in message
+        if is_full and lasts:
+            return out_of_memory(target.name, f"{command} of {source.name}", message)
+        what = ""
         if any(word in message for word in _NO_LOGIN):
-            session.history.by_keys.add(pair.processes)
-            other = pair.source if primary is pair.target else pair.target
-            what = f"cannot log in at {other.name} with its primaryauth"
-            return stale_view(
-                primary.name, f"{what}, slots go key by key: {message}", command=command
-            )
-        if count >= _MOST_FAILURES and not is_full:
-            session.history.by_keys.add(pair.processes)
-            what = f"could not move slots, they go key by key: {message}"
-            return stale_view(primary.name, what, command=command)
-        session.halted = True
-        await session.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (count - 1))
-        blamed = pair.target if is_full else primary
+            other = source if node is target else target
+            what = f"cannot log in at {other.name} with its primaryauth, slots go key by key"
+        elif lasts:
+            what = "could not move slots, they go key by key"
+        if what:
+            session.history.by_keys.add(processes)
+            return stale_view(node.name, f"{what}: {message}", command=command)
+        await session.back_off(count)
+        blamed = target if is_full else node
         return stale_view(blamed.name, f"could not move slots: {message}", command=command)
-
-
-async def cancel_task(primary: PrimaryNode, *words: str) -> None:
-    """Send the command that cancels tasks; one that has just ended by itself is no error."""
-    command = ("CLUSTER", *words)
-    reply = (await primary.client.pipeline([command], writes=True))[0]
-    if isinstance(reply, ReplyError) and reply.code == "NOPERM":
-        raise rejection(primary.name, f"CLUSTER {words[0]}", reply)
-
-
-async def list_tasks(client: RedisNode, *words: str) -> list[Task]:
-    """Ask a node for its tasks, past ones too."""
-    command = ("CLUSTER", *words)
-    reply = (await client.pipeline([command], limit=DATA_LIMIT))[0]
-    with reading(client.name, f"CLUSTER {words[0]}"):
-        return parse_tasks(require(client.name, command, reply))

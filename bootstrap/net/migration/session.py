@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ...core.slots import SlotSet
 from ...core.topology import NodeId, NodeView
@@ -14,57 +15,30 @@ from ..connection import RedisNode
 from ..pool import ConnectionPool
 from .reply_errors import most_severe
 
+_PAIRS_AT_ONCE = 16
+_FIRST_PAUSE_S = 0.5
+_PAUSE_GROWTH = 4
+
 Processes: TypeAlias = tuple[tuple[NodeId, str], ...]
 OpenedSlot: TypeAlias = tuple[int, NodeId, NodeId]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrimaryNode:
-    """One live primary.
-
-    Attributes:
-        client: The shared connection to it.
-        view: What it reported when the plan was made.
-    """
-
-    client: RedisNode
-    view: NodeView
-
-    @property
-    def name(self) -> str:
-        """Return the pod's name."""
-        return self.view.name
-
-    @property
-    def node_id(self) -> NodeId:
-        """Return the node's id."""
-        return self.view.node_id
+Work: TypeAlias = Coroutine[object, object, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Where slots come from and where they go."""
+    """The primary that slots come from and the one that takes them, as the plan saw them."""
 
-    source: PrimaryNode
-    target: PrimaryNode
+    source: NodeView
+    target: NodeView
 
     @property
     def processes(self) -> Processes:
         """Return which two processes these are; one that was restarted is another one."""
-        ends = (self.source.view, self.target.view)
-        return tuple((view.node_id, view.run_id) for view in ends)
+        return tuple((node.node_id, node.run_id) for node in (self.source, self.target))
 
     def estimated_keys(self, slots: SlotSet) -> int:
         """Return about how many keys slots of the source have; counting costs a command a slot."""
-        view = self.source.view
-        return round(view.keys * len(slots) / max(1, len(view.slots)))
-
-
-class SlotMover(Protocol):
-    """A way to move slots with their keys from one primary to another."""
-
-    async def move(self, pair: Pair, slots: SlotSet) -> None:
-        """Move slots, or continue where an earlier move of them stopped."""
+        return round(self.source.keys * len(slots) / max(1, len(self.source.slots)))
 
 
 @dataclass(slots=True)
@@ -118,10 +92,10 @@ class MigrationHistory:
     """
 
     opened: dict[OpenedSlot, str] = field(default_factory=dict)
-    failures: dict[Processes, int] = field(default_factory=dict)
+    failures: dict[Processes, int] = field(default_factory=lambda: defaultdict(int))
     by_keys: set[Processes] = field(default_factory=set)
     connected: set[Processes] = field(default_factory=set)
-    unconnected: dict[Processes, int] = field(default_factory=dict)
+    unconnected: dict[Processes, int] = field(default_factory=lambda: defaultdict(int))
     gave_at: dict[NodeId, float] = field(default_factory=dict)
 
 
@@ -130,38 +104,46 @@ class MigrationSession:
     """What all pairs of one plan share.
 
     Attributes:
-        pool: Where further connections come from.
         primaries: All live primaries; those that take no part are sent the new owners too.
         stop: Once set, slots in flight are finished and no others are begun.
-        history: The same one forevery session of a run.
+        history: The same one for every session of a run.
         on_progress: Called after every step.
         silent: Primaries that did not answer when they were sent a new owner.
         halted: A pair failed; the others finish the slots in flight and start no more.
+        turns: Bounds how many pairs move key by key at the same time.
+        busy: Locks of nodes that take part in one task of their own at a time (Redis).
     """
 
     pool: ConnectionPool
-    primaries: Mapping[NodeId, PrimaryNode]
+    primaries: Mapping[NodeId, NodeView]
     stop: asyncio.Event
     history: MigrationHistory
     on_progress: Callable[[Progress], None] = lambda _: None
     progress: Progress = field(default_factory=Progress)
     silent: set[NodeId] = field(default_factory=set)
     halted: bool = False
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PAIRS_AT_ONCE))
+    busy: dict[NodeId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     @property
     def is_ending(self) -> bool:
         """Return whether no further slot may be opened."""
         return self.halted or self.stop.is_set()
 
-    def connect(self, primary: PrimaryNode) -> RedisNode:
-        """Return one more connection to a primary; the caller closes it."""
-        return self.pool.open(primary.view.endpoint)
+    def client(self, primary: NodeView) -> RedisNode:
+        """Return the shared connection to a primary."""
+        return self.pool.client(primary.name)
 
     def count(self, *, slots: int = 0, keys: int = 0) -> None:
         """Add to the progress and report it."""
         self.progress.slots_moved += slots
         self.progress.keys_moved += keys
         self.on_progress(self.progress)
+
+    async def back_off(self, failures: int) -> None:
+        """Begin no more slots, and pause; longer with every failure in a row."""
+        self.halted = True
+        await self.pause(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (failures - 1))
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than until a stop is asked for."""
@@ -170,13 +152,13 @@ class MigrationSession:
         except TimeoutError:
             return
 
-    async def run_all(self, works: Iterable[Coroutine[object, object, None]]) -> None:
+    async def run_all(self, works: Iterable[Work]) -> None:
         """Run all at the same time, each to its end; then raise the most severe error.
 
         One that fails must not cancel another in the middle of a slot.
         """
 
-        async def watched(work: Coroutine[object, object, None]) -> None:
+        async def watched(work: Work) -> None:
             try:
                 await work
             except BaseException:

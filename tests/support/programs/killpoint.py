@@ -16,7 +16,8 @@ from unittest import mock
 
 from bootstrap import cli
 from bootstrap.core.wire import Reply
-from bootstrap.net.connection import Command, RedisNode, ReplyError
+from bootstrap.net.connection import RedisNode
+from bootstrap.net.replies import Command, ReplyError
 from bootstrap.net.transport import REPLY_LIMIT, Limit
 
 send = RedisNode.pipeline

@@ -13,7 +13,7 @@ from ..errors import ExitCode
 from ..loop.health import Health
 from ..loop.reconcile import Reconciler
 from ..loop.stopping import run_until, stopped_with
-from ..process import redaction, signals
+from ..process import cleaning, signals
 from ..process.http_server import Response, serving
 from ..process.summary import Summary
 from ..report import metrics
@@ -69,7 +69,7 @@ def paths(health: Health) -> Mapping[str, Callable[[], Response]]:
 
     def ready() -> Response:
         state, reason = health.verdict.state, health.verdict.reason
-        text = redaction.clean(f"{state}: {reason}" if reason else state) + "\n"
+        text = cleaning.clean(f"{state}: {reason}" if reason else state) + "\n"
         status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(text=text, status=status)
 

@@ -86,7 +86,8 @@ def _action() -> Schema:
 
 HEAD: Schema = {"schema_version": {"const": SCHEMA_VERSION}, "cluster": TEXT, "time": TIME}
 REASON: Schema = {"phase": TEXT, "cause": TEXT, "remedy": TEXT}
-ABOUT_RUN: Schema = {"run_id": TEXT, "cluster": TEXT, "node": TEXT, **REASON}
+VERDICT: Schema = {"verdict": ref("verdict")}
+ABOUT_RUN: Schema = {"run_id": TEXT, "cluster": TEXT, "node": TEXT, **REASON, **VERDICT}
 ENDED: Schema = {"outcome": words(Outcome), "exit_code": {"enum": [int(code) for code in ExitCode]}}
 COUNTERS: Schema = {
     each.name: SECONDS if each.name.endswith("_s") else COUNT for each in fields(Counters)
@@ -101,9 +102,14 @@ DEFINITIONS: Schema = {
     },
     "stage": or_null(words(actions.Stage)),
     "verdict": record(
-        {"state": words(State), "severity": TEXT, "reason": TEXT},
-        {"since": {"type": ["string", "number", "null"]}, "next": or_null(TEXT)},
-        "how bad it is, why, since when and what happens next",
+        {
+            "state": words(State),
+            "severity": words(("ok", "info", "warning", "critical")),
+            "reason": TEXT,
+            "since": TEXT,
+            "next": TEXT,
+        },
+        description="how bad it is, why, since when (empty if unknown) and what happens next",
     ),
     "action": _action(),
     "finding": record(
@@ -132,7 +138,7 @@ DEFINITIONS: Schema = {
             **ENDED,
             **REASON,
         },
-        {"cluster": TEXT, "node": TEXT},
+        {"cluster": TEXT, "node": TEXT, **VERDICT},
         "printed instead where nothing can be shown",
     ),
 }
@@ -155,7 +161,7 @@ PLAN = record(
         "cost": record({"slots": COUNT, "keys": COUNT, "bytes": COUNT}),
         **SEEN,
     },
-    {"verdict": ref("verdict")},
+    {**VERDICT, "blocked": YES_NO},
 )
 NODE = record(
     {
@@ -185,8 +191,9 @@ SHARD = record(
         "replicas": many(TEXT),
         "slots": SLOTS,
         "slot_count": COUNT,
-        "keys": COUNT,
-    }
+        "keys": or_null(COUNT),
+    },
+    {"number": or_null(COUNT), "primary_id": or_null(NODE_ID)},
 )
 STATUS = record(
     {
@@ -194,12 +201,14 @@ STATUS = record(
         "healthy": YES_NO,
         "nodes": many(NODE),
         "shards": many(SHARD),
-        "slots": record({"owned": COUNT, "total": COUNT, "uncovered": SLOTS, "open": SLOTS}),
+        "slots": record(
+            {"owned": COUNT, "total": COUNT, "uncovered": SLOTS, "open": SLOTS}, {"unknown": SLOTS}
+        ),
         "shared_domains": many(record({"shard": TEXT, "nodes": many(TEXT)})),
         "notices": many(ref("finding")),
         **SEEN,
     },
-    {"verdict": ref("verdict")},
+    VERDICT,
 )
 SUMMARY: Schema = {
     **record(
@@ -229,6 +238,7 @@ KEYS: Schema = {
     "reason": or_null(TEXT),
     "remedy": or_null(TEXT),
     "replicas": COUNT,
+    "since": TIME,
     "slots_moved": COUNT,
     "slots_total": COUNT,
     "stage": TEXT,

@@ -103,7 +103,7 @@ def _option(
     return field(default=kind.parse(default), metadata=declared)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # passwords stay out of messages
 class Settings:
     """Settings as they are given; `settings.load` returns them checked and completed.
 

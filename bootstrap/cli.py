@@ -42,7 +42,8 @@ class _Command(_Verbatim):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group of options."""
-        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        flags = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        records = {flag.name: flag.get_help_record(ctx) for flag in flags}
         for group in options.Group:
             declared = [
                 option for option in options.OPTIONS[self.name or ""] if option.group is group

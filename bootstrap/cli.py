@@ -1,17 +1,18 @@
 """The command line, made of the table in `options`.
 
-Only `main` catches broadly, and only `__main__` exits. What a command needs is imported when it
-runs, so that `--help`, faulty settings and early signals cost no time.
+Only `main` and the commands catch broadly, and only `__main__` exits. What a command needs is
+imported when it runs, so that `--help`, faulty settings and early signals cost no time.
 """
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -19,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from . import __version__, options
 from .errors import ExitCode, SettingsError
+from .options import DECLARED
 from .process import stdio, stop_signal
 
 if TYPE_CHECKING:
@@ -26,84 +28,35 @@ if TYPE_CHECKING:
 
 Texts = dict[str, str | None]
 
-_SHORT_HELP = "-h"
-_EXAMPLES = {
-    "run": (
-        "redis-cluster-bootstrap run --nodes 6",
-        "redis-cluster-bootstrap run --nodes 6 --expect 0f3a91c2d4e5",
-        "redis-cluster-bootstrap run --endpoints 10.0.0.1,10.0.0.2,10.0.0.3 --replicas 0",
-    ),
-    "reconcile": ("redis-cluster-bootstrap reconcile --nodes 6 --http-listen 0.0.0.0:9102",),
-    "plan": (
-        "redis-cluster-bootstrap plan --nodes 8",
-        "redis-cluster-bootstrap plan --nodes 8 --output json --exit-code",
-    ),
-    "status": (
-        "redis-cluster-bootstrap status --nodes 6",
-        "redis-cluster-bootstrap status --nodes 6 --watch",
-    ),
-    "wait": ("redis-cluster-bootstrap wait --nodes 6 --timeout 120",),
-    "sandbox": ("redis-cluster-bootstrap sandbox --nodes 6 --replicas 1",),
-}
+
+class _Verbatim(click.Command):
+    """A command whose `--help` ends with a section as it is written."""
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the section."""
+        formatter.write(f"\n{self.epilog}\n")
 
 
-class _Option(click.Option):
-    """A flag and a variable out of the table; its text is checked together with all others."""
-
-    def __init__(self, declared: options.Option[object]) -> None:
-        default = declared.default or declared.absent
-        # A switch may stand alone; the flag of any other option needs a value.
-        alone: dict[str, Any] = {"flag_value": "true"} if declared.is_switch else {}
-        known = f"{declared.variable}; default: {default}" if default else declared.variable
-        super().__init__(
-            [declared.flag],
-            type=click.STRING,
-            default=declared.default or None,
-            envvar=declared.variable,
-            metavar=declared.metavar,
-            help=f"{declared.meaning} [{known}]",
-            is_flag=False,
-            **alone,
-        )
-        self.declared = declared
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the words to choose from, or let the shell complete a file name."""
-        if self.declared.metavar == "PATH":
-            return [CompletionItem(incomplete, type="file")]
-        if self.declared.choices:
-            words = self.declared.choices
-            return [CompletionItem(word) for word in words if word.startswith(incomplete)]
-        return super().shell_complete(ctx, incomplete)
-
-
-class _Command(click.Command):
-    """A command whose `--help` has its options in groups, and examples."""
+class _Command(_Verbatim):
+    """A command whose `--help` has its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group of options."""
-        params = self.get_params(ctx)
+        flags = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        records = {flag.name: flag.get_help_record(ctx) for flag in flags}
         for group in options.Group:
-            if records := [
-                record
-                for param in params
-                if isinstance(param, _Option) and param.declared.group is group
-                if (record := param.get_help_record(ctx))
-            ]:
+            declared = [
+                option for option in options.OPTIONS[self.name or ""] if option.group is group
+            ]
+            found = [record for option in declared if (record := records.pop(option.name))]
+            if found:
                 with formatter.section(group.value):
-                    formatter.write_dl(records)
-        if help_option := self.get_help_option(ctx):
-            with formatter.section("Other"):
-                formatter.write_dl([record] if (record := help_option.get_help_record(ctx)) else [])
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        with formatter.section("Examples"):
-            for example in _EXAMPLES[ctx.info_name or "run"]:
-                formatter.write(f"  {example}\n")
+                    formatter.write_dl(found)
+        with formatter.section("Other"):
+            formatter.write_dl([record for record in records.values() if record])
 
 
-class _DefaultToRun(click.Group):
+class _Commands(_Verbatim, click.Group):
     """A group whose default command is `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -124,180 +77,212 @@ class _DefaultToRun(click.Group):
         return items
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the commands in the order of the table."""
-        return list(options.OPTIONS)
-
-    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the exit codes."""
-        with formatter.section("Exit codes"):
-            formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
+        """Return the commands in the order in which they are declared."""
+        return list(self.commands)
 
 
 @click.group(
-    cls=_DefaultToRun,
-    context_settings={
-        "help_option_names": [_SHORT_HELP, "--help"],
-        "auto_envvar_prefix": None,
-        "max_content_width": 100,
-    },
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Form a Redis or Valkey Cluster from the pods of a StatefulSet, verify it and exit. "
     "Without a command it is `run`. Every option is a flag and a BOOTSTRAP_* variable; "
     "`COMMAND --help` lists them.",
+    epilog="Exit codes:\n" + "\n".join(f"  {code:<3}  {code.meaning}" for code in ExitCode),
 )
 @click.version_option(__version__, package_name="redis-cluster-bootstrap")
 def cli() -> None:
     """Hold the commands together."""
 
 
-def _command(name: str, meaning: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Return the decorator that makes a command with the options that the table gives it."""
-    params: list[click.Parameter] = [_Option(declared) for declared in options.OPTIONS[name]]
-    return cli.command(name, cls=_Command, params=params, help=meaning)
+def _parameter(declared: options.Option) -> click.Option:
+    """Return a flag and a variable; the text is checked together with all others."""
+    default, kind = declared.default or declared.absent, declared.kind
+    known = f"{declared.variable}; default: {default}" if default else declared.variable
+    # A switch may stand alone; the flag of any other option needs a value.
+    alone: dict[str, Any] = {"flag_value": "true"} if kind is options.SWITCH else {}
+
+    def complete(
+        _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the words to choose from, or let the shell complete a file name."""
+        if kind.metavar == "PATH":
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(word) for word in kind.choices if word.startswith(incomplete)]
+
+    return click.Option(
+        [declared.flag],
+        default=declared.default or None,
+        envvar=declared.variable,
+        metavar=kind.metavar,
+        help=f"{declared.meaning} [{known}]",
+        shell_complete=complete,
+        is_flag=False,
+        **alone,
+    )
 
 
-@_command("run", "Form, resize and heal the cluster, verify it and exit (default).")
-def run_command(**texts: str | None) -> None:
-    """Make the cluster healthy."""
-    _converge(texts, may_change=True)
+def _command(*examples: str) -> Callable[[Callable[[Settings], int]], click.Command]:
+    """Return the decorator that makes a command, named and described as the function is.
+
+    The table gives it options; the function gets checked settings and returns the exit code.
+    """
+
+    def decorate(work: Callable[[Settings], int]) -> click.Command:
+        name = work.__name__.removesuffix("_command")
+
+        @functools.wraps(work)
+        def checked(**texts: str | None) -> int:
+            phase = "settings"
+            try:
+                settings = _load(texts)
+                phase = "start" if name == "sandbox" else "observe"
+                return work(settings)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
+                return _fail(error, phase, texts)
+
+        lines = (f"  redis-cluster-bootstrap {name} {example}" for example in examples)
+        return cli.command(
+            cls=_Command,
+            params=[_parameter(declared) for declared in options.OPTIONS[name]],
+            short_help=work.__doc__,
+            epilog="\n".join(["Examples:", *lines]),
+        )(checked)
+
+    return decorate
 
 
-@_command("reconcile", "Keep the cluster healthy: run continuously and serve readiness.")
-def reconcile_command(**texts: str | None) -> None:
-    """Keep the cluster healthy."""
-
-    def work(settings: Settings) -> Coroutine[Any, Any, int]:
-        from .commands import reconcile  # noqa: PLC0415 - see above
-
-        return reconcile.reconcile(settings)
-
-    _show(texts, work=work)
+@_command(
+    "--nodes 6",
+    "--nodes 6 --expect 0f3a91c2d4e5",
+    "--endpoints 10.0.0.1,10.0.0.2,10.0.0.3 --replicas 0",
+)
+def run_command(settings: Settings) -> int:
+    """Form, resize and heal the cluster, verify it and exit (default)."""
+    return _converge(settings, may_change=True)
 
 
-@_command("plan", "Show what run would do; change nothing.")
-def plan_command(**texts: str | None) -> None:
-    """Show the plan."""
+@_command("--nodes 6 --http-listen 0.0.0.0:9102")
+def reconcile_command(settings: Settings) -> int:
+    """Keep the cluster healthy: run continuously and serve readiness."""
+    from .commands import reconcile
 
-    def work(settings: Settings) -> Coroutine[Any, Any, int]:
-        from .commands import inspect  # noqa: PLC0415 - see above
-
-        return inspect.plan(settings, output=settings.output, exit_code=settings.exit_code)
-
-    _show(texts, work=work)
+    return asyncio.run(reconcile.reconcile(settings))
 
 
-@_command("status", "Show the nodes, shards and findings; exit 0 only when healthy.")
-def status_command(**texts: str | None) -> None:
-    """Show the state."""
+@_command("--nodes 8", "--nodes 8 --output json --exit-code")
+def plan_command(settings: Settings) -> int:
+    """Show what run would do; change nothing."""
+    from .commands import inspect
 
-    def work(settings: Settings) -> Coroutine[Any, Any, int]:
-        from .commands import inspect  # noqa: PLC0415 - see above
-
-        return inspect.status(settings, output=settings.output, watch=settings.watch)
-
-    _show(texts, work=work)
+    return asyncio.run(inspect.plan(settings, output=settings.output, exit_code=settings.exit_code))
 
 
-@_command("wait", "Block until the cluster is healthy; change nothing.")
-def wait_command(**texts: str | None) -> None:
-    """Wait for the cluster."""
-    _converge(texts, may_change=False)
+@_command("--nodes 6", "--nodes 6 --watch")
+def status_command(settings: Settings) -> int:
+    """Show the nodes, shards and findings; exit 0 only when healthy."""
+    from .commands import inspect
+
+    return asyncio.run(inspect.status(settings, output=settings.output, watch=settings.watch))
 
 
-@_command("sandbox", "Run a local demo cluster until Ctrl-C.")
-def sandbox_command(**texts: str | None) -> None:
-    """Show everything on one machine."""
-    from .process import logs  # noqa: PLC0415 - see above
-    from .settings import Reader  # noqa: PLC0415 - see above
+@_command("--nodes 6 --timeout 120")
+def wait_command(settings: Settings) -> int:
+    """Block until the cluster is healthy; change nothing."""
+    return _converge(settings, may_change=False)
 
-    logs.configure(log_format=texts["log_format"], level=texts["log_level"])
-    reader = Reader(texts)
-    nodes, replicas = reader.read(options.SANDBOX_NODES), reader.read(options.REPLICAS)
-    server, exits = reader.read(options.SERVER), reader.read(options.EXIT)
-    reader.read(options.LOG_LEVEL)
-    reader.read(options.LOG_FORMAT)
-    reader.check()
+
+@_command("--nodes 6 --replicas 1")
+def sandbox_command(settings: Settings) -> int:
+    """Run a local demo cluster until Ctrl-C."""
     if find_spec(".sandbox", __package__) is None:  # as in the image
         raise SettingsError(
             cause="this installation does not include the sandbox",
             remedy="install redis-cluster-bootstrap[sandbox] with pip on Linux, and run it there",
         )
-    from .commands import sandbox  # noqa: PLC0415 - see above
+    from .commands import sandbox
 
-    raise _Exit(sandbox.show(nodes=nodes, replicas=replicas, server=server or None, exits=exits))
-
-
-class _Exit(Exception):  # noqa: N818 - not an error
-    """Carries an exit code out of a command."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+    return sandbox.show(
+        nodes=settings.nodes,
+        replicas=settings.replicas,
+        server=settings.server or None,
+        exits=settings.exit,
+    )
 
 
 def _load(texts: Texts) -> Settings:
-    import structlog  # noqa: PLC0415 - see above
+    """Return checked settings; configure the log with what was given, faulty or not."""
+    import structlog
 
-    from . import settings  # noqa: PLC0415 - see above
-    from .process import logs, redaction  # noqa: PLC0415 - see above
+    from . import settings
+    from .process import cleaning, logs
 
     logs.configure(log_format=texts["log_format"], level=texts["log_level"])
-    given = settings.passwords_in(texts["password"] or "")
-    redaction.hide(given)
-    log = structlog.get_logger()
+    log, password = structlog.get_logger(), DECLARED["password"]
+    given = settings.passwords_in(texts.get(password.name) or "")
+    cleaning.hide(given)
     if unread := settings.unread_variables():
         log.warning("settings.ignored", variables=unread)
-    source = click.get_current_context().get_parameter_source(options.PASSWORD.field)
+    source = click.get_current_context().get_parameter_source(password.name)
     if given and source is ParameterSource.COMMANDLINE:
         log.warning(
             "password.exposed",
-            detail=f"{options.PASSWORD.flag} is visible in the process list; "
-            f"use {options.PASSWORD_FILE.variable} or {options.PASSWORD.variable}",
+            detail=f"{password.flag} is visible in the process list; "
+            f"use {DECLARED['password_file'].variable} or {password.variable}",
         )
     loaded = settings.load(texts)
-    redaction.hide((*given, *loaded.passwords))
+    cleaning.hide((*given, *loaded.passwords))
+    structlog.contextvars.bind_contextvars(cluster=loaded.cluster)
     return loaded
 
 
-def _show(texts: Texts, *, work: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:
-    """Print what is there, or why that cannot be shown."""
-    phase = "settings"
-    try:
-        settings = _load(texts)
-        phase = "observe"
-        code = asyncio.run(work(settings))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
-        from .process import exit_report  # noqa: PLC0415 - see above
-
-        code = exit_report.fail(error, phase=phase, output=texts.get("output"))
-    raise _Exit(code)
-
-
-def _converge(texts: Texts, *, may_change: bool) -> NoReturn:
+def _converge(settings: Settings, *, may_change: bool) -> int:
     """Run the loop; leave its summary on stdout, in the termination log and as the last line."""
-    from .commands import run  # noqa: PLC0415 - see above
-    from .process import exit_report  # noqa: PLC0415 - see above
-    from .process.summary import Counters, Summary  # noqa: PLC0415 - see above
+    from .commands import run
+    from .process import exit_report
 
-    started = time.monotonic()
-    try:
-        settings = _load(texts)
-        summary = asyncio.run(
-            run.converge(
-                settings,
-                may_change=may_change,
-                expect=settings.expect,
-                verbose=texts["log_level"] == "debug",
-            )
+    summary = asyncio.run(
+        run.converge(
+            settings,
+            may_change=may_change,
+            expect=settings.expect,
+            verbose=settings.log_level == "debug",
         )
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
-        counters = Counters(duration_s=round(time.monotonic() - started, 3))
-        summary = Summary.of(error, phase="settings", counters=counters)
-    exit_report.finish_run(
-        summary,
-        output=texts["output"],
-        termination_log=texts["termination_log"],
     )
-    raise _Exit(summary.exit_code)
+    exit_report.finish_run(
+        summary, output=settings.output, termination_log=settings.termination_log
+    )
+    return summary.exit_code
+
+
+def _fail(error: Exception, phase: str, texts: Texts) -> int:
+    """Report why a command failed, where the texts of its options ask for it."""
+    from .process import exit_report
+
+    return exit_report.fail(
+        error,
+        phase=phase,
+        output=texts.get("output"),
+        termination_log=texts.get("termination_log"),
+    )
+
+
+def _misuse(error: click.ClickException) -> int:
+    """Report words that click does not know in the same way as any other faulty setting."""
+    from .process import logs
+
+    context: click.Context | None = getattr(error, "ctx", None)
+    program = context.command_path if context else "redis-cluster-bootstrap"
+    command = (context.info_name if context and context.parent else None) or "run"
+    # click has read nothing else, so only variables can say how to report it.
+    texts: Texts = {
+        option.name: os.environ.get(option.variable) or option.default
+        for option in options.OPTIONS[command]
+    }
+    logs.configure(log_format=texts["log_format"], level=None)
+    fault = SettingsError(
+        cause=error.format_message().rstrip("."), remedy=f"see `{program} --help`"
+    )
+    return _fail(fault, "settings", texts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -305,46 +290,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_signal.listen()
     stdio.make_lenient()
     try:
-        return _run(argv)
+        return int(cli.main(args=argv, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        return _misuse(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
+        return _fail(error, "start", {})
     finally:
         stop_signal.ignore()
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    try:
-        cli.main(args=list(argv) if argv is not None else None, standalone_mode=False)
-    except _Exit as end:
-        return int(end.code)
-    except click.ClickException as error:
-        return _report_misuse(error)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
-        from .process import exit_report  # noqa: PLC0415 - see above
-
-        return exit_report.fail(error, phase="start", output=None)
-    return 0
-
-
-def _report_misuse(error: click.ClickException) -> int:
-    """Report words that click does not know in the same way as any other faulty setting."""
-    from .process import exit_report, logs  # noqa: PLC0415 - see above
-    from .process.summary import Summary  # noqa: PLC0415 - see above
-
-    context: click.Context | None = getattr(error, "ctx", None)
-    program = context.command_path if context else "redis-cluster-bootstrap"
-    command = context.info_name if context and context.parent else "run"
-    fault = SettingsError(cause=error.format_message(), remedy=f"see `{program} --help`")
-    # click has read nothing else, so only variables can say how to report it.
-    given = {name: os.environ.get(f"BOOTSTRAP_{name.upper()}") for name in ("log_format", "output")}
-    logs.configure(log_format=given["log_format"], level=None)
-    if options.TERMINATION_LOG not in options.OPTIONS[command or "run"]:
-        is_read = options.OUTPUT in options.OPTIONS[command or "run"]
-        return exit_report.fail(
-            fault, phase="settings", output=given["output"] if is_read else None
-        )
-    summary = Summary.of(fault, phase="settings")
-    exit_report.finish_run(
-        summary,
-        output=given["output"],
-        termination_log=os.environ.get(options.TERMINATION_LOG.variable),
-    )
-    return summary.exit_code

@@ -8,36 +8,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Self
 
 
 class ExitCode(IntEnum):
-    """Process exit codes; part of the public contract."""
+    """Process exit codes and what they mean; part of the public contract."""
 
-    HEALTHY = 0
-    UNFORESEEN = 1
-    SETTINGS = 2
-    REFUSED = 3
-    INVARIANT = 4
-    NOT_HEALTHY = 5
-    PLAN_HAS_WORK = 10
-    STOPPED = 143
+    meaning: str
 
-    @property
-    def meaning(self) -> str:
-        """Return what it means, in a few words."""
-        return _MEANINGS[self]
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Make a code that knows what it means, in a few words."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
 
-
-_MEANINGS = {
-    ExitCode.HEALTHY: "healthy",
-    ExitCode.UNFORESEEN: "unforeseen error, with a traceback",
-    ExitCode.SETTINGS: "settings or credentials are wrong",
-    ExitCode.REFUSED: "refused, a person must decide",
-    ExitCode.INVARIANT: "impossible reply, please report a bug",
-    ExitCode.NOT_HEALTHY: "not healthy in time, or a pod is unreachable",
-    ExitCode.PLAN_HAS_WORK: "plan --exit-code, and there is work to do",
-    ExitCode.STOPPED: "stopped by SIGTERM or SIGINT",
-}
+    HEALTHY = 0, "healthy"
+    UNFORESEEN = 1, "unforeseen error, with a traceback"
+    SETTINGS = 2, "settings or credentials are wrong"
+    REFUSED = 3, "refused, a person must decide"
+    INVARIANT = 4, "impossible reply, please report a bug"
+    NOT_HEALTHY = 5, "not healthy in time, or a pod is unreachable"
+    PLAN_HAS_WORK = 10, "plan --exit-code, and there is work to do"
+    STOPPED = 143, "stopped by SIGTERM or SIGINT"
 
 
 class Outcome(StrEnum):

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
-Host = tuple[str, int | None]
+U = TypeVar("U")
+# A port of 0 means that none was given.
+Host = tuple[str, int]
 
 LONGEST_LABEL = 63
 LONGEST_NAME = 253
@@ -40,9 +42,9 @@ def text(value: str) -> str:
     return value
 
 
-def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+def optional(parse: Callable[[str], T], otherwise: U) -> Callable[[str], T | U]:
     """Return a parser for a setting that may be absent."""
-    return lambda value: parse(value) if value else None
+    return lambda value: parse(value) if value else otherwise
 
 
 def number(*, least: int, most: int | None = None) -> Callable[[str], int]:
@@ -126,7 +128,7 @@ def hosts(value: str) -> tuple[Host, ...]:
         elif word.endswith(":"):
             problems.append(f"names {word!r}, which has no port after the colon")
         else:
-            parsed.append((host, int(port) if port else None))
+            parsed.append((host, int(port or 0)))
     if problems:
         raise Fault(*problems)
     return tuple(parsed)
@@ -143,9 +145,9 @@ def addresses(value: str) -> tuple[Host, ...]:
 def listen_address(value: str) -> tuple[str, int]:
     """Return the address and port of `ip:port`."""
     parsed = addresses(value)
-    if len(parsed) != 1 or parsed[0][1] is None:
+    if len(parsed) != 1 or not parsed[0][1]:
         raise Fault(f"must be ip:port, not {value!r}")
-    return parsed[0][0], parsed[0][1]
+    return parsed[0]
 
 
 def is_address(host: str) -> bool:

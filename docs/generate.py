@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bootstrap.cli import cli
 from bootstrap.errors import ExitCode
-from bootstrap.options import OPTIONS, Group, Option
+from bootstrap.options import DECLARED, OPTIONS, SWITCH, Group, Option
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 _BLOCK = "<!-- generated: {} -->\n{}\n<!-- end -->"
@@ -35,24 +35,24 @@ def commands() -> Iterator[str]:
 
 
 def settings() -> Iterator[str]:
-    """Yield the table of settings in the order of `--help`, with the command that alone has one."""
+    """Yield the table of settings in the order of `--help`, with the command that alone has one.
+
+    Those of the sandbox are left to its `--help`.
+    """
     yield "| variable | default | meaning |"
     yield "|---|---|---|"
-    shown: set[str] = set()
-    declared = [option for options in OPTIONS.values() for option in options]
     for group in Group:
-        for option in declared:
-            if option.group is group and option.variable not in shown:
-                shown.add(option.variable)
+        for option in DECLARED.values():
+            if option.group is group and option.commands != ("sandbox",):
                 yield _setting(option)
 
 
-def _setting(option: Option[object]) -> str:
-    users = [name for name, options in OPTIONS.items() if option in options]
+def _setting(option: Option) -> str:
+    users = option.commands
     default = f"`{option.default}`" if option.default else option.absent
     text = option.meaning.rstrip(".")
-    if option.choices and not option.is_switch:
-        text += f"; one of {', '.join(f'`{choice}`' for choice in option.choices)}"
+    if option.kind.choices and option.kind is not SWITCH:
+        text += f"; one of {', '.join(f'`{choice}`' for choice in option.kind.choices)}"
     only = f" (`{users[0]}` only)" if len(users) == 1 else ""
     return f"| `{option.variable}` | {default} | {text}{only} |"
 

@@ -13,11 +13,10 @@ from ..errors import ExitCode
 from ..loop.health import Health
 from ..loop.reconcile import Reconciler
 from ..loop.stopping import run_until, stopped_with
-from ..process import redaction, signals
+from ..process import cleaning, signals
 from ..process.http_server import Response, serving
 from ..process.summary import Summary
-from ..report import metrics
-from . import run, wiring
+from . import metrics, run, wiring
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -69,38 +68,14 @@ def paths(health: Health) -> Mapping[str, Callable[[], Response]]:
 
     def ready() -> Response:
         state, reason = health.verdict.state, health.verdict.reason
-        text = redaction.clean(f"{state}: {reason}" if reason else state) + "\n"
+        text = cleaning.clean(f"{state}: {reason}" if reason else state) + "\n"
         status = HTTPStatus.OK if health.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(text=text, status=status)
 
     return {
         "/healthz": lambda: Response(text="ok\n"),
         "/readyz": ready,
-        "/metrics": lambda: Response(text=rendered(health), content_type=metrics.CONTENT_TYPE),
+        "/metrics": lambda: Response(
+            text=metrics.rendered(health), content_type=metrics.CONTENT_TYPE
+        ),
     }
-
-
-def rendered(health: Health) -> str:
-    """Return the metrics."""
-    return metrics.rendered(
-        state=health.verdict.state,
-        gauges={
-            "healthy": ("Whether the cluster is healthy.", int(health.is_ready)),
-            "pods_wanted": ("Pods that the cluster must have.", health.desired.nodes),
-            "pods_answering": ("Wanted pods that answered.", health.pods),
-            "slots_owned": ("Hash slots that a live node owns.", health.slots),
-            "observation_age_seconds": ("Age of the last observation.", health.age_s),
-            "observation_seconds": ("How long it took.", health.observation_s),
-            "last_run_seconds": ("How long the last run took.", health.run_s),
-            "last_healthy_timestamp_seconds": (
-                "When the cluster was last observed healthy.",
-                health.healthy_at,
-            ),
-        },
-        counters={
-            "slots_moved_total": ("Hash slots moved.", health.slots_moved),
-            "keys_moved_total": ("Keys moved.", health.keys_moved),
-        },
-        findings=health.findings,
-        runs=health.runs,
-    )

@@ -51,7 +51,7 @@ async def converge_until(
     run_id = secrets.token_hex(4)
     began = time.monotonic()
     error: Exception | None = None
-    with structlog.contextvars.bound_contextvars(run_id=run_id):
+    with structlog.contextvars.bound_contextvars(run_id=run_id, cluster=settings.cluster):
         _log.info(
             "run.started",
             cluster=settings.cluster,

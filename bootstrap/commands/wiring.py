@@ -58,7 +58,9 @@ async def connected(
         acts: Whether the plans are for a run, or only say what is there.
         patience_s: How long a pod may take for one answer.
     """
-    access = Access(username=settings.username, passwords=settings.passwords, tls=settings.tls)
+    access = Access(
+        username=settings.username, passwords=settings.passwords, tls=settings.tls_context
+    )
     pool = ConnectionPool(access)
     observer = Observer(
         discovery=_discovery(settings),

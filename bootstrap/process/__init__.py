@@ -1,1 +1,1 @@
-"""What surrounds a run in its process: signals, streams, logs, redaction and the exit report."""
+"""What surrounds a run in its process: signals, streams, log, cleaning and the exit report."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from . import redaction
+from .cleaning import clean_all
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLORS = {"debug": "2", "warning": "33", "error": "31"}
@@ -29,22 +29,17 @@ def configure(*, log_format: str | None, level: str | None) -> None:
         log_format: `json`, `console`, or `auto`: console on a terminal.
         level: `debug`, `info`, `warning` or `error`. Other words are reported as a fault later.
     """
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _console]
-        if log_format == "console" or (log_format != "json" and sys.stderr.isatty())
-        else [
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
-    )
+    processors = structlog.processors
+    chain: list[structlog.typing.Processor] = [processors.add_log_level, _clean]
+    if log_format == "console" or (log_format != "json" and sys.stderr.isatty()):
+        chain += [processors.TimeStamper(fmt="%H:%M:%S", utc=False), _console]
+    else:
+        # Cluster and run tell lines apart in a log store; a terminal shows one run.
+        chain.insert(0, structlog.contextvars.merge_contextvars)
+        chain.append(processors.TimeStamper(fmt="iso", utc=True))
+        chain.append(processors.JSONRenderer(ensure_ascii=False))
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            _clean,
-            *renderers,
-        ],
+        processors=chain,
         wrapper_class=structlog.make_filtering_bound_logger(
             _LEVELS.get(level or "info", _LEVELS["info"])
         ),
@@ -64,20 +59,15 @@ def let_all_pass() -> None:
 
 
 def _clean(_logger: object, _method: str, event: Event) -> Event:
-    return {
-        key: value if key in _OWN else redaction.clean_all(value) for key, value in event.items()
-    }
+    return {key: value if key in _OWN else clean_all(value) for key, value in event.items()}
 
 
 def _console(_logger: object, _method: str, event: Event) -> str:
-    """Return time, level, event and values on one line, and sentences below it.
-
-    The run's id is left out: it tells runs apart in a log store, and a terminal shows one.
-    """
+    """Return time, level, event and values on one line, and sentences below it."""
     values = {
         key: _plain(value)
         for key, value in event.items()
-        if key not in {*_OWN, "run_id"} and value not in (None, "", [], {})
+        if key not in _OWN and value not in (None, "", [], {})
     }
     sentences = [values.pop(key) for key in _SENTENCES if key in values]
     shown = " ".join(f"{key}={value}" for key, value in values.items())

@@ -7,10 +7,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from ..errors import BootstrapError, ExitCode, Outcome
-from . import redaction
+from .cleaning import clean
 
+# Of every JSON document; docs/schemas describes them.
+SCHEMA_VERSION = 1
 MESSAGE_BYTES = 4096
 CAUSE_CHARS = 2600
+
+
+def utc_now() -> str:
+    """Return the time of day, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,57 +43,29 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a run failed, cleaned of secrets and control characters.
-
-    Attributes:
-        node: The pod concerned, when there is one.
-        phase: What the run was doing.
-        cause: What is wrong.
-        remedy: What to do next.
-    """
-
-    node: str | None = None
-    phase: str | None = None
-    cause: str | None = None
-    remedy: str | None = None
-
-    @classmethod
-    def of(cls, error: BaseException, *, phase: str) -> Failure:
-        """Return the reason that an error gives."""
-        if not isinstance(error, BootstrapError):
-            return cls(
-                phase=phase,
-                cause=_shortened(redaction.clean(f"{type(error).__name__}: {error}")),
-                remedy="report this bug with the traceback above",
-            )
-        return cls(
-            node=error.node and redaction.clean(error.node),
-            phase=phase,
-            cause=_shortened(redaction.clean(error.cause)),
-            remedy=_shortened(redaction.clean(error.remedy)),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The canonical line of a run.
+    """The canonical line of a run, cleaned of secrets and control characters.
 
     Attributes:
         cluster: Name of the cluster; empty where the settings could not be read.
         time: When the run ended, in UTC.
+        node: The pod that a failure concerns, when there is one.
+        phase: What the run was doing when it failed.
+        cause: What is wrong; None for a healthy run.
+        remedy: What to do next.
         error: What ended a run that failed; for a traceback, never part of the line itself.
     """
 
     run_id: str = ""
     cluster: str = ""
-    time: str = field(
-        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False
-    )
+    time: str = field(default_factory=utc_now, compare=False)
     outcome: Outcome = Outcome.HEALTHY
     exit_code: ExitCode = ExitCode.HEALTHY
     counters: Counters = Counters()
-    failure: Failure = Failure()
+    node: str | None = None
+    phase: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
     error: BaseException | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -102,46 +81,51 @@ class Summary:
         """Return the summary of a run that ended with this error, or healthy without one."""
         if error is None:
             return cls(run_id=run_id, cluster=cluster, counters=counters)
-        kind = error if isinstance(error, BootstrapError) else BootstrapError
+        known = error
+        if not isinstance(known, BootstrapError):
+            cause = f"{type(error).__name__}: {error}"
+            known = BootstrapError(cause=cause, remedy="report this bug with the traceback above")
         return cls(
             run_id=run_id,
             cluster=cluster,
-            outcome=kind.outcome,
-            exit_code=kind.exit_code,
+            outcome=known.outcome,
+            exit_code=known.exit_code,
             counters=counters,
-            failure=Failure.of(error, phase=phase),
+            node=known.node and clean(known.node),
+            phase=phase,
+            cause=_shortened(clean(known.cause)),
+            remedy=_shortened(clean(known.remedy)),
             error=error,
         )
 
     def fields(self) -> dict[str, str | int | float]:
         """Return what applies, by name."""
-        values = {
-            "run_id": self.run_id or None,
-            "cluster": self.cluster or None,
-            "time": self.time,
-            "outcome": str(self.outcome),
-            "exit_code": int(self.exit_code),
-            **asdict(self.counters),
-            **asdict(self.failure),
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        about = {"run_id": self.run_id, "cluster": self.cluster, "time": self.time}
+        known = {name: value for name, value in about.items() if value}
+        return {**known, **self.reason(), **asdict(self.counters)}
+
+    def reason(self) -> dict[str, str | int | float]:
+        """Return how it ended and why, by name."""
+        why = {"node": self.node, "phase": self.phase, "cause": self.cause, "remedy": self.remedy}
+        known = {name: value for name, value in why.items() if value is not None}
+        return {"outcome": str(self.outcome), "exit_code": int(self.exit_code), **known}
 
     def text(self) -> str:
         """Return everything in one sentence, as logs and stdout may be shown in either order."""
-        did, failure = self.counters, self.failure
+        did = self.counters
         line = (
             f"{self.outcome}: exit code {int(self.exit_code)}, {did.passes} passes, "
             f"{did.actions} actions, {did.slots_moved} slots and {did.keys_moved} keys "
             f"moved, {did.duration_s:.1f} s"
         )
-        if failure.cause is None:
+        if self.cause is None:
             return line
-        pod = f"{failure.node}, " if failure.node else ""
-        return f"{line}; {pod}phase {failure.phase}: {failure.cause}; {failure.remedy}"
+        pod = f"{self.node}, " if self.node else ""
+        return f"{line}; {pod}phase {self.phase}: {self.cause}; {self.remedy}"
 
     def message(self) -> str:
         """Return JSON of at most 4096 bytes; the kubelet truncates a longer termination message."""
-        kept = self.fields()
+        kept = {"schema_version": SCHEMA_VERSION, **self.fields()}
         text = json.dumps(kept)
         while len(text.encode()) > MESSAGE_BYTES:
             longest = max(kept, key=lambda name: len(str(kept[name])))

@@ -18,7 +18,7 @@ from ..core.facts import Facts
 from ..core.findings import abbreviate
 from ..core.move_costs import move_cost
 from ..core.topology import ClusterView, DesiredTopology, NodeView, Place, Role
-from ..process.redaction import clean
+from ..process.cleaning import clean
 
 _NARROWEST = 100
 _SHOWN = 12

@@ -11,6 +11,7 @@ import pytest
 from bootstrap.cli import cli
 from bootstrap.core.findings import FindingCode
 from bootstrap.errors import BootstrapError
+from docs.json_schemas import table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = sorted(
@@ -59,18 +60,6 @@ def test_variables_exist(path: Path) -> None:
     known = {option.envvar for option in options if isinstance(option, click.Option)}
     named = set(re.findall(r"(?<![A-Z_])BOOTSTRAP_[A-Z_]*[A-Z]", path.read_text()))
     assert named - known == set()
-
-
-def table(text: str, first: str) -> dict[str, list[str]]:
-    """Return the rows of a Markdown table by their first cell, without the marks of code."""
-    rows = {}
-    _, _, below = text.partition(f"| {first} |")
-    for line in below.splitlines()[2:]:
-        if not line.startswith("|"):
-            break
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        rows[cells[0].strip("`")] = cells[1:]
-    return rows
 
 
 def events() -> Iterator[tuple[str, str | None, set[str], bool]]:

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from bootstrap import options, validation
 from bootstrap.cli import cli
-from bootstrap.options import OPTIONS, Group, Option
+from bootstrap.options import DECLARED, OPTIONS, Group, Option
 
-DECLARED = sorted({o for each in OPTIONS.values() for o in each}, key=lambda o: o.name)
+ALL = list(dict.fromkeys(option for each in OPTIONS.values() for option in each))
 
 
 def help_of(command: str) -> str:
@@ -20,14 +20,14 @@ def help_of(command: str) -> str:
     return re.sub(r"\s+", " ", result.output)
 
 
-@pytest.mark.parametrize("option", DECLARED, ids=lambda option: option.name)
-def test_a_default_is_valid(option: Option[object]) -> None:
+@pytest.mark.parametrize("option", ALL, ids=lambda option: option.name)
+def test_a_default_is_valid(option: Option) -> None:
     """An option that is not given, or that is faulty, reads as its default."""
-    option.parse(option.default)
+    option.kind.parse(option.default)
 
 
-@pytest.mark.parametrize("option", DECLARED, ids=lambda option: option.name)
-def test_a_meaning_is_a_sentence(option: Option[object]) -> None:
+@pytest.mark.parametrize("option", ALL, ids=lambda option: option.name)
+def test_a_meaning_is_a_sentence(option: Option) -> None:
     """A meaning starts with a capital letter and has an end."""
     assert option.meaning[0].isupper()
     assert option.meaning[-1] in ".…"
@@ -41,7 +41,7 @@ def test_help_shows_flags_variables_and_true_defaults(command: str) -> None:
     for option in OPTIONS[command]:
         default = option.default or option.absent
         known = f"{option.variable}; default: {default}" if default else option.variable
-        shown = f"{option.flag} {option.metavar} {option.meaning} [{known}]"
+        shown = f"{option.flag} {option.kind.metavar} {option.meaning} [{known}]"
         assert shown.replace(" ", "") in text
 
 
@@ -75,7 +75,7 @@ def test_examples_can_be_parsed(command: str) -> None:
         name, *args = example.split()
         context = cli.commands[name].make_context(name, args)
         for option in OPTIONS[name]:
-            option.parse(context.params[option.field] or option.default)
+            option.kind.parse(context.params[option.name] or option.default)
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -93,13 +93,13 @@ def test_variables_are_read_by_click() -> None:
         params = {
             p.name: p.envvar for p in cli.commands[name].params if isinstance(p, click.Option)
         }
-        assert params == {option.field: option.variable for option in declared}
+        assert params == {option.name: option.variable for option in declared}
 
 
-def test_texts_are_named_by_field() -> None:
-    """Variables become the fields that `settings.load` reads."""
+def test_texts_are_named_by_option() -> None:
+    """Variables become the names that `settings.load` reads."""
     given = options.texts({"BOOTSTRAP_TLS_CA": "/ca.crt", "BOOTSTRAP_NODES": "6"})
-    assert given == {options.TLS_CA.field: "/ca.crt", options.NODES.field: "6"}
+    assert given == {DECLARED["tls_ca"].name: "/ca.crt", DECLARED["nodes"].name: "6"}
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_a_path_is_completed_by_the_shell() -> None:
 def test_an_option_fault_does_not_repeat_secrets() -> None:
     """A password that cannot be sent is not part of the fault."""
     with pytest.raises(validation.Fault) as caught:
-        options.PASSWORD.parse("s3cret\udcff")
+        DECLARED["password"].kind.parse("s3cret\udcff")
     assert caught.value.problems == ("is not UTF-8 text",)

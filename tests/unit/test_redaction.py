@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from bootstrap.errors import NodeUnreachableError
-from bootstrap.process import escaping, exit_report, logs, redaction
+from bootstrap.process import cleaning, exit_report, logs
 from bootstrap.process.summary import CAUSE_CHARS, Summary
 from bootstrap.report import tables
 
@@ -22,7 +22,7 @@ EVIL = "\x1b]0;OWNED\x07\x1b[2J\x9b31m\u202e\u2028\u2029\x85\r\nhealthy: exit co
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     yield
-    redaction.hide(())
+    cleaning.hide(())
     structlog.reset_defaults()
 
 
@@ -49,32 +49,32 @@ def is_safe(text: str) -> bool:
 )
 def test_a_secret_is_redacted(secret: str, text: str, expected: str) -> None:
     """A secret is replaced, also as `repr` spells it; a short one only where it stands alone."""
-    redaction.hide(filter(None, [secret]))
-    assert redaction.clean(text) == expected
+    cleaning.hide(filter(None, [secret]))
+    assert cleaning.clean(text) == expected
 
 
 @pytest.mark.parametrize("secret", ["keys", "Primary", "redis-app"])
 def test_our_own_words_stay(secret: str) -> None:
     """A secret that is one of our own words is redacted only where a server quotes it."""
-    redaction.hide([secret])
+    cleaning.hide([secret])
     ours = f"5 slots and 0 {secret} moved, {secret}-0"
-    assert redaction.clean(ours) == ours
+    assert cleaning.clean(ours) == ours
     echoed = f"unknown command 'x', with args beginning with: '{secret}' \"{secret}\""
-    assert secret not in redaction.clean(echoed)
+    assert secret not in cleaning.clean(echoed)
 
 
 def test_the_longer_secret_is_redacted_first() -> None:
     """A secret that is part of another one leaves nothing of the other one behind."""
-    redaction.hide(["s3cret", "s3cret-phrase"])
-    cleaned = redaction.clean_all({"a": ["s3cret-phrase"], "b": ("s3cret",), "c": 5, "d": None})
+    cleaning.hide(["s3cret", "s3cret-phrase"])
+    cleaned = cleaning.clean_all({"a": ["s3cret-phrase"], "b": ("s3cret",), "c": 5, "d": None})
     assert cleaned == {"a": ["[redacted]"], "b": ["[redacted]"], "c": 5, "d": None}
 
 
 def test_values_of_other_types_are_cleaned_as_text() -> None:
     """What is neither text nor number is cleaned in the form in which it would be printed."""
-    redaction.hide([SECRET])
-    assert redaction.clean_all(ValueError(f"no: {SECRET}")) == "no: [redacted]"
-    assert redaction.clean_all([True, 1.5, {"x": {SECRET}}]) == [True, 1.5, {"x": ["[redacted]"]}]
+    cleaning.hide([SECRET])
+    assert cleaning.clean_all(ValueError(f"no: {SECRET}")) == "no: [redacted]"
+    assert cleaning.clean_all([True, 1.5, {"x": {SECRET}}]) == [True, 1.5, {"x": ["[redacted]"]}]
 
 
 @pytest.mark.parametrize(
@@ -89,22 +89,22 @@ def test_values_of_other_types_are_cleaned_as_text() -> None:
 )
 def test_control_characters_are_escaped(text: str, expected: str) -> None:
     """Text is on one line and prints as it reads; letters of all languages stay."""
-    assert escaping.one_line(text) == expected
-    assert escaping.lines(f"{text}\n").endswith("\n")
+    assert cleaning.clean(text) == expected
+    assert cleaning.clean_lines(f"{text}\n").endswith("\n")
 
 
 @pytest.mark.parametrize("place", range(-30, 31, 5))
 def test_a_secret_is_not_cut_before_it_is_redacted(place: int) -> None:
     """A cause is shortened after it was cleaned, so that no half of a secret is left."""
-    redaction.hide([SECRET])
+    cleaning.hide([SECRET])
     before = "x" * (CAUSE_CHARS // 2 + place)
     error = NodeUnreachableError(
         node=SECRET, cause=f"{before}{SECRET}{'y' * CAUSE_CHARS}", remedy="r"
     )
-    failure = Summary.of(error, phase="observe").failure
-    assert failure.node == "[redacted]"
-    assert failure.cause is not None
-    assert not any(SECRET[i : i + 4] in failure.cause for i in range(len(SECRET) - 3))
+    summary = Summary.of(error, phase="observe")
+    assert summary.node == "[redacted]"
+    assert summary.cause is not None
+    assert not any(SECRET[i : i + 4] in summary.cause for i in range(len(SECRET) - 3))
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -118,7 +118,7 @@ def test_the_end_of_a_run_is_clean(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing that is left of a run holds a secret, a control character or a forged line."""
-    redaction.hide([SECRET])
+    cleaning.hide([SECRET])
     logs.configure(log_format=log_format, level="warning")
     path = tmp_path / "termination-log"
     said = f"no: {SECRET}{EVIL}"
@@ -145,7 +145,7 @@ def test_the_end_of_a_run_is_clean(
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_log_lines_are_clean(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No value of an event can end a line, move the cursor or tell a secret."""
-    redaction.hide([SECRET])
+    cleaning.hide([SECRET])
     logs.configure(log_format=log_format, level="info")
     structlog.get_logger().info(
         "pass.failed", node=EVIL, pods=[EVIL, SECRET], kinds={"x": EVIL}, cause=f"{EVIL}{SECRET}"
@@ -159,7 +159,7 @@ def test_log_lines_are_clean(log_format: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_the_error_of_a_command_is_clean(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A command that is no run reports its error once, and on stdout if that is to be JSON."""
-    redaction.hide([SECRET])
+    cleaning.hide([SECRET])
     logs.configure(log_format="json", level="error")
     error = NodeUnreachableError(cause=f"{EVIL}{SECRET}", remedy="check the pod")
     assert exit_report.fail(error, phase="observe", output=output) == 5
@@ -176,7 +176,7 @@ def test_the_error_of_a_command_is_clean(output: str, capsys: pytest.CaptureFixt
 
 def test_cells_of_a_table_are_clean() -> None:
     """A table shows what peers say as it reads: secrets, control characters and markup of rich."""
-    redaction.hide([SECRET])
+    cleaning.hide([SECRET])
     table = Table()
     tables._add_cells(table, f"[red]{EVIL}", SECRET)
     text = tables.rendered(Group(table, tables._text(f"refused: {EVIL}{SECRET}", "red")))
@@ -190,7 +190,7 @@ def test_styles_reach_a_terminal_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The styles of a table stay on a terminal; anywhere else every escape sequence is shown."""
-    redaction.hide([SECRET])
+    cleaning.hide([SECRET])
     table = f"\x1b[1mSHARD\x1b[0m\n\x1b[2J{SECRET}\n"
     exit_report.print_text(table)
     assert capsys.readouterr().out == "\\x1b[1mSHARD\\x1b[0m\n\\x1b[2J[redacted]\n\n"

@@ -42,14 +42,14 @@ def test_defaults_complete_the_settings() -> None:
     assert (loaded.nodes, loaded.replicas, loaded.port) == (6, 1, 6379)
     assert loaded.service == "redis-service.default.svc.cluster.local"
     assert loaded.cluster == "redis-app.redis-service.default.svc.cluster.local"
-    assert (loaded.passwords, loaded.username, loaded.tls) == ((), None, None)
+    assert (loaded.passwords, loaded.username, loaded.tls_context) == ((), None, None)
     assert (loaded.timeout_s, loaded.rebalance, loaded.allow_data_loss) == (600.0, True, False)
     assert (loaded.http_listen[1], loaded.interval_s) == (9102, 5.0)
 
 
 def test_empty_texts_mean_the_default() -> None:
     """A variable that a manifest leaves empty is the same as none."""
-    empty = {option.field: "" for option in options.OPTIONS["run"]}
+    empty = {option.name: "" for option in options.OPTIONS["run"]}
     assert settings.load({**empty, "nodes": "6"}) == load(nodes="6")
 
 
@@ -241,11 +241,11 @@ def tls_faults(ca: Path, cert: Path, key: Path) -> str:
 def test_tls_verifies_chain_and_name(ca: Certificate, leaf: Certificate) -> None:
     """The context verifies chain and name; only the extensions of RFC 5280 are not required."""
     files = {"tls_ca": str(ca.cert), "tls_cert": str(leaf.cert), "tls_key": str(leaf.key)}
-    context = load(nodes="6", tls="true", **files).tls
+    context = load(nodes="6", tls="true", **files).tls_context
     assert context is not None
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
-    assert load(nodes="6", tls="true").tls is not None
+    assert load(nodes="6", tls="true").tls_context is not None
 
 
 def test_certificate_and_key_go_together(ca: Certificate, leaf: Certificate) -> None:

@@ -60,7 +60,7 @@ def test_a_healthy_run_has_no_reason() -> None:
     assert fields.items() >= {"outcome": "healthy", "exit_code": 0, "cluster": "redis"}.items()
     assert datetime.fromisoformat(str(fields["time"])).utcoffset() == timedelta()
     assert fields.keys().isdisjoint({"node", "phase", "cause", "remedy"})
-    assert json.loads(summary.message()) == fields
+    assert json.loads(summary.message()) == {"schema_version": 1, **fields}
 
 
 @pytest.mark.parametrize("node", [None, "redis-app-0"])
@@ -78,8 +78,8 @@ def test_an_unforeseen_error_is_named() -> None:
     """An error of another kind is shown with its type, and is to be reported."""
     summary = Summary.of(ZeroDivisionError("division by zero"), phase="observe")
     assert (summary.outcome, summary.exit_code) == ("unforeseen", 1)
-    assert summary.failure.cause == "ZeroDivisionError: division by zero"
-    assert summary.failure.remedy == "report this bug with the traceback above"
+    assert summary.cause == "ZeroDivisionError: division by zero"
+    assert summary.remedy == "report this bug with the traceback above"
 
 
 @pytest.mark.parametrize("kind", [*every_error()])

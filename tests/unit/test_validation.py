@@ -27,14 +27,14 @@ def problems(parse: Callable[[str], object], value: str) -> tuple[str, ...]:
         (validation.label, "redis-app", "redis-app"),
         (validation.label, "a" * 63, "a" * 63),
         (validation.domain, "my.zone.", "my.zone"),
-        (validation.optional(validation.label), "", None),
-        (validation.optional(validation.label), "shop", "shop"),
+        (validation.optional(validation.label, None), "", None),
+        (validation.optional(validation.label, None), "shop", "shop"),
         (validation.text, "päss wörd", "päss wörd"),
         (validation.hosts, "", ()),
         (
             validation.addresses,
             "[FD00:0::A]:5353 10.0.0.10",
-            (("fd00::a", 5353), ("10.0.0.10", None)),
+            (("fd00::a", 5353), ("10.0.0.10", 0)),
         ),
         (validation.listen_address, "127.0.0.1:9102", ("127.0.0.1", 9102)),
         (validation.listen_address, "[::]:80", ("::", 80)),
@@ -50,10 +50,10 @@ def test_hosts_have_one_spelling() -> None:
     given = "[FD00::2]:7000,[0:0:0:0:0:0:0:1],fd00:0::3,redis_0.example.:7001,bücher.example"
     assert validation.hosts(given) == (
         ("fd00::2", 7000),
-        ("::1", None),
-        ("fd00::3", None),
+        ("::1", 0),
+        ("fd00::3", 0),
         ("redis_0.example", 7001),
-        ("bücher.example", None),
+        ("bücher.example", 0),
     )
 
 

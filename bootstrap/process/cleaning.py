@@ -2,15 +2,16 @@
 
 The one way for log lines, results, tracebacks and the termination message. Text is cleaned before
 it is shortened: half a secret is not recognised as one.
+
+A server, a name server or a file may send control characters (ESC and C1 sequences move the cursor
+and change what was printed), bidirectional overrides (text reads differently than it is), and line
+breaks, which would forge a line of ours.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-from . import escaping
 
 REDACTED = "[redacted]"
 # A shorter secret is redacted where it stands alone: it is part of many harmless words.
@@ -30,16 +31,8 @@ _OUR_WORDS = frozenset(
         """,
     )
 )
-
-
-@dataclass(slots=True)
-class _Known:
-    """What this process has to keep to itself."""
-
-    pattern: re.Pattern[str] | None = None
-
-
-_known = _Known()
+# The secrets of this process as one pattern; none, or one that `hide` has set.
+_secrets: list[re.Pattern[str]] = []
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -54,17 +47,17 @@ def hide(secrets: Iterable[str]) -> None:
         )
     }
     patterns = map(_pattern, sorted(spellings, key=len, reverse=True))
-    _known.pattern = re.compile("|".join(patterns)) if spellings else None
+    _secrets[:] = [re.compile("|".join(patterns))] if spellings else []
 
 
 def clean(text: str) -> str:
     """Return text without secrets that prints as it reads, on one line."""
-    return escaping.one_line(_redact(text))
+    return _escaped(_redacted(text))
 
 
 def clean_lines(text: str) -> str:
-    """Return text of several lines of ours, cleaned."""
-    return escaping.lines(_redact(text))
+    """Return text of several lines of ours, without secrets, each of which prints as it reads."""
+    return "\n".join(map(_escaped, _redacted(text).split("\n")))
 
 
 def clean_all(value: object) -> object:
@@ -78,8 +71,10 @@ def clean_all(value: object) -> object:
     return clean(str(value))
 
 
-def _redact(text: str) -> str:
-    return _known.pattern.sub(REDACTED, text) if _known.pattern else text
+def _redacted(text: str) -> str:
+    for pattern in _secrets:
+        text = pattern.sub(REDACTED, text)
+    return text
 
 
 def _pattern(secret: str) -> str:
@@ -89,3 +84,11 @@ def _pattern(secret: str) -> str:
     if len(secret) < _SHORTEST_ANYWHERE:
         return rf"(?<![\w.-]){literal}(?![\w-]|\.\w)"
     return literal
+
+
+def _escaped(text: str) -> str:
+    # Not printable are all control, format and separator characters but the space: C0, C1, bidi
+    # overrides, U+2028, U+2029, and the surrogates of bytes that are not UTF-8.
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -25,7 +25,7 @@ from .topology import NodeId
 
 
 class Stage(StrEnum):
-    """Kinds of plans; `core.stages` has their order. The values are part of the JSON output."""
+    """Kinds of plans; `core.planner` has their order. The values are part of the JSON output."""
 
     FORM = "form"
     INTRODUCE = "introduce"
@@ -223,13 +223,16 @@ class Plan:
         findings: All that keeps the cluster from being healthy.
         refusals: Where there is any, nothing may be done.
         notices: What a person should know of, but what does not make the cluster unhealthy.
+        probe_slots: Slots of which keys must be counted before the plan can be relied on; where
+            there are any, count them and plan again with the counts.
     """
 
     stage: Stage | None = None
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
-    refusals: tuple[Refusal, ...] = field(default=())
+    refusals: tuple[Refusal, ...] = ()
     notices: tuple[Finding, ...] = ()
+    probe_slots: SlotSet = field(default_factory=SlotSet)
 
     @property
     def is_healthy(self) -> bool:

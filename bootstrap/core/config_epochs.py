@@ -36,7 +36,7 @@ def separate_colliding_epochs(facts: Facts) -> list[BumpEpoch]:
     if facts.contested:
         return []
     seen: dict[int, NodeView] = {}
-    for owner in sorted(facts.owners, key=lambda n: n.endpoint.ordinal):
+    for owner in sorted(facts.owners, key=lambda n: n.ordinal):
         first = seen.setdefault(owner.myself.config_epoch, owner)
         if first is not owner:
             return [BumpEpoch(node=owner.node_id, reason=FindingCode.EPOCH_COLLISION)]

@@ -29,7 +29,7 @@ def refuse_copied_volumes(facts: Facts) -> Iterator[Refusal]:
     copies = [(by_id[o.node_id][0], o) for o in facts.view.outsiders if o.node_id in by_id]
     copies = [(node, o) for node, o in copies if _is_certain(facts, node, o)]
     if copies:
-        yield _another_cluster(*min(copies, key=lambda copy: copy[0].endpoint.ordinal))
+        yield _another_cluster(*min(copies, key=lambda copy: copy[0].ordinal))
 
 
 def _two_pods(node_id: NodeId, nodes: list[NodeView]) -> Refusal:

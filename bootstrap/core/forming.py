@@ -102,7 +102,7 @@ def _first_slots(facts: Facts) -> list[tuple[NodeView, SlotSet]]:
 
 def _fill_up(facts: Facts, chosen: Sequence[NodeView]) -> list[tuple[NodeView, SlotSet]]:
     """Return shares of the uncovered slots for the owners, then for further primaries."""
-    primaries = [n for n in facts.owners if facts.desired.stays(n.endpoint.ordinal)]
+    primaries = [n for n in facts.owners if facts.desired.stays(n.ordinal)]
     taken = {n.node_id for n in primaries}
     for node in (*chosen, *facts.staying):
         if len(primaries) >= facts.desired.primaries:
@@ -204,7 +204,7 @@ def replicate(facts: Facts, roles: Roles) -> list[Replicate]:
     return [
         Replicate(node=node_id, primary=primary, reason=_replicate_reason(facts.live[node_id]))
         for node_id, primary in sorted(
-            roles.following.items(), key=lambda item: facts.live[item[0]].endpoint.ordinal
+            roles.following.items(), key=lambda item: facts.live[item[0]].ordinal
         )
         if _can_replicate(facts, facts.live[node_id], primary)
     ]

@@ -84,7 +84,7 @@ def may_have_keys(facts: Facts, node: NodeView, slot: int, owner: NodeView) -> b
 def owners_of_contested(facts: Facts, slot: int) -> list[NodeView]:
     """Return the owners of a contested slot, by ordinal."""
     owners = [n for n in facts.live.values() if slot in n.slots]
-    return sorted(owners, key=lambda n: n.endpoint.ordinal)
+    return sorted(owners, key=lambda n: n.ordinal)
 
 
 def strongest_owners(facts: Facts, slot: int) -> list[NodeView]:

@@ -32,7 +32,7 @@ from .actions import (
     SetNoFailover,
 )
 from .planner import plan
-from .policy import Policy
+from .situation import Policy
 from .slots import SlotSet, union
 from .topology import ClusterView, DesiredTopology, KnownNode, NodeId, NodeView, Role
 

@@ -89,7 +89,7 @@ def _target_to_finish(facts: Facts, slot: int, owner: NodeView) -> NodeView | No
         and target is not owner
         and slot in target.importing
         and target.role is Role.PRIMARY
-        and facts.desired.stays(target.endpoint.ordinal)
+        and facts.desired.stays(target.ordinal)
     ):
         return target
     return None

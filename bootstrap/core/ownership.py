@@ -58,7 +58,7 @@ def _failover_mode(facts: Facts, replica: NodeView, gone: NodeId) -> FailoverMod
 
 def _freshness(node: NodeView) -> tuple[int, int, int]:
     """Order replicas of one primary by what they read; an empty one may have read as much."""
-    return (node.replication_offset, node.keys, -node.endpoint.ordinal)
+    return (node.replication_offset, node.keys, -node.ordinal)
 
 
 def promote_last_copies(facts: Facts) -> list[Failover]:
@@ -127,7 +127,7 @@ def _claimant(facts: Facts, slot: int) -> NodeView | None:
             key_holders.keys_in(facts, n, slot) > 0,
             slot in n.importing,
             key_holders.keys_in(facts, n, slot),
-            -n.endpoint.ordinal,
+            -n.ordinal,
         ),
         default=None,
     )
@@ -144,7 +144,7 @@ def _others_with_keys(facts: Facts, slot: int, owner: NodeView) -> Iterable[Node
 def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
     """Assign lost slots to staying primaries, those with the fewest slots first."""
     primaries = [n for n in facts.staying if n.role is Role.PRIMARY]
-    primaries.sort(key=lambda n: (len(n.slots), n.endpoint.ordinal))
+    primaries.sort(key=lambda n: (len(n.slots), n.ordinal))
     total = sum(len(n.slots) for n in primaries) + len(slots)
     for index, node in enumerate(primaries):
         share = max(0, -(-total // len(primaries)) - len(node.slots))

@@ -132,7 +132,7 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
 def _first_pod(facts: Facts, group: frozenset[NodeId]) -> str:
     """Return the first of our pods in a group, or of its nodes where none is our pod."""
     members = [node for node in facts.nodes if node.node_id in group]
-    return min(members, key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal)).name
+    return min(members, key=lambda n: (n.ordinal < 0, n.ordinal)).name
 
 
 def _outsiders(facts: Facts) -> Iterator[Refusal]:
@@ -149,7 +149,7 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
         unknown = [i for i in group if i not in live]
         is_main = 2 * len(ours) > facts.desired.nodes
         if ours and not is_main and (foreign or (unknown and main is not None and group != main)):
-            pod = min(ours, key=lambda n: n.endpoint.ordinal).name
+            pod = min(ours, key=lambda n: n.ordinal).name
             yield Refusal(
                 node=pod,
                 cause=f"{pod} is in another cluster: it knows {len(unknown)} nodes "

@@ -66,7 +66,7 @@ class _Placement:
     def place_all(self) -> dict[NodeId, NodeId]:
         """Return the primary of each replica."""
         self._free_surplus()
-        for node in sorted(self._free, key=lambda n: n.endpoint.ordinal):
+        for node in sorted(self._free, key=lambda n: n.ordinal):
             self._place(node)
         self._separate()
         return {n.node_id: shard for shard, nodes in self._shards.items() for n in nodes}
@@ -75,7 +75,7 @@ class _Placement:
         """Free replicas of shards that have too many, as far as other shards lack some."""
         for shard, nodes in self._shards.items():
             while len(nodes) > self._most or (len(nodes) > self._least and self._is_lacking()):
-                worst = max(nodes, key=lambda n: (self._conflicts(n, shard), n.endpoint.ordinal))
+                worst = max(nodes, key=lambda n: (self._conflicts(n, shard), n.ordinal))
                 nodes.remove(worst)
                 self._free.append(worst)
 
@@ -92,7 +92,7 @@ class _Placement:
                 len(self._shards[s]) >= self._most,
                 self._conflicts(node, s),
                 len(self._shards[s]),
-                self._facts.live[s].endpoint.ordinal,
+                self._facts.live[s].ordinal,
             ),
         )
         self._shards[shard].append(node)

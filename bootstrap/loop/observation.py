@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..core import planner
 from ..core.actions import Plan
-from ..core.policy import Policy
+from ..core.situation import Policy
 from ..core.topology import ClusterView, DesiredTopology
 
 
@@ -58,8 +58,8 @@ class Assessor:
             BootstrapError: See `net.observer.Observer.observe`.
         """
         view = await self.source.observe(shards=shards)
-        assessment = planner.assess(view, self.desired, self.policy)
-        if assessment.probe_slots:
-            view = await self.source.count_keys(view, tuple(assessment.probe_slots))
-            assessment = planner.assess(view, self.desired, self.policy)
-        return Observation(view=view, plan=assessment.plan)
+        plan = planner.plan(view, self.desired, self.policy)
+        if plan.probe_slots:
+            view = await self.source.count_keys(view, tuple(plan.probe_slots))
+            plan = planner.plan(view, self.desired, self.policy)
+        return Observation(view=view, plan=plan)

@@ -15,12 +15,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from .findings import Finding, FindingCode
-from .slots import SlotSet
+from .slots import SlotSet, union_by_key
 from .topology import NodeId
 
 
@@ -202,6 +202,13 @@ Action: TypeAlias = (
     | Reset
     | Forget
 )
+_Slots = TypeVar("_Slots", bound=CloseSlots | ClaimSlots | MoveSlots | GatherKeys)
+
+
+def merge_slots(actions: Iterable[_Slots]) -> list[_Slots]:
+    """Return one action where several differ in their slots only, in the order of the first."""
+    merged = union_by_key((replace(a, slots=SlotSet()), a.slots) for a in actions)
+    return [replace(action, slots=slots) for action, slots in merged.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,6 +209,11 @@ class Facts:
         """Slots that any live node reports as migrating or importing."""
         return union(node.open_slots for node in self.live.values())
 
+    @property
+    def importing(self) -> SlotSet:
+        """Slots that any live node reports as importing."""
+        return SlotSet.of(slot for node in self.live.values() for slot in node.importing)
+
     @cached_property
     def in_question(self) -> SlotSet:
         """Slots for which the planner must know which nodes have keys."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core import failover_holds, forming
+from ..core import forming
 from ..core.actions import Action, Plan
 from ..core.history import History
 from ..core.topology import ClusterView, NodeId
@@ -161,7 +161,7 @@ class Converger:
     async def _apply(self, seen: Observation) -> None:
         actions = seen.plan.actions
         # Noted before they are sent: a hold that may have arrived is released at the end.
-        self._holds |= failover_holds.holds_after(self._holds, actions)
+        self._holds |= forming.holds_after(self._holds, actions)
         if forming.reintroduces_members(seen.view, actions):
             self._steady_s = STEADY_S
         self._has_acted = self._is_applying = True
@@ -170,7 +170,7 @@ class Converger:
                 await self.executor.apply(seen.view, actions)
         finally:
             self._is_applying = False
-        self._holds = failover_holds.holds_after(self._holds, actions)
+        self._holds = forming.holds_after(self._holds, actions)
 
     def _note_failure(self, error: TransientError) -> None:
         """Take note of a pass that failed; refuse where repeating it has proven useless."""
@@ -209,7 +209,7 @@ class Converger:
 
     async def _release(self) -> None:
         """Allow failovers again that this run has held back, and release the lock."""
-        actions = failover_holds.releases(self._holds)
+        actions = forming.release_holds(sorted(self._holds))
         if actions and self._view is not None:
             with suppress(BootstrapError, TimeoutError):
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):

@@ -36,27 +36,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessor:
-    """Asks the nodes and plans.
-
-    Attributes:
-        source: What asks the nodes.
-        desired: What the cluster is to be.
-        policy: What the people who run the cluster allow.
-    """
+    """Asks the nodes and plans."""
 
     source: ViewSource
     desired: DesiredTopology
     policy: Policy
 
     async def observe(self, *, shards: bool) -> Observation:
-        """Ask every node, count keys where the plan depends on them, and plan.
-
-        Args:
-            shards: Ask for shard ids as well, where the servers have them (7.2).
-
-        Raises:
-            BootstrapError: See `net.observer.Observer.observe`.
-        """
+        """Ask every node, with `shards` also for shard ids (7.2); count keys where needed, plan."""
         view = await self.source.observe(shards=shards)
         plan = planner.plan(view, self.desired, self.policy)
         if plan.probe_slots:

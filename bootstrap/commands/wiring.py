@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.lock_node import lock_node
-from ..core.policy import Policy
+from ..core.situation import Policy
 from ..core.topology import ClusterView, DesiredTopology
 from ..loop.converge import Converger
 from ..loop.observation import Assessor

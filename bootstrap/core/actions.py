@@ -15,17 +15,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from .findings import Finding, FindingCode
-from .slots import SlotSet
+from .slots import SlotSet, union_by_key
 from .topology import NodeId
 
 
 class Stage(StrEnum):
-    """Kinds of plans; `core.stages` has their order. The values are part of the JSON output."""
+    """Kinds of plans; `core.planner` has their order. The values are part of the JSON output."""
 
     FORM = "form"
     INTRODUCE = "introduce"
@@ -202,6 +202,13 @@ Action: TypeAlias = (
     | Reset
     | Forget
 )
+_Slots = TypeVar("_Slots", bound=CloseSlots | ClaimSlots | MoveSlots | GatherKeys)
+
+
+def merge_slots(actions: Iterable[_Slots]) -> list[_Slots]:
+    """Return one action where several differ in their slots only, in the order of the first."""
+    merged = union_by_key((replace(a, slots=SlotSet()), a.slots) for a in actions)
+    return [replace(action, slots=slots) for action, slots in merged.items()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,13 +230,16 @@ class Plan:
         findings: All that keeps the cluster from being healthy.
         refusals: Where there is any, nothing may be done.
         notices: What a person should know of, but what does not make the cluster unhealthy.
+        probe_slots: Slots of which keys must be counted before the plan can be relied on; where
+            there are any, count them and plan again with the counts.
     """
 
     stage: Stage | None = None
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
-    refusals: tuple[Refusal, ...] = field(default=())
+    refusals: tuple[Refusal, ...] = ()
     notices: tuple[Finding, ...] = ()
+    probe_slots: SlotSet = field(default_factory=SlotSet)
 
     @property
     def is_healthy(self) -> bool:

@@ -62,9 +62,9 @@ def refuse_incompatible(facts: Facts) -> Iterator[Refusal]:
     """
     yield from _bus(facts)
     for node in facts.staying:
-        primary = facts.live.get(node.myself.primary_id or node.node_id)
+        primary = facts.primary_of(node)
         waits = node.role is Role.REPLICA and not node.link_up
-        if waits and primary is not None and not can_read_copy(node, primary):
+        if waits and primary and not can_read_copy(node, primary):
             yield unreadable(node, primary)
 
 

@@ -36,7 +36,7 @@ def separate_colliding_epochs(facts: Facts) -> list[BumpEpoch]:
     if facts.contested:
         return []
     seen: dict[int, NodeView] = {}
-    for owner in sorted(facts.owners, key=lambda n: n.endpoint.ordinal):
+    for owner in sorted(facts.owners, key=lambda n: n.ordinal):
         first = seen.setdefault(owner.myself.config_epoch, owner)
         if first is not owner:
             return [BumpEpoch(node=owner.node_id, reason=FindingCode.EPOCH_COLLISION)]
@@ -106,7 +106,7 @@ def order_epochs(facts: Facts, moves: Sequence[MoveSlots]) -> list[BumpEpoch]:
 
 
 def _shared_sources(facts: Facts, moves: Sequence[MoveSlots]) -> list[NodeView]:
-    used = Counter(n.myself.config_epoch for n in _primaries(facts))
+    used = Counter(n.myself.config_epoch for n in facts.primaries)
     sources = (facts.live[i] for i in dict.fromkeys(m.source for m in moves))
     return [n for n in sources if used[n.myself.config_epoch] > 1]
 
@@ -120,8 +120,4 @@ def _low_targets(facts: Facts, moves: Sequence[MoveSlots]) -> list[NodeView]:
 def _has_heard_all(facts: Facts, node: NodeView) -> bool:
     """Return whether a node knows of the highest epoch that any primary has."""
     heard = max(node.current_epoch, *(k.config_epoch for k in node.known.values()))
-    return heard >= max(n.myself.config_epoch for n in _primaries(facts))
-
-
-def _primaries(facts: Facts) -> list[NodeView]:
-    return [n for n in facts.live.values() if n.role is Role.PRIMARY]
+    return heard >= max(n.myself.config_epoch for n in facts.primaries)

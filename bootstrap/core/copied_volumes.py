@@ -28,35 +28,27 @@ def refuse_copied_volumes(facts: Facts) -> Iterator[Refusal]:
             yield _two_pods(node_id, nodes)
     copies = [(by_id[o.node_id][0], o) for o in facts.view.outsiders if o.node_id in by_id]
     copies = [(node, o) for node, o in copies if _is_certain(facts, node, o)]
-    if copies:
-        yield _another_cluster(*min(copies, key=lambda copy: copy[0].endpoint.ordinal))
+    for node, outsider in sorted(copies, key=lambda copy: copy[0].ordinal)[:1]:
+        yield Refusal(
+            node=node.name,
+            cause=f"node id {short_id(node.node_id)} answers at {node.name} ({node.address}) and "
+            f"at {outsider.address}, which is not one of the configured pods: one has a copy of "
+            "the other's volume",
+            remedy="stop the pods that have the copies, and give the nodes.conf of each other ids, "
+            f"or delete it where the data is not needed; {RUNBOOK}",
+        )
 
 
 def _two_pods(node_id: NodeId, nodes: list[NodeView]) -> Refusal:
     names = " and ".join(f"{n.name} ({n.address})" for n in nodes)
+    cause = f"{names} have the same node id {short_id(node_id)}"
+    remedy = (
+        "one has a copied volume: delete that pod's nodes.conf, or its volume if nothing in it is "
+        f"needed, and restart it; {RUNBOOK}"
+    )
     if len({n.run_id for n in nodes}) == 1:
-        return Refusal(
-            node=nodes[0].name,
-            cause=f"{names} are the same process",
-            remedy="give each pod an address of its own",
-        )
-    return Refusal(
-        node=nodes[0].name,
-        cause=f"{names} have the same node id {short_id(node_id)}",
-        remedy="one has a copied volume: delete that pod's nodes.conf, or its volume if nothing in "
-        f"it is needed, and restart it; {RUNBOOK}",
-    )
-
-
-def _another_cluster(node: NodeView, outsider: Outsider) -> Refusal:
-    return Refusal(
-        node=node.name,
-        cause=f"node id {short_id(node.node_id)} answers at {node.name} ({node.address}) and at "
-        f"{outsider.address}, which is not one of the configured pods: one has a copy of the "
-        "other's volume",
-        remedy="stop the pods that have the copies, and give the nodes.conf of each other ids, or "
-        f"delete it where the data is not needed; {RUNBOOK}",
-    )
+        cause, remedy = f"{names} are the same process", "give each pod an address of its own"
+    return Refusal(node=nodes[0].name, cause=cause, remedy=remedy)
 
 
 def _is_certain(facts: Facts, node: NodeView, outsider: Outsider) -> bool:
@@ -70,5 +62,5 @@ def _is_certain(facts: Facts, node: NodeView, outsider: Outsider) -> bool:
         return False
     lines = (n.known.get(node.node_id) for n in facts.nodes if n is not node)
     return outsider.is_verified or any(
-        line is not None and line.address == outsider.address and is_linked(line) for line in lines
+        line and line.address == outsider.address and is_linked(line) for line in lines
     )

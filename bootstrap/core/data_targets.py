@@ -10,35 +10,110 @@ and refused with the pod and the remedy before anything is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 
-from . import compatibility
 from .actions import MoveSlots, Refusal
+from .compatibility import can_read_copy, runs, unreadable
 from .facts import Facts
-from .incoming_data import IncomingData, forecast
 from .info_fields import RDB_ERROR
-from .slots import SLOT_COUNT
-from .topology import NodeId, NodeView
+from .roles import Roles, assign_roles
+from .slot_moves import move_slots
+from .slots import SLOT_COUNT, SlotSet
+from .topology import NodeId, NodeView, Role
 
 _MIB = 1 << 20
+_ERRORS = {
+    RDB_ERROR: "its last RDB save failed",
+    "aof_last_write_status": "its last write to the AOF failed",
+    "aof_last_bgrewrite_status": "its last rewrite of the AOF failed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _IncomingData:
+    """The data that comes to the members, by id, until the cluster is as it is wanted.
+
+    Attributes:
+        copies: The primary of each node that REPLICATE makes copy all data.
+        successors: Replicas that take over from a primary that leaves.
+        replicas: The replicas of each primary in the end.
+    """
+
+    moves: tuple[MoveSlots, ...]
+    copies: Mapping[NodeId, NodeId]
+    successors: tuple[NodeId, ...]
+    replicas: Mapping[NodeId, tuple[NodeId, ...]]
 
 
 def refuse_unfit_targets(facts: Facts, *, rebalance: bool) -> tuple[Refusal, ...]:
     """Return a refusal for each node that cannot take the data that would come to it.
 
-    Nothing is asked where no node has keys, or where something must be repaired first.
+    Nothing is asked where no node has keys, or where something must be repaired first, since
+    repairs decide who owns what.
     """
-    damaged = facts.uncovered or facts.slots_of_gone or facts.contested or facts.open_slots
-    waits = facts.blocking_pods or facts.unseen
-    if damaged or waits or not any(n.keys for n in facts.live.values()):
+    must_wait = facts.has_damaged_slots or facts.open_slots or facts.is_blocked
+    if must_wait or not facts.has_keys:
         return ()
-    data = forecast(facts, rebalance=rebalance)
+    data = _forecast(facts, rebalance=rebalance)
     checks = (_persistence, _room, _replica_counts, _copies)
     return tuple(chain.from_iterable(check(facts, data) for check in checks))
 
 
-def _receivers(facts: Facts, data: IncomingData) -> dict[NodeId, str]:
+def _forecast(facts: Facts, *, rebalance: bool) -> _IncomingData:
+    """Return the data that would come to each node, by the roles of the whole plan.
+
+    So it is known before the first MEET.
+    """
+    future = _with_members(facts)
+    roles = assign_roles(future)
+    replicas: dict[NodeId, tuple[NodeId, ...]] = {}
+    for node_id, primary in roles.following.items():
+        replicas[primary] = (*replicas.get(primary, ()), node_id)
+    return _IncomingData(
+        moves=tuple(move_slots(_after_failovers(future, roles), roles, rebalance=rebalance)),
+        copies={i: p for i, p in roles.following.items() if _copies_all(future, i, p)},
+        successors=tuple(i for i in roles.failovers if future.live[i].role is Role.REPLICA),
+        replicas=replicas,
+    )
+
+
+def _with_members(facts: Facts) -> Facts:
+    """Return the facts once every pod that is alone has met the others."""
+    lines = {n.node_id: n.myself for n in facts.staying}
+    return _changed(
+        facts, {n.node_id: replace(n, known=lines) for n in facts.staying if n.is_isolated}
+    )
+
+
+def _after_failovers(facts: Facts, roles: Roles) -> Facts:
+    """Return the facts once each successor has the slots of the primary that it takes over from."""
+    changed: dict[NodeId, NodeView] = {}
+    for successor in (facts.live[i] for i in roles.failovers):
+        owner = facts.live[successor.shard_primary]
+        changed[successor.node_id] = _owning(successor, owner.slots)
+        changed[owner.node_id] = _owning(owner, SlotSet())
+    return _changed(facts, changed)
+
+
+def _owning(node: NodeView, slots: SlotSet) -> NodeView:
+    line = replace(node.myself, role=Role.PRIMARY, primary_id=None, slots=slots)
+    return replace(node, known={**node.known, node.node_id: line})
+
+
+def _changed(facts: Facts, changed: Mapping[NodeId, NodeView]) -> Facts:
+    nodes = tuple(changed.get(n.node_id, n) for n in facts.view.nodes)
+    return Facts(replace(facts.view, nodes=nodes), facts.desired) if changed else facts
+
+
+def _copies_all(facts: Facts, node_id: NodeId, primary: NodeId) -> bool:
+    """Return whether a node copies everything; replicas continue with the successor."""
+    present = facts.live[node_id].myself.primary_id
+    return present is None or present not in {primary, facts.truth[primary].primary_id}
+
+
+def _receivers(facts: Facts, data: _IncomingData) -> dict[NodeId, str]:
     """Return every node to which data comes, with what it is to receive."""
     found: dict[NodeId, str] = {}
     for target in dict.fromkeys(move.target for move in data.moves):
@@ -52,14 +127,7 @@ def _receivers(facts: Facts, data: IncomingData) -> dict[NodeId, str]:
     return found
 
 
-_ERRORS = {
-    RDB_ERROR: "its last RDB save failed",
-    "aof_last_write_status": "its last write to the AOF failed",
-    "aof_last_bgrewrite_status": "its last rewrite of the AOF failed",
-}
-
-
-def _persistence(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
+def _persistence(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
     """Refuse where the server could not save what comes."""
     for node_id, role in _receivers(facts, data).items():
         node = facts.live[node_id]
@@ -73,7 +141,7 @@ def _persistence(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
             )
 
 
-def _room(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
+def _room(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
     """Refuse where the data that comes does not fit below `maxmemory`."""
     coming: dict[NodeId, int] = {}
     for move in data.moves:
@@ -81,34 +149,29 @@ def _room(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
         coming[move.target] = coming.get(move.target, 0) + size
     for target, size in coming.items():
         node = facts.live[target]
-        if too_full := _too_full(node, node.used_memory, size):
-            yield too_full
+        yield from _too_full(node, node.used_memory, size)
     for primary, replicas in data.replicas.items():
         size = facts.live[primary].data_bytes + coming.get(primary, 0)
         for node in (facts.live[i] for i in replicas):
-            starts = primary in coming or node.node_id in data.copies
-            base = max(0, node.used_memory - node.data_bytes)
-            if starts and (too_full := _too_full(node, base, size)):
-                yield too_full
+            if primary in coming or node.node_id in data.copies:
+                yield from _too_full(node, max(0, node.used_memory - node.data_bytes), size)
     for node in (facts.live[i] for i in data.successors if i not in coming):
-        base = node.used_memory - node.data_bytes
-        if too_full := _too_full(node, base, node.data_bytes):
-            yield too_full
+        yield from _too_full(node, node.used_memory - node.data_bytes, node.data_bytes)
 
 
 def _slots_of_source(facts: Facts, move: MoveSlots) -> int:
     """Return how many slots the source of a move has; a successor gets those of its primary."""
     node = facts.live[move.source]
-    return len(facts.live.get(node.myself.primary_id or node.node_id, node).slots) or SLOT_COUNT
+    return len((facts.primary_of(node) or node).slots) or SLOT_COUNT
 
 
-def _too_full(node: NodeView, base: int, size: int) -> Refusal | None:
+def _too_full(node: NodeView, base: int, size: int) -> Iterator[Refusal]:
     if not size or not node.max_memory or base + size <= node.max_memory:
-        return None
+        return
     policy = node.eviction_policy
     effect = "would refuse writes" if policy == "noeviction" else "would evict keys"
     room = max(0, node.max_memory - base)
-    return Refusal(
+    yield Refusal(
         node=node.name,
         cause=f"about {_mib(size)} of data come to {node.name}, which has room for {_mib(room)} "
         f"below its maxmemory of {_mib(node.max_memory)} and {effect} ({policy})",
@@ -120,7 +183,7 @@ def _mib(size: int) -> str:
     return f"{size / _MIB:.1f} MiB"
 
 
-def _replica_counts(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
+def _replica_counts(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
     """Refuse where a primary that is to take slots would refuse writes for want of replicas."""
     for target in dict.fromkeys(move.target for move in data.moves):
         node, count = facts.live[target], len(data.replicas.get(target, ()))
@@ -134,18 +197,18 @@ def _replica_counts(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
             )
 
 
-def _copies(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
+def _copies(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
     """Refuse where one server cannot read what the other one writes."""
     for node_id, primary in data.copies.items():
         node, writer = facts.live[node_id], facts.live[primary]
-        if not compatibility.can_read_copy(node, writer):
-            yield compatibility.unreadable(node, writer)
+        if not can_read_copy(node, writer):
+            yield unreadable(node, writer)
     for target, source in {move.target: move.source for move in reversed(data.moves)}.items():
         node, writer = facts.live[target], facts.live[source]
-        if not compatibility.can_read_copy(node, writer):
+        if not can_read_copy(node, writer):
             yield Refusal(
                 node=node.name,
-                cause=f"{node.name} runs {compatibility.runs(node)}, {writer.name} "
-                f"{compatibility.runs(writer)}: it cannot read the keys that would move to it",
+                cause=f"{node.name} runs {runs(node)}, {writer.name} {runs(writer)}: it cannot "
+                "read the keys that would move to it",
                 remedy=f"give {node.name} the version of {writer.name}, or a later one",
             )

@@ -20,10 +20,7 @@ from .topology import NodeId, Role
 
 
 def hand_over(facts: Facts, roles: Roles) -> list[Failover]:
-    """Return failovers to staying replicas, which spare moving a leaving primary's slots.
-
-    Only of those that would get their votes now.
-    """
+    """Return failovers to staying replicas that would get their votes now; no slot has to move."""
     return [
         Failover(node=node_id, mode=FailoverMode.COORDINATED, reason=FindingCode.MEMBER_LEAVING)
         for node_id in roles.failovers

@@ -16,13 +16,9 @@ from .topology import Flag, KnownNode, NodeId, NodeView, Role
 
 def unacquainted_pairs(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
     """Yield (a, b) where member a does not know live member b."""
-    ids = facts.truth.keys()
     for node in facts.live.values():
-        if ids <= node.known.keys():
-            continue
-        for node_id, other in facts.live.items():
-            if node_id not in node.known:
-                yield node, other
+        if not facts.live.keys() <= node.known.keys():
+            yield from ((node, n) for i, n in facts.live.items() if i not in node.known)
 
 
 def stale_addresses(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
@@ -64,9 +60,7 @@ def shard_mismatches(facts: Facts) -> Iterator[tuple[NodeView, NodeView]]:
         compared = ids & {i for shard in node.shards for i in shard}
         wrong = _shards_of(facts.shard_ids, compared) - _shards_of(node.shards, compared)
         misplaced = {i for shard in wrong for i in shard}
-        for node_id, other in facts.live.items():
-            if node_id in misplaced and other is not node:
-                yield node, other
+        yield from ((node, n) for i, n in facts.live.items() if i in misplaced and n is not node)
 
 
 def _shards_of(

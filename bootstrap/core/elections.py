@@ -19,12 +19,8 @@ def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
     one, and its primary stops its clients for nothing.
     """
     others = (node for node in facts.live.values() if node is not replica)
-    return replica.link_up and all(_reaches(node, replica) for node in others)
-
-
-def _reaches(node: NodeView, peer: NodeView) -> bool:
-    line = node.known.get(peer.node_id)
-    return line is not None and is_linked(line) and is_at(line, peer)
+    lines = [node.known.get(replica.node_id) for node in others]
+    return replica.link_up and all(k and is_linked(k) and is_at(k, replica) for k in lines)
 
 
 def has_voters(facts: Facts, replica: NodeView) -> bool:

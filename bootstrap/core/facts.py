@@ -14,8 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .slots import SlotSet, union
-from .topology import Absent, ClusterView, DesiredTopology, Flag, KnownNode, NodeId, NodeView, Role
+from .slots import SlotSet, union, union_by_key
+from .topology import (
+    Absent,
+    ClusterView,
+    DesiredTopology,
+    Flag,
+    KnownNode,
+    NodeId,
+    NodeView,
+    Role,
+    ids_by_shard,
+)
 
 FAILING = frozenset({Flag.FAIL, Flag.PFAIL})
 LOST = FAILING | {Flag.HANDSHAKE, Flag.NOADDR}
@@ -28,12 +38,7 @@ def is_linked(line: KnownNode) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Facts derived from one view, each computed when it is first used.
-
-    Attributes:
-        view: What was observed.
-        desired: What the cluster is to be.
-    """
+    """Facts derived from one view, each computed when it is first used."""
 
     view: ClusterView
     desired: DesiredTopology
@@ -41,43 +46,36 @@ class Facts:
     @cached_property
     def nodes(self) -> tuple[NodeView, ...]:
         """Views by ordinal, members that are no pods last; replies arrive in any order."""
-        return tuple(
-            sorted(
-                self.view.nodes,
-                key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal, n.node_id, n.name),
-            )
-        )
+
+        def order(node: NodeView) -> tuple[bool, int, NodeId, str]:
+            return (node.ordinal < 0, node.ordinal, node.node_id, node.name)
+
+        return tuple(sorted(self.view.nodes, key=order))
 
     @cached_property
     def groups(self) -> tuple[frozenset[NodeId], ...]:
         """Ids that know each other, directly or through others; a fresh node is on its own."""
         groups: list[set[NodeId]] = []
         for node in self.nodes:
-            merged = set(node.known)
-            separate = []
-            for group in groups:
-                if merged.isdisjoint(group):
-                    separate.append(group)
-                else:
-                    merged |= group
-            groups = [*separate, merged]
+            met = [group for group in groups if not group.isdisjoint(node.known)]
+            separate = [group for group in groups if group.isdisjoint(node.known)]
+            groups = [*separate, set(node.known).union(*met)]
         return tuple(frozenset(group) for group in groups)
 
     @cached_property
     def slot_groups(self) -> tuple[frozenset[NodeId], ...]:
         """Groups in which a node owns a slot in the view of any node."""
-        owning = {
-            known.node_id
-            for node in self.view.nodes
-            for known in node.known.values()
-            if known.slots
-        }
+        owning = {i for node in self.nodes for i, line in node.known.items() if line.slots}
         return tuple(group for group in self.groups if group & owning)
 
     @cached_property
     def staying(self) -> tuple[NodeView, ...]:
         """Views of the wanted pods, by ordinal."""
-        return tuple(n for n in self.nodes if self.desired.stays(n.endpoint.ordinal))
+        return tuple(filter(self.stays, self.nodes))
+
+    def stays(self, node: NodeView) -> bool:
+        """Return whether a node is one of the wanted pods."""
+        return self.desired.stays(node.ordinal)
 
     @cached_property
     def leaving(self) -> tuple[NodeView, ...]:
@@ -87,18 +85,29 @@ class Facts:
         return tuple(
             n
             for n in reversed(self.nodes)
-            if not self.desired.stays(n.endpoint.ordinal)
-            and (n.node_id in known or not ours.isdisjoint(n.known))
+            if not self.stays(n) and (n.node_id in known or not ours.isdisjoint(n.known))
         )
 
-    def is_surplus(self, node: NodeView) -> bool:
-        """Return whether a pod answers that is neither wanted nor a member."""
-        return node.endpoint.ordinal >= self.desired.nodes and node.node_id not in self.live
+    @cached_property
+    def surplus(self) -> list[NodeView]:
+        """Views of pods that are neither wanted nor members."""
+        count, live = self.desired.nodes, self.live
+        return [n for n in self.nodes if n.ordinal >= count and n.node_id not in live]
 
     @cached_property
     def live(self) -> dict[NodeId, NodeView]:
         """Members that answered, staying ones first."""
         return {n.node_id: n for n in (*self.staying, *self.leaving)}
+
+    @cached_property
+    def has_keys(self) -> bool:
+        """Whether any member has a key."""
+        return any(n.keys for n in self.live.values())
+
+    @cached_property
+    def has_nothing_to_lose(self) -> bool:
+        """Whether no member has a key and none is gone."""
+        return not self.has_keys and not self.gone
 
     @cached_property
     def truth(self) -> dict[NodeId, KnownNode]:
@@ -135,6 +144,14 @@ class Facts:
             if self.desired.stays(absent.ordinal) or absent.phase in {"serve", "command"}
         )
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a wanted pod is absent, or a member runs that is not reached.
+
+        It may own slots or have the only copy of keys.
+        """
+        return bool(self.blocking_pods or self.unseen)
+
     @cached_property
     def owned(self) -> SlotSet:
         """Slots that live nodes report as their own."""
@@ -143,13 +160,12 @@ class Facts:
     @cached_property
     def slots_of_gone(self) -> dict[NodeId, SlotSet]:
         """Slots that no live node owns and that a view assigns to an id without a process."""
-        claims: dict[NodeId, SlotSet] = {}
-        for node in self.live.values():
-            for node_id in self.gone & node.known.keys():
-                slots = node.known[node_id].slots - self.owned
-                if slots:
-                    claims[node_id] = claims.get(node_id, SlotSet()) | slots
-        return claims
+        return union_by_key(
+            (node_id, slots)
+            for node in self.live.values()
+            for node_id in self.gone & node.known.keys()
+            if (slots := node.known[node_id].slots - self.owned)
+        )
 
     @cached_property
     def lost_slots(self) -> SlotSet:
@@ -165,15 +181,14 @@ class Facts:
     def owner_by_peers(self) -> dict[NodeId, SlotSet]:
         """Uncovered slots by the live primary that another node still reports as their owner."""
         left = self.uncovered
-        claims: dict[NodeId, SlotSet] = {}
+        claims: list[tuple[NodeId, SlotSet]] = []
         for node in self.live.values() if left else ():
-            for node_id, other in self.live.items():
-                line = node.known.get(node_id)
-                slots = line.slots & left if line else SlotSet()
-                if slots and other.role is Role.PRIMARY:
-                    claims[node_id] = claims.get(node_id, SlotSet()) | slots
+            for other in self.primaries:
+                line = node.known.get(other.node_id)
+                if line and (slots := line.slots & left):
+                    claims.append((other.node_id, slots))
                     left -= slots
-        return claims
+        return union_by_key(claims)
 
     @cached_property
     def contested(self) -> SlotSet:
@@ -184,22 +199,42 @@ class Facts:
             once |= node.slots.mask
         return SlotSet(twice)
 
+    @property
+    def has_damaged_slots(self) -> bool:
+        """Whether a slot is without one live owner."""
+        return bool(self.uncovered or self.slots_of_gone or self.contested)
+
     @cached_property
     def open_slots(self) -> SlotSet:
         """Slots that any live node reports as migrating or importing."""
         return union(node.open_slots for node in self.live.values())
 
+    @property
+    def importing(self) -> SlotSet:
+        """Slots that any live node reports as importing."""
+        return SlotSet.of(slot for node in self.live.values() for slot in node.importing)
+
     @cached_property
     def in_question(self) -> SlotSet:
         """Slots for which the planner must know which nodes have keys."""
-        if not any(node.keys for node in self.live.values()):
+        if not self.has_keys:
             return SlotSet()
         return self.uncovered | self.lost_slots | self.open_slots | self.contested
 
     @cached_property
+    def primaries(self) -> tuple[NodeView, ...]:
+        """Live primaries, with slots or without."""
+        return tuple(n for n in self.live.values() if n.role is Role.PRIMARY)
+
+    @cached_property
+    def staying_primaries(self) -> tuple[NodeView, ...]:
+        """Those of the wanted pods, by ordinal."""
+        return tuple(n for n in self.staying if n.role is Role.PRIMARY)
+
+    @cached_property
     def owners(self) -> tuple[NodeView, ...]:
         """Live primaries with slots."""
-        return tuple(n for n in self.live.values() if n.role is Role.PRIMARY and n.slots)
+        return tuple(n for n in self.primaries if n.slots)
 
     def see_each_other(self, nodes: Sequence[NodeView]) -> bool:
         """Return whether the bus works between all of the nodes, in the view of each."""
@@ -209,9 +244,12 @@ class Facts:
     @cached_property
     def max_epoch(self) -> int:
         """The highest epoch that any node has heard of."""
-        epochs = [n.current_epoch for n in self.view.nodes]
-        epochs += [n.myself.config_epoch for n in self.view.nodes]
+        epochs = (max(n.current_epoch, n.myself.config_epoch) for n in self.nodes)
         return max(epochs, default=0)
+
+    def primary_of(self, node: NodeView) -> NodeView | None:
+        """Return the live primary that a replica reports; a primary itself."""
+        return self.live.get(node.shard_primary)
 
     def replicas_of(self, primary: NodeId) -> tuple[NodeView, ...]:
         """Return the live nodes that report themselves as replicas of a primary."""
@@ -225,14 +263,13 @@ class Facts:
         While no node has keys, there is nothing to distinguish copies by, and nothing to lose.
         """
         replicas = self.replicas_of(gone)
-        if not any(n.keys for n in self.live.values()):
+        if not self.has_keys:
             return replicas
         return tuple(n for n in replicas if not self._copied_another(n))
 
     def _copied_another(self, replica: NodeView) -> bool:
         others = (n for n in self.live.values() if n is not replica)
-        ips = {ip for n in others for ip in (n.address.ip, *n.endpoint.addresses)}
-        return replica.link_up and replica.primary_ip in ips
+        return replica.link_up and any(replica.primary_ip in n.ips for n in others)
 
     @cached_property
     def _replicas(self) -> dict[NodeId, tuple[NodeView, ...]]:
@@ -246,17 +283,13 @@ class Facts:
     @cached_property
     def shards(self) -> tuple[tuple[NodeView, ...], ...]:
         """Live members by shard, the primary first, shards by the ordinal of the primary."""
-        primaries = [n for n in self.live.values() if n.role is Role.PRIMARY]
-        primaries.sort(key=lambda n: n.endpoint.ordinal)
+        primaries = sorted(self.primaries, key=lambda n: n.ordinal)
         return tuple((primary, *self.replicas_of(primary.node_id)) for primary in primaries)
 
     @cached_property
     def shard_ids(self) -> frozenset[frozenset[NodeId]]:
         """Live node ids by shard, each replica with the primary that it reports."""
-        shards: dict[NodeId, set[NodeId]] = {}
-        for node_id, line in self.truth.items():
-            shards.setdefault(line.primary_id or node_id, set()).add(node_id)
-        return frozenset(frozenset(shard) for shard in shards.values())
+        return ids_by_shard(self.live.values())
 
     @cached_property
     def differing(self) -> tuple[NodeView, ...]:

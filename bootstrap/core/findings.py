@@ -10,7 +10,7 @@ Invariant: equal views give equal findings, whatever the order of nodes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -18,7 +18,7 @@ from itertools import islice
 from . import disagreements
 from .facts import Facts
 from .slots import SLOT_COUNT, SlotSet
-from .topology import NodeView, Role, short_id
+from .topology import NodeId, NodeView, Role, short_id
 
 _NAMED = 3
 _MANY = 1000
@@ -93,16 +93,24 @@ def notices(facts: Facts) -> tuple[Finding, ...]:
     Pods beyond the wanted number that are members leave; others are there by a size that this
     program was not given.
     """
-    surplus = [n for n in facts.nodes if facts.is_surplus(n)]
+    surplus = [n.name for n in facts.surplus]
     if not surplus:
         return ()
-    names = ", ".join(n.name for n in surplus[:_NAMED])
-    more = f" and {len(surplus) - _NAMED} more" if len(surplus) > _NAMED else ""
     detail = (
-        f"{names}{more}: in DNS beyond the {facts.desired.nodes} wanted pods, and no members; "
+        f"{listed(surplus)}: in DNS beyond the {facts.desired.nodes} wanted pods, and no members; "
         "usual causes: an overlay whose size did not reach BOOTSTRAP_NODES, or kubectl scale"
     )
-    return (Finding(code=FindingCode.PODS_SURPLUS, node=surplus[0].name, detail=detail),)
+    return (Finding(code=FindingCode.PODS_SURPLUS, node=surplus[0], detail=detail),)
+
+
+def listed(names: Sequence[str], more: str = " more") -> str:
+    """Return the first few names and how many others there are."""
+    rest = len(names) - _NAMED
+    return _few(names) + (f" and {rest}{more}" if rest > 0 else "")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED])
 
 
 def _pairs(
@@ -111,37 +119,32 @@ def _pairs(
     """Yield one finding for all (observer, subject) pairs."""
     some = list(islice(pairs, _MANY))
     if some:
-        named = ", ".join(f"{a.name} {verb} {b.name}" for a, b in some[:_NAMED])
-        rest = len(some) - _NAMED
-        more = f" and {rest}{'+' if len(some) == _MANY else ''} more pairs" if rest > 0 else ""
-        yield Finding(code=code, node=some[0][0].name, detail=named + more)
+        more = f"{'+' if len(some) == _MANY else ''} more pairs"
+        detail = listed([f"{a.name} {verb} {b.name}" for a, b in some], more)
+        yield Finding(code=code, node=some[0][0].name, detail=detail)
 
 
 def _absent(facts: Facts) -> Iterator[Finding]:
     for absent in facts.blocking_pods:
-        yield Finding(
-            code=FindingCode.POD_ABSENT,
-            node=absent.name,
-            detail=f"{absent.name}: {absent.cause}",
-        )
+        detail = f"{absent.name}: {absent.cause}"
+        yield Finding(code=FindingCode.POD_ABSENT, node=absent.name, detail=detail)
     for node_id in sorted(facts.unseen):
-        knower = next(n for n in facts.live.values() if node_id in n.known)
-        where = knower.known[node_id].address
-        yield Finding(
-            code=FindingCode.MEMBER_UNSEEN,
-            node=knower.name,
-            detail=f"member {short_id(node_id)} at {where} is healthy according to its peers "
-            "but matches no pod that answered",
-        )
+        state = "is healthy according to its peers but matches no pod that answered"
+        yield _member(facts, node_id, FindingCode.MEMBER_UNSEEN, state)
+
+
+def _member(facts: Facts, node_id: NodeId, code: FindingCode, state: str) -> Finding:
+    """Return the finding of a member without a view, at the first pod that knows it."""
+    knower = next(n for n in facts.live.values() if node_id in n.known)
+    detail = f"member {short_id(node_id)} at {knower.known[node_id].address} {state}"
+    return Finding(code=code, node=knower.name, detail=detail)
 
 
 def _membership(facts: Facts) -> Iterator[Finding]:
-    yield from _pairs(
-        FindingCode.NODE_UNKNOWN, "does not know", disagreements.unacquainted_pairs(facts)
-    )
-    yield from _pairs(
-        FindingCode.ADDRESS_STALE, "has an old address of", disagreements.stale_addresses(facts)
-    )
+    unacquainted = disagreements.unacquainted_pairs(facts)
+    yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", unacquainted)
+    stale = disagreements.stale_addresses(facts)
+    yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", stale)
     shaking = [n for n in facts.live.values() if n.handshakes]
     if shaking:
         first = min(map(str, shaking[0].handshakes))
@@ -149,10 +152,7 @@ def _membership(facts: Facts) -> Iterator[Finding]:
         yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=shaking[0].name, detail=detail)
     yield from _pairs(FindingCode.NODE_FAILING, "reports fail of", disagreements.flagged(facts))
     for node_id in sorted(facts.gone):
-        knower = next(n for n in facts.live.values() if node_id in n.known)
-        where = knower.known[node_id].address
-        detail = f"member {short_id(node_id)} at {where} is gone: no node has a link to it"
-        yield Finding(code=FindingCode.MEMBER_GONE, node=knower.name, detail=detail)
+        yield _member(facts, node_id, FindingCode.MEMBER_GONE, "is gone: no node has a link to it")
     for node in facts.leaving:
         detail = f"{node.name} is a member but no longer one of the wanted pods"
         if node.role is Role.PRIMARY and node.keys and not node.slots:
@@ -161,18 +161,17 @@ def _membership(facts: Facts) -> Iterator[Finding]:
 
 
 def _slots(facts: Facts) -> Iterator[Finding]:
-    for code, slots, verb in (
+    for code, slots, state in (
         (FindingCode.SLOTS_UNCOVERED, facts.uncovered, "owned by no node"),
         (FindingCode.SLOTS_CONTESTED, facts.contested, "owned by two nodes"),
         (FindingCode.SLOT_OPEN, facts.open_slots, "in transit"),
+        *(
+            (FindingCode.SLOTS_OF_GONE, slots, f"of member {short_id(node_id)}, which is gone")
+            for node_id, slots in sorted(facts.slots_of_gone.items())
+        ),
     ):
         if slots:
-            yield Finding(code=code, detail=f"{len(slots)} slots {verb}: {abbreviate(slots)}")
-    for node_id, slots in sorted(facts.slots_of_gone.items()):
-        detail = (
-            f"{len(slots)} slots of member {short_id(node_id)}, which is gone: {abbreviate(slots)}"
-        )
-        yield Finding(code=FindingCode.SLOTS_OF_GONE, detail=detail)
+            yield Finding(code=code, detail=f"{len(slots)} slots {state}: {abbreviate(slots)}")
     epochs = Counter(owner.myself.config_epoch for owner in facts.owners)
     for owner in facts.owners:
         if epochs[owner.myself.config_epoch] > 1:
@@ -181,22 +180,18 @@ def _slots(facts: Facts) -> Iterator[Finding]:
 
 
 def _roles(facts: Facts) -> Iterator[Finding]:
-    primaries = [n for n in facts.staying if n.role is Role.PRIMARY]
-    if len(primaries) != facts.desired.primaries:
-        detail = f"{len(primaries)} primaries, {facts.desired.primaries} wanted"
+    primaries, desired = facts.staying_primaries, facts.desired
+    if len(primaries) != desired.primaries:
+        detail = f"{len(primaries)} primaries, {desired.primaries} wanted"
         yield Finding(code=FindingCode.PRIMARY_COUNT, detail=detail)
     for primary in primaries:
-        count = sum(
-            facts.desired.stays(n.endpoint.ordinal) for n in facts.replicas_of(primary.node_id)
-        )
-        if primary.slots and not facts.desired.replicas <= count <= facts.desired.most_replicas:
-            detail = f"{primary.name} has {count} replicas, {facts.desired.replicas} wanted"
+        count = sum(map(facts.stays, facts.replicas_of(primary.node_id)))
+        if primary.slots and not desired.replicas <= count <= desired.most_replicas:
+            detail = f"{primary.name} has {count} replicas, {desired.replicas} wanted"
             yield Finding(code=FindingCode.REPLICA_COUNT, node=primary.name, detail=detail)
     for node in facts.staying:
-        if node.role is Role.PRIMARY:
-            continue
-        primary_line = facts.truth.get(node.myself.primary_id or node.node_id)
-        if primary_line is not None and primary_line.role is Role.REPLICA:
+        primary_line = facts.truth.get(node.shard_primary)
+        if node.role is Role.REPLICA and primary_line and primary_line.role is Role.REPLICA:
             detail = f"{node.name} replicates a replica"
             yield Finding(code=FindingCode.REPLICA_CHAINED, node=node.name, detail=detail)
 
@@ -204,43 +199,34 @@ def _roles(facts: Facts) -> Iterator[Finding]:
 def _links(facts: Facts) -> Iterator[Finding]:
     down = [n.name for n in facts.staying if not n.link_up]
     if down:
-        few = ", ".join(down[:_NAMED])
-        detail = f"{len(down)} replicas have no replication link to their primary: {few}"
+        detail = f"{len(down)} replicas have no replication link to their primary: {_few(down)}"
         yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=down[0], detail=detail)
 
 
 def _evenness(facts: Facts) -> Iterator[Finding]:
-    counts = [(len(n.slots), n.name) for n in facts.staying if n.role is Role.PRIMARY]
+    counts = sorted((len(n.slots), n.name) for n in facts.staying_primaries)
     low, high = SLOT_COUNT // facts.desired.primaries, -(-SLOT_COUNT // facts.desired.primaries)
-    wrong = [f"{name} {count}" for count, name in sorted(counts) if not low <= count <= high]
+    wrong = [f"{name} {count}" for count, name in counts if not low <= count <= high]
     if wrong:
-        few = ", ".join(wrong[:_NAMED])
-        detail = f"{len(wrong)} primaries do not own {low}-{high} slots: {few}"
+        detail = f"{len(wrong)} primaries do not own {low}-{high} slots: {_few(wrong)}"
         yield Finding(code=FindingCode.SLOTS_UNEVEN, detail=detail)
 
 
 def _agreement(facts: Facts) -> Iterator[Finding]:
-    yield from _pairs(
-        FindingCode.VIEW_OUTDATED, "has an outdated view of", disagreements.outdated_views(facts)
-    )
+    outdated = disagreements.outdated_views(facts)
+    yield from _pairs(FindingCode.VIEW_OUTDATED, "has an outdated view of", outdated)
     failing = [n.name for n in facts.live.values() if not n.state_ok]
     if failing:
-        few = ", ".join(failing[:_NAMED])
-        detail = f"cluster_state is fail on {len(failing)} nodes: {few}"
+        detail = f"cluster_state is fail on {len(failing)} nodes: {_few(failing)}"
         yield Finding(code=FindingCode.STATE_FAIL, node=failing[0], detail=detail)
-    if libraries_lacking := functions_missing(facts):
-        detail = f"{libraries_lacking[0].name} lacks the function libraries of the cluster"
-        yield Finding(
-            code=FindingCode.FUNCTIONS_MISSING, node=libraries_lacking[0].name, detail=detail
-        )
+    for node in functions_missing(facts)[:1]:
+        detail = f"{node.name} lacks the function libraries of the cluster"
+        yield Finding(code=FindingCode.FUNCTIONS_MISSING, node=node.name, detail=detail)
     for node in failovers_disabled(facts):
         detail = f"{node.name} may not fail over: cluster-replica-no-failover is set"
         yield Finding(code=FindingCode.FAILOVER_DISABLED, node=node.name, detail=detail)
-    yield from _pairs(
-        FindingCode.SHARDS_DISAGREE,
-        "has another shard id for",
-        disagreements.shard_mismatches(facts),
-    )
+    mismatches = disagreements.shard_mismatches(facts)
+    yield from _pairs(FindingCode.SHARDS_DISAGREE, "has another shard id for", mismatches)
 
 
 def functions_missing(facts: Facts) -> list[NodeView]:
@@ -249,15 +235,14 @@ def functions_missing(facts: Facts) -> list[NodeView]:
     A node that was a member before may have come back with the libraries of that time.
     """
     source = next((n for n in facts.owners if n.libraries), None)
-    if source is None:
-        return []
-    empty = (n for n in facts.staying if n.role is Role.PRIMARY and not n.slots)
-    return [n for n in empty if not n.libraries or _lacks(n, source)]
+    empty = (n for n in facts.staying_primaries if not n.slots)
+    return [n for n in empty if not n.libraries or _lacks(n, source)] if source else []
 
 
 def _lacks(node: NodeView, source: NodeView) -> bool:
-    known = node.functions is not None and source.functions is not None
-    return known and not (source.functions or frozenset()) <= (node.functions or frozenset())
+    if node.functions is None or source.functions is None:
+        return False
+    return not source.functions <= node.functions
 
 
 def failovers_disabled(facts: Facts) -> list[NodeView]:
@@ -267,9 +252,8 @@ def failovers_disabled(facts: Facts) -> list[NodeView]:
     primary since. Where every node has it, it is the configuration of the people who run the
     cluster and stays.
     """
-    if all(n.no_failover for n in facts.live.values()):
-        return []
-    return [n for n in facts.live.values() if n.no_failover]
+    disabled = [n for n in facts.live.values() if n.no_failover]
+    return disabled if len(disabled) < len(facts.live) else []
 
 
 def abbreviate(slots: SlotSet, most: int = 5) -> str:

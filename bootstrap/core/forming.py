@@ -13,7 +13,7 @@ Invariant: no slot is assigned while any node has keys or a member is gone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from . import disagreements, key_holders
 from .actions import (
@@ -47,15 +47,11 @@ def form(facts: Facts) -> list[Action]:
     They go out together, each node's in one pipeline: a node that owns its slots before it meets
     another sends them with the first header.
     """
-    return [*_epochs(facts), *assign_first_slots(facts), *_disable_failovers(facts), *_meets(facts)]
+    return [*_epochs(facts), *_first_slots(facts), *_disable_failovers(facts), *_meets(facts)]
 
 
 def introduce(facts: Facts) -> list[Action]:
-    """Return the MEETs that are missing, and what makes them safe.
-
-    That is an epoch for each new node, and no failover of replicas whose live primary only seems
-    to be lost.
-    """
+    """Return the MEETs that are missing, and what makes them safe: epochs, and no failover."""
     return [*_epochs(facts), *_disable_failovers(facts), *_meets(facts)]
 
 
@@ -67,57 +63,42 @@ def _epochs(facts: Facts) -> Iterator[SetConfigEpoch]:
     highest = facts.max_epoch
     for node in facts.staying:
         is_alone = node.is_isolated and not node.handshakes
-        if is_alone and node.myself.config_epoch == 0 and node.current_epoch == 0:
+        if is_alone and not node.myself.config_epoch and not node.current_epoch:
             highest += 1
             yield SetConfigEpoch(node=node.node_id, epoch=highest, reason=FindingCode.NODE_UNKNOWN)
 
 
 def may_assign_first_slots(facts: Facts) -> bool:
     """Return whether slots are uncovered and nothing can be lost: no keys, no member gone."""
-    return bool(facts.uncovered) and not facts.gone and not any(n.keys for n in facts.live.values())
+    return bool(facts.uncovered) and facts.has_nothing_to_lose
 
 
-def assign_first_slots(facts: Facts) -> Iterator[AssignSlots]:
-    """Yield the slots that no node owns, assigned to primaries; see `may_assign_first_slots`."""
-    for node, slots in _first_slots(facts):
-        uncovered = slots & facts.uncovered
-        if uncovered:
-            yield AssignSlots(
-                node=node.node_id, slots=uncovered, reason=FindingCode.SLOTS_UNCOVERED
-            )
-
-
-def _first_slots(facts: Facts) -> list[tuple[NodeView, SlotSet]]:
-    """Return the ranges of a new cluster, or, where others own slots already, what is left."""
+def _first_slots(facts: Facts) -> Iterator[AssignSlots]:
+    """Yield the ranges of a new cluster, or, where others own slots already, what is left."""
     shards = assign_shards(facts.staying, facts.desired.primaries)
     chosen = [shard[0] for shard in shards]
-    split = even_split(facts.desired.primaries)
-    planned = dict(zip((n.node_id for n in chosen), split, strict=True))
-    if all(n.role is Role.PRIMARY for n in chosen) and all(
-        not owner.slots - planned.get(owner.node_id, SlotSet()) for owner in facts.owners
-    ):
-        return list(zip(chosen, split, strict=True))
-    return _fill_up(facts, chosen)
+    split = {n.node_id: part for n, part in zip(chosen, even_split(len(chosen)), strict=True)}
+    is_new = all(n.role is Role.PRIMARY for n in chosen) and not any(
+        owner.slots - split.get(owner.node_id, SlotSet()) for owner in facts.owners
+    )
+    for node_id, slots in split.items() if is_new else _fill_up(facts, chosen):
+        uncovered = slots & facts.uncovered
+        if uncovered:
+            yield AssignSlots(node=node_id, slots=uncovered, reason=FindingCode.SLOTS_UNCOVERED)
 
 
-def _fill_up(facts: Facts, chosen: Sequence[NodeView]) -> list[tuple[NodeView, SlotSet]]:
-    """Return shares of the uncovered slots for the owners, then for further primaries."""
-    primaries = [n for n in facts.owners if facts.desired.stays(n.endpoint.ordinal)]
-    taken = {n.node_id for n in primaries}
-    for node in (*chosen, *facts.staying):
-        if len(primaries) >= facts.desired.primaries:
-            break
-        if node.role is Role.PRIMARY and node.node_id not in taken:
-            primaries.append(node)
-            taken.add(node.node_id)
-    left, result = facts.uncovered, []
-    for index, node in enumerate(primaries):
-        is_last = index == len(primaries) - 1
+def _fill_up(facts: Facts, chosen: Sequence[NodeView]) -> Iterator[tuple[NodeId, SlotSet]]:
+    """Yield shares of the uncovered slots for the owners, then for further primaries."""
+    owners = [n for n in facts.owners if facts.stays(n)]
+    further = [n for n in (*chosen, *facts.staying) if n.role is Role.PRIMARY]
+    most = max(len(owners), facts.desired.primaries)
+    primaries = [*{n.node_id: n for n in (*owners, *further)}.values()][:most]
+    left = facts.uncovered
+    for node in primaries:
         share = -(-SLOT_COUNT // len(primaries)) - len(node.slots)
-        slots = left if is_last else left.lowest(max(0, share))
+        slots = left if node is primaries[-1] else left.lowest(max(0, share))
         left -= slots
-        result.append((node, slots))
-    return result
+        yield node.node_id, slots
 
 
 def _disable_failovers(facts: Facts) -> Iterator[SetNoFailover]:
@@ -127,12 +108,11 @@ def _disable_failovers(facts: Facts) -> Iterator[SetNoFailover]:
     addresses (measured on Redis 7.0).
     """
     moved = {b.node_id for _, b in disagreements.stale_addresses(facts)}
+    why = FindingCode.ADDRESS_STALE
     for node in facts.live.values():
-        primary = node.myself.primary_id
-        if node.role is Role.REPLICA and primary in moved and node.no_failover is False:
-            yield SetNoFailover(
-                node=node.node_id, no_failover=True, reason=FindingCode.ADDRESS_STALE
-            )
+        is_moved = node.role is Role.REPLICA and node.myself.primary_id in moved
+        if is_moved and node.no_failover is False:
+            yield SetNoFailover(node=node.node_id, no_failover=True, reason=why)
 
 
 def _meets(facts: Facts) -> list[Meet]:
@@ -142,7 +122,8 @@ def _meets(facts: Facts) -> list[Meet]:
         if not _is_meeting(facts.live[first], facts.live[second]):
             wanted[first, second] = FindingCode.NODE_UNKNOWN
     for knower, moved in disagreements.stale_addresses(facts):
-        sender = knower if knower is not moved else _other_than(facts, moved)
+        others = (n for n in facts.live.values() if n is not moved)
+        sender = knower if knower is not moved else next(others, None)
         if sender and not _is_meeting(sender, moved, mutual=False):
             wanted[sender.node_id, moved.node_id] = FindingCode.ADDRESS_STALE
     return _limited(wanted)
@@ -161,7 +142,7 @@ def _next_unacquainted(facts: Facts) -> Collection[Pair]:
     for one, other in disagreements.unacquainted_pairs(facts):
         first, second = sorted((one.node_id, other.node_id), key=order.__getitem__)
         pairs[first, second] = order[second] - order[first]
-    if pairs and is_forming(facts) and not any(n.role is Role.REPLICA for n in facts.live.values()):
+    if pairs and is_forming(facts) and len(facts.primaries) == len(facts.live):
         shards = assign_shards(facts.staying, facts.desired.primaries)
         within = {frozenset((s[0].node_id, n.node_id)) for s in shards for n in s[1:]}
         if found := [pair for pair in pairs if frozenset(pair) in within]:
@@ -175,8 +156,8 @@ def _next_unacquainted(facts: Facts) -> Collection[Pair]:
 
 def is_forming(facts: Facts) -> bool:
     """Return whether there is nothing to lose: no keys, no service, no member gone or leaving."""
-    in_use = any(n.keys or n.state_ok for n in facts.live.values())
-    return not (in_use or facts.gone or facts.leaving)
+    serves = any(n.state_ok for n in facts.live.values())
+    return facts.has_nothing_to_lose and not serves and not facts.leaving
 
 
 def _limited(wanted: dict[Pair, FindingCode]) -> list[Meet]:
@@ -195,18 +176,19 @@ def _is_meeting(one: NodeView, other: NodeView, *, mutual: bool = True) -> bool:
     return other.address in one.handshakes or (mutual and one.address in other.handshakes)
 
 
-def _other_than(facts: Facts, node: NodeView) -> NodeView | None:
-    return next((n for n in facts.live.values() if n is not node), None)
-
-
 def replicate(facts: Facts, roles: Roles) -> list[Replicate]:
     """Return the REPLICATEs that each node's own view allows already."""
+    nodes = sorted((facts.live[i] for i in roles.following), key=lambda n: n.ordinal)
     return [
-        Replicate(node=node_id, primary=primary, reason=_replicate_reason(facts.live[node_id]))
-        for node_id, primary in sorted(
-            roles.following.items(), key=lambda item: facts.live[item[0]].endpoint.ordinal
+        Replicate(
+            node=node.node_id,
+            primary=roles.following[node.node_id],
+            reason=FindingCode.PRIMARY_COUNT
+            if node.role is Role.PRIMARY
+            else FindingCode.REPLICA_COUNT,
         )
-        if _can_replicate(facts, facts.live[node_id], primary)
+        for node in nodes
+        if _can_replicate(facts, node, roles.following[node.node_id])
     ]
 
 
@@ -214,8 +196,8 @@ def _can_replicate(facts: Facts, node: NodeView, primary: NodeId) -> bool:
     if node.role is Role.REPLICA:
         if node.myself.primary_id == primary:
             return _dials_elsewhere(node, facts.live[primary])
-        old = facts.live.get(node.myself.primary_id or node.node_id)
-        is_copy = old is not None and old.role is Role.PRIMARY and bool(old.slots or node.keys)
+        old = facts.primary_of(node)
+        is_copy = old and old.role is Role.PRIMARY and (old.slots or node.keys)
         if (is_copy and not node.link_up) or node in key_holders.last_copy_replicas(facts):
             return False  # it may have the newest copy of what its primary lost
     elif node.keys or node.slots:
@@ -232,12 +214,7 @@ def _dials_elsewhere(node: NodeView, primary: NodeView) -> bool:
     (clusterProcessGossipSection), which dials the old one forever; another REPLICATE with the
     same primary fixes that.
     """
-    addresses = {primary.address.ip, *primary.endpoint.addresses}
-    return not node.link_up and bool(node.primary_ip) and node.primary_ip not in addresses
-
-
-def _replicate_reason(node: NodeView) -> FindingCode:
-    return FindingCode.PRIMARY_COUNT if node.role is Role.PRIMARY else FindingCode.REPLICA_COUNT
+    return not node.link_up and node.primary_ip not in {"", *primary.ips}
 
 
 def refresh_views(facts: Facts) -> list[Action]:
@@ -248,34 +225,48 @@ def refresh_views(facts: Facts) -> list[Action]:
     left alone: a newer server closes its link to whoever sends it a MEET, and votes that are on
     it are lost, after which the next election is four node timeouts away.
     """
-    wanted: dict[Pair, FindingCode] = {}
-    for observer, subject in disagreements.outdated_views(facts):
-        if not _is_meeting(subject, observer, mutual=False):
-            wanted[subject.node_id, observer.node_id] = FindingCode.VIEW_OUTDATED
-    for observer, subject in disagreements.shard_mismatches(facts):
-        for one, other in ((observer, subject), (subject, observer)):
-            if not _is_meeting(one, other, mutual=False):
-                wanted[one.node_id, other.node_id] = FindingCode.SHARDS_DISAGREE
+    why, other_why = FindingCode.VIEW_OUTDATED, FindingCode.SHARDS_DISAGREE
+    asked = [(b, a, why) for a, b in disagreements.outdated_views(facts)]
+    for a, b in disagreements.shard_mismatches(facts):
+        asked += ((a, b, other_why), (b, a, other_why))
+    wanted = {
+        (one.node_id, other.node_id): reason
+        for one, other, reason in asked
+        if not _is_meeting(one, other, mutual=False)
+    }
     due = {n.node_id for gone in facts.slots_of_gone for n in facts.successors_of(gone)}
     return [*_limited({pair: why for pair, why in wanted.items() if due.isdisjoint(pair)})]
 
 
 def allow_failovers(facts: Facts) -> list[SetNoFailover]:
-    """Return what lets replicas fail over again."""
-    return [
-        SetNoFailover(node=n.node_id, no_failover=False, reason=FindingCode.FAILOVER_DISABLED)
-        for n in failovers_disabled(facts)
-    ]
+    """Return what lets replicas fail over again that an earlier run has held back."""
+    return release_holds(n.node_id for n in failovers_disabled(facts))
+
+
+def release_holds(holds: Iterable[NodeId]) -> list[SetNoFailover]:
+    """Return what allows these replicas to fail over again."""
+    why = FindingCode.FAILOVER_DISABLED
+    return [SetNoFailover(node=node, no_failover=False, reason=why) for node in holds]
+
+
+def holds_after(holds: frozenset[NodeId], actions: Iterable[Action]) -> frozenset[NodeId]:
+    """Return which replicas a run keeps from failing over once these actions were applied.
+
+    It gives them back when it ends; where it was killed, the next one does.
+    """
+    for action in actions:
+        if isinstance(action, SetNoFailover):
+            holds = holds | {action.node} if action.no_failover else holds - {action.node}
+    return holds
 
 
 def copy_functions(facts: Facts) -> list[Action]:
     """Return copies of the function libraries to new primaries; no server copies them itself."""
-    source = next((n for n in facts.owners if n.libraries), None)
-    if source is None:
-        return []
+    why = FindingCode.FUNCTIONS_MISSING
+    sources = [n.node_id for n in facts.owners if n.libraries]
     return [
-        CopyFunctions(source=source.node_id, target=n.node_id, reason=FindingCode.FUNCTIONS_MISSING)
-        for n in functions_missing(facts)
+        CopyFunctions(source=sources[0], target=node.node_id, reason=why)
+        for node in functions_missing(facts)
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .facts import Facts
 from .slots import SlotSet
-from .topology import NodeView, Role
+from .topology import NodeView
 
 
 def keys_in(facts: Facts, node: NodeView, slot: int) -> int:
@@ -28,10 +28,9 @@ def slots_with_keys(facts: Facts, slots: SlotSet) -> SlotSet:
     A replica of a live primary has a copy of the primary's keys; a replica whose primary is gone
     counts, for it is promoted first.
     """
-    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     return slots & SlotSet.of(
         slot
-        for node in (*primaries, *replicas_of_gone(facts))
+        for node in (*facts.primaries, *replicas_of_gone(facts))
         for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
         if count
     )
@@ -43,22 +42,22 @@ def last_copy_replicas(facts: Facts) -> tuple[NodeView, ...]:
     Only those whose primary is gone and owned nothing, in their own view: a replica whose primary
     lost its slots to another replica learns of that and follows the new primary in one step.
     """
-    found = []
-    for node in replicas_of_gone(facts):
-        primary = node.known.get(node.myself.primary_id or node.node_id)
-        if primary is not None and not primary.slots and _has_last_copy(facts, node):
-            found.append(node)
-    return tuple(found)
+    return tuple(
+        node
+        for node in replicas_of_gone(facts)
+        if (primary := node.known.get(node.shard_primary))
+        and not primary.slots
+        and _has_last_copy(facts, node)
+    )
 
 
 def _has_last_copy(facts: Facts, node: NodeView) -> bool:
     """Return whether a replica without primary has more keys of a slot than any primary."""
-    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
     if _hides_unowned_keys(node):
         was_target = any(node.myself.primary_id in n.migrating.values() for n in facts.owners)
-        return was_target and not any(n.keys >= node.keys for n in primaries if not n.slots)
+        return was_target and not any(n.keys >= node.keys for n in facts.primaries if not n.slots)
     return any(
-        not any(keys_in(facts, n, slot) >= count for n in primaries if slot not in n.slots)
+        not any(keys_in(facts, n, slot) >= count for n in facts.primaries if slot not in n.slots)
         for slot, count in facts.view.slot_keys.get(node.node_id, {}).items()
     )
 
@@ -83,8 +82,7 @@ def may_have_keys(facts: Facts, node: NodeView, slot: int, owner: NodeView) -> b
 
 def owners_of_contested(facts: Facts, slot: int) -> list[NodeView]:
     """Return the owners of a contested slot, by ordinal."""
-    owners = [n for n in facts.live.values() if slot in n.slots]
-    return sorted(owners, key=lambda n: n.endpoint.ordinal)
+    return sorted((n for n in facts.live.values() if slot in n.slots), key=lambda n: n.ordinal)
 
 
 def strongest_owners(facts: Facts, slot: int) -> list[NodeView]:

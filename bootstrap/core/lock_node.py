@@ -18,5 +18,5 @@ def lock_node(view: ClusterView) -> NodeView:
     Raises:
         ValueError: No pod answered, so there is nothing to change either.
     """
-    pods = (n for n in view.nodes if n.endpoint.ordinal >= 0)
-    return min(pods, key=lambda n: (n.endpoint.ordinal, n.name, n.node_id))
+    pods = (n for n in view.nodes if n.ordinal >= 0)
+    return min(pods, key=lambda n: (n.ordinal, n.name, n.node_id))

@@ -13,28 +13,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from .actions import (
-    Action,
-    AssignSlots,
-    BumpEpoch,
-    ClaimSlots,
-    CloseSlots,
-    CopyFunctions,
-    Failover,
-    Forget,
-    GatherKeys,
-    Meet,
-    MoveSlots,
-    Plan,
-    Replicate,
-    Reset,
-    SetConfigEpoch,
-    SetNoFailover,
-)
+from . import actions as do
+from .actions import Action, Plan
 from .planner import plan
-from .policy import Policy
+from .situation import Policy
 from .slots import SlotSet, union
-from .topology import ClusterView, DesiredTopology, KnownNode, NodeId, NodeView, Role
+from .topology import (
+    ClusterView,
+    DesiredTopology,
+    KnownNode,
+    NodeId,
+    NodeView,
+    Role,
+    ids_by_shard,
+)
 
 _FORECAST_STAGES = 20
 
@@ -59,40 +51,39 @@ def expected(view: ClusterView, action: Action) -> ClusterView:
 
 def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
     match action:
-        case SetConfigEpoch(node=node_id, epoch=epoch):
+        case do.SetConfigEpoch(node=node_id, epoch=epoch):
             _own(nodes, node_id, config_epoch=epoch)
-        case AssignSlots(node=node_id, slots=slots):
+        case do.AssignSlots(node=node_id, slots=slots):
             _own(nodes, node_id, slots=nodes[node_id].slots | slots)
-        case Meet(node=one, target=other):
+        case do.Meet(node=one, target=other):
             _introduce(nodes, one, other)
-        case BumpEpoch(node=node_id):
+        case do.BumpEpoch(node=node_id):
             _own(nodes, node_id, config_epoch=_next_epoch(nodes))
-        case CopyFunctions(source=source, target=target):
+        case do.CopyFunctions(source=source, target=target):
+            copied = nodes[source]
             nodes[target] = replace(
-                nodes[target],
-                libraries=nodes[source].libraries,
-                functions=nodes[source].functions,
+                nodes[target], libraries=copied.libraries, functions=copied.functions
             )
-        case Replicate(node=node_id, primary=primary):
+        case do.Replicate(node=node_id, primary=primary):
             _own(nodes, node_id, role=Role.REPLICA, primary_id=primary, slots=SlotSet())
             _close(nodes, [node_id], SlotSet.all())
-        case SetNoFailover(node=node_id, no_failover=value):
+        case do.SetNoFailover(node=node_id, no_failover=value):
             nodes[node_id] = replace(nodes[node_id], no_failover=value)
-        case CloseSlots(node=node_id, slots=slots):
+        case do.CloseSlots(node=node_id, slots=slots):
             replicas = [i for i, n in nodes.items() if n.myself.primary_id == node_id]
             _close(nodes, [node_id, *replicas], slots)
-        case ClaimSlots(node=node_id, slots=slots):
+        case do.ClaimSlots(node=node_id, slots=slots):
             _assign(nodes, node_id, slots)
-        case MoveSlots(target=target, slots=slots):
+        case do.MoveSlots(target=target, slots=slots):
             _assign(nodes, target, slots)
             _close(nodes, [*nodes], slots)
-        case GatherKeys(source=source, target=target, slots=slots):
+        case do.GatherKeys(source=source, target=target, slots=slots):
             _close(nodes, [source, target], slots)
-        case Failover(node=node_id):
+        case do.Failover(node=node_id):
             _fail_over(nodes, node_id)
-        case Reset(node=node_id):
+        case do.Reset(node=node_id):
             _reset(nodes, node_id)
-        case Forget(node=node_id, gone=gone):
+        case do.Forget(node=node_id, gone=gone):
             known = {i: k for i, k in nodes[node_id].known.items() if i != gone}
             nodes[node_id] = replace(nodes[node_id], known=known)
         case _:
@@ -101,17 +92,19 @@ def _apply(nodes: dict[NodeId, NodeView], action: Action) -> None:
 
 def _own(nodes: dict[NodeId, NodeView], node_id: NodeId, **changes: object) -> None:
     """Change the line of a node about itself."""
+    line = replace(nodes[node_id].myself, **changes)  # type: ignore[arg-type]  # literal names above
+    _know(nodes, node_id, line)
+
+
+def _know(nodes: dict[NodeId, NodeView], node_id: NodeId, line: KnownNode) -> None:
     node = nodes[node_id]
-    line = replace(node.myself, **changes)  # type: ignore[arg-type]  # field names are literals above
-    nodes[node_id] = replace(node, known={**node.known, node_id: line})
+    nodes[node_id] = replace(node, known={**node.known, line.node_id: line})
 
 
 def _introduce(nodes: dict[NodeId, NodeView], one: NodeId, other: NodeId) -> None:
     for node_id, peer in ((one, other), (other, one)):
-        line = replace(nodes[node_id].myself, address=nodes[node_id].address)
-        nodes[node_id] = replace(nodes[node_id], known={**nodes[node_id].known, node_id: line})
-        known = {**nodes[node_id].known, peer: replace(nodes[peer].myself, flags=frozenset())}
-        nodes[node_id] = replace(nodes[node_id], known=known)
+        _own(nodes, node_id, address=nodes[node_id].address)
+        _know(nodes, node_id, replace(nodes[peer].myself, flags=frozenset()))
 
 
 def _next_epoch(nodes: dict[NodeId, NodeView]) -> int:
@@ -122,30 +115,25 @@ def _assign(nodes: dict[NodeId, NodeView], owner: NodeId, slots: SlotSet) -> Non
     for node_id, node in tuple(nodes.items()):
         if node_id != owner and node.slots & slots:
             _own(nodes, node_id, slots=node.slots - slots)
-        lines = {
-            i: replace(k, slots=k.slots - slots) if i not in nodes and k.slots & slots else k
-            for i, k in nodes[node_id].known.items()
-        }
-        nodes[node_id] = replace(nodes[node_id], known=lines)
-    epoch = _next_epoch(nodes)
-    _own(nodes, owner, slots=nodes[owner].slots | slots, config_epoch=epoch)
+        lines = nodes[node_id].known.items()
+        known = {i: k if i in nodes else _without(k, slots) for i, k in lines}
+        nodes[node_id] = replace(nodes[node_id], known=known)
+    _own(nodes, owner, slots=nodes[owner].slots | slots, config_epoch=_next_epoch(nodes))
 
 
 def _close(nodes: dict[NodeId, NodeView], node_ids: Iterable[NodeId], slots: SlotSet) -> None:
     for node_id in node_ids:
         node = nodes[node_id]
-        nodes[node_id] = replace(
-            node,
-            migrating={s: i for s, i in node.migrating.items() if s not in slots},
-            importing={s: i for s, i in node.importing.items() if s not in slots},
-        )
+        migrating = {s: i for s, i in node.migrating.items() if s not in slots}
+        importing = {s: i for s, i in node.importing.items() if s not in slots}
+        nodes[node_id] = replace(node, migrating=migrating, importing=importing)
 
 
 def _fail_over(nodes: dict[NodeId, NodeView], replica: NodeId) -> None:
     primary = nodes[replica].myself.primary_id
     if primary is None:
         return
-    slots = union(k.slots for n in nodes.values() for i, k in n.known.items() if i == primary)
+    slots = union(n.known[primary].slots for n in nodes.values() if primary in n.known)
     for node_id, node in tuple(nodes.items()):
         if node_id != replica and primary in {node_id, node.myself.primary_id}:
             _own(nodes, node_id, role=Role.REPLICA, primary_id=replica, slots=SlotSet())
@@ -156,31 +144,18 @@ def _fail_over(nodes: dict[NodeId, NodeView], replica: NodeId) -> None:
 
 def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
     """Give the process a new id without peers; the other nodes keep the old id until FORGET."""
+    _own(nodes, node_id, role=Role.PRIMARY, primary_id=None, config_epoch=0, slots=SlotSet())
     node = nodes.pop(node_id)
     fresh = NodeId(node_id[::-1])
-    line = KnownNode(
-        node_id=fresh,
-        address=node.address,
-        role=Role.PRIMARY,
-        primary_id=None,
-        flags=frozenset(),
-        config_epoch=0,
-        link_up=True,
-        slots=SlotSet(),
-    )
-    nodes[fresh] = replace(
-        node, node_id=fresh, known={fresh: line}, current_epoch=0, keys=0, link_up=True
-    )
+    known = {fresh: replace(node.myself, node_id=fresh, address=node.address, flags=frozenset())}
+    nodes[fresh] = replace(node, node_id=fresh, known=known, current_epoch=0, keys=0, link_up=True)
 
 
 def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
     truth = {n.node_id: n.myself for n in nodes}
     owned = union(n.slots for n in nodes)
     owners = {n.node_id for n in nodes if n.slots}
-    grouped: dict[NodeId, set[NodeId]] = {}
-    for node_id, line in truth.items():
-        grouped.setdefault(line.primary_id or node_id, set()).add(node_id)
-    shards = frozenset(frozenset(shard) for shard in grouped.values())
+    shards = ids_by_shard(nodes)
     return tuple(
         replace(
             n,

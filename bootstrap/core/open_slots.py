@@ -10,26 +10,17 @@ Invariant: a slot is not closed anywhere while a node that does not own it may h
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from . import config_epochs, key_holders
-from .actions import Action, CloseSlots, GatherKeys, MoveSlots
+from .actions import Action, CloseSlots, GatherKeys, MoveSlots, merge_slots
 from .facts import Facts
 from .findings import FindingCode
 from .slots import SlotSet
 from .topology import NodeId, NodeView, Role
 
-
-@dataclass(slots=True)
-class _Decisions:
-    """What is done with the slots so far, as masks."""
-
-    moves: defaultdict[tuple[NodeId, NodeId], int] = field(default_factory=lambda: defaultdict(int))
-    gathers: defaultdict[tuple[NodeId, NodeId], int] = field(
-        default_factory=lambda: defaultdict(int)
-    )
-    closes: defaultdict[NodeId, int] = field(default_factory=lambda: defaultdict(int))
+_Step = CloseSlots | GatherKeys | MoveSlots
+_WHY = FindingCode.SLOT_OPEN
 
 
 def close_open_slots(facts: Facts) -> list[Action]:
@@ -38,61 +29,52 @@ def close_open_slots(facts: Facts) -> list[Action]:
     A slot of which a replica without primary has keys waits until that replica is promoted, or
     replicates again: once the slot is closed, no client would ask for its keys.
     """
-    decisions = _Decisions()
+    steps: list[_Step] = []
     ready = facts.open_slots - key_holders.slots_awaiting_promotion(facts)
     for slot in ready - facts.contested:
         owner = next((n for n in facts.owners if slot in n.slots), None)
         if owner is not None:
-            _decide(facts, slot, owner, decisions)
+            steps += _close(facts, slot, owner)
     for slot in ready & facts.contested:
         if facts.see_each_other(key_holders.owners_of_contested(facts, slot)):
-            _finish_contested(facts, slot, decisions)
-    reason = FindingCode.SLOT_OPEN
-    moves = [
-        MoveSlots(source=source, target=target, slots=SlotSet(mask), reason=reason)
-        for (source, target), mask in decisions.moves.items()
-    ]
-    return [
-        *(CloseSlots(node=i, slots=SlotSet(m), reason=reason) for i, m in decisions.closes.items()),
-        *(
-            GatherKeys(source=source, target=target, slots=SlotSet(mask), reason=reason)
-            for (source, target), mask in decisions.gathers.items()
-        ),
-        *config_epochs.one_way(moves),
-    ]
+            steps += _finish_contested(facts, slot)
+    merged = merge_slots(steps)
+    moves = [step for step in merged if isinstance(step, MoveSlots)]
+    others = [step for step in merged if not isinstance(step, MoveSlots)]
+    others.sort(key=lambda step: isinstance(step, GatherKeys))
+    return [*others, *config_epochs.one_way(moves)]
 
 
-def _decide(facts: Facts, slot: int, owner: NodeView, decisions: _Decisions) -> None:
-    """Decide one open slot with one owner."""
-    bit = 1 << slot
+def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:
+    """Yield what closes one open slot with one owner."""
+    slots = SlotSet.of([slot])
     target = _target_to_finish(facts, slot, owner)
     gathered = False
     for node in facts.live.values():
         if node is owner or node is target:
             continue
         if node.role is Role.PRIMARY and key_holders.may_have_keys(facts, node, slot, owner):
-            decisions.gathers[node.node_id, owner.node_id] |= bit
+            yield GatherKeys(source=node.node_id, target=owner.node_id, slots=slots, reason=_WHY)
             gathered = True
         elif slot in node.open_slots and (closer := _closer(facts, node, slot)):
-            decisions.closes[closer] |= bit
+            yield CloseSlots(node=closer, slots=slots, reason=_WHY)
     if target is not None:
-        decisions.moves[owner.node_id, target.node_id] |= bit
+        yield MoveSlots(source=owner.node_id, target=target.node_id, slots=slots, reason=_WHY)
     elif slot in owner.open_slots and not gathered:  # gathering closes the slot when it is done
-        decisions.closes[owner.node_id] |= bit
+        yield CloseSlots(node=owner.node_id, slots=slots, reason=_WHY)
 
 
 def _target_to_finish(facts: Facts, slot: int, owner: NodeView) -> NodeView | None:
     """Return the target of the owner's move where the move is to be finished."""
+    target = _target(facts, slot, owner)
+    if target is None or slot not in target.importing or target.role is Role.REPLICA:
+        return None
+    return target if facts.stays(target) else None
+
+
+def _target(facts: Facts, slot: int, owner: NodeView) -> NodeView | None:
     target = facts.live.get(owner.migrating.get(slot, owner.node_id))
-    if (
-        target is not None
-        and target is not owner
-        and slot in target.importing
-        and target.role is Role.PRIMARY
-        and facts.desired.stays(target.endpoint.ordinal)
-    ):
-        return target
-    return None
+    return None if target is owner else target
 
 
 def _closer(facts: Facts, node: NodeView, slot: int) -> NodeId | None:
@@ -104,15 +86,20 @@ def _closer(facts: Facts, node: NodeView, slot: int) -> NodeId | None:
     """
     if node.role is Role.PRIMARY:
         return node.node_id
-    primary = facts.live.get(node.myself.primary_id or node.node_id)
+    primary = facts.primary_of(node)
     if primary is None or primary.role is Role.REPLICA or slot in primary.open_slots:
         return None
     return primary.node_id
 
 
-def _finish_contested(facts: Facts, slot: int, decisions: _Decisions) -> None:
-    """Finish a move whose target owns the slot already while its source still migrates."""
+def _finish_contested(facts: Facts, slot: int) -> Iterator[MoveSlots]:
+    """Yield the rest of a move whose target owns the slot while its source still migrates it."""
     for source in facts.owners:
-        target = facts.live.get(source.migrating.get(slot, source.node_id))
-        if target is not None and target is not source and slot in target.slots:
-            decisions.moves[source.node_id, target.node_id] |= 1 << slot
+        target = _target(facts, slot, source)
+        if target is not None and slot in target.slots:
+            yield MoveSlots(
+                source=source.node_id,
+                target=target.node_id,
+                slots=SlotSet.of([slot]),
+                reason=_WHY,
+            )

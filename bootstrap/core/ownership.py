@@ -10,15 +10,14 @@ consent to lose data.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from . import elections, key_holders
-from .actions import Action, ClaimSlots, Failover, FailoverMode, GatherKeys
+from .actions import Action, ClaimSlots, Failover, FailoverMode, GatherKeys, merge_slots
 from .facts import FAILING, Facts
 from .findings import FindingCode
-from .slots import SlotSet
-from .topology import Flag, NodeId, NodeView, Role
+from .slots import SlotSet, union_by_key
+from .topology import Flag, NodeId, NodeView
 
 
 def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
@@ -32,8 +31,7 @@ def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
     for node_id in sorted(facts.slots_of_gone):
         replicas = [n for n in facts.successors_of(node_id) if node_id in n.known]
         best = max(replicas, key=_freshness, default=None)
-        mode = None if best is None else _failover_mode(facts, best, node_id)
-        if best is not None and mode is not None:
+        if best and (mode := _failover_mode(facts, best, node_id)):
             actions.append(Failover(node=best.node_id, mode=mode, reason=FindingCode.SLOTS_OF_GONE))
     return actions
 
@@ -58,7 +56,7 @@ def _failover_mode(facts: Facts, replica: NodeView, gone: NodeId) -> FailoverMod
 
 def _freshness(node: NodeView) -> tuple[int, int, int]:
     """Order replicas of one primary by what they read; an empty one may have read as much."""
-    return (node.replication_offset, node.keys, -node.endpoint.ordinal)
+    return (node.replication_offset, node.keys, -node.ordinal)
 
 
 def promote_last_copies(facts: Facts) -> list[Failover]:
@@ -87,71 +85,56 @@ def claim_uncovered_slots(facts: Facts, *, allow_data_loss: bool) -> list[Action
     """
     if any(map(facts.successors_of, facts.slots_of_gone)):
         return []
-    claims: defaultdict[NodeId, int] = defaultdict(int)
-    gathers: defaultdict[tuple[NodeId, NodeId], int] = defaultdict(int)
+    reason = FindingCode.SLOTS_UNCOVERED
+    claims: list[tuple[NodeId, SlotSet]] = []
+    gathers: list[GatherKeys] = []
     left = facts.uncovered | (facts.lost_slots if allow_data_loss else SlotSet())
-    for slot in left & (key_holders.slots_with_keys(facts, left) | _importing(facts)):
-        node = _claimant(facts, slot)
-        if node is not None:
-            claims[node.node_id] |= 1 << slot
-            left -= SlotSet.of([slot])
-            for other in _others_with_keys(facts, slot, node):
-                gathers[other.node_id, node.node_id] |= 1 << slot
+    for slot in left & (key_holders.slots_with_keys(facts, left) | facts.importing):
+        if node := _claimant(facts, slot):
+            slots = SlotSet.of([slot])
+            claims.append((node.node_id, slots))
+            left -= slots
+            gathers += (
+                GatherKeys(source=n.node_id, target=node.node_id, slots=slots, reason=reason)
+                for n in facts.primaries
+                if n is not node and key_holders.keys_in(facts, n, slot)
+            )
     for node_id, slots in facts.owner_by_peers.items():
         if slots & left:
-            claims[node_id] |= (slots & left).mask
+            claims.append((node_id, slots & left))
             left -= slots
-    if left and allow_data_loss:
-        for node, slots in _spread(facts, left):
-            claims[node.node_id] |= slots.mask
-    reason = FindingCode.SLOTS_UNCOVERED
+    if allow_data_loss:
+        claims += _spread(facts, left)
     return [
-        *(ClaimSlots(node=i, slots=SlotSet(mask), reason=reason) for i, mask in claims.items()),
         *(
-            GatherKeys(source=source, target=target, slots=SlotSet(mask), reason=reason)
-            for (source, target), mask in gathers.items()
+            ClaimSlots(node=node_id, slots=slots, reason=reason)
+            for node_id, slots in union_by_key(claims).items()
         ),
+        *merge_slots(gathers),
     ]
-
-
-def _importing(facts: Facts) -> SlotSet:
-    return SlotSet.of(slot for n in facts.live.values() for slot in n.importing)
 
 
 def _claimant(facts: Facts, slot: int) -> NodeView | None:
     """Return the primary that has keys of a slot or imports it; keys outweigh importing."""
-    primaries = [n for n in facts.live.values() if n.role is Role.PRIMARY]
-    return max(
-        (n for n in primaries if slot in n.importing or key_holders.keys_in(facts, n, slot)),
-        key=lambda n: (
-            key_holders.keys_in(facts, n, slot) > 0,
-            slot in n.importing,
-            key_holders.keys_in(facts, n, slot),
-            -n.endpoint.ordinal,
-        ),
-        default=None,
-    )
+
+    def claim(node: NodeView) -> tuple[bool, bool, int, int]:
+        count = key_holders.keys_in(facts, node, slot)
+        return (count > 0, slot in node.importing, count, -node.ordinal)
+
+    found = (n for n in facts.primaries if any(claim(n)[:2]))
+    return max(found, key=claim, default=None)
 
 
-def _others_with_keys(facts: Facts, slot: int, owner: NodeView) -> Iterable[NodeView]:
-    return (
-        n
-        for n in facts.live.values()
-        if n is not owner and n.role is Role.PRIMARY and key_holders.keys_in(facts, n, slot)
-    )
-
-
-def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeView, SlotSet]]:
+def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeId, SlotSet]]:
     """Assign lost slots to staying primaries, those with the fewest slots first."""
-    primaries = [n for n in facts.staying if n.role is Role.PRIMARY]
-    primaries.sort(key=lambda n: (len(n.slots), n.endpoint.ordinal))
+    primaries = sorted(facts.staying_primaries, key=lambda n: (len(n.slots), n.ordinal))
     total = sum(len(n.slots) for n in primaries) + len(slots)
-    for index, node in enumerate(primaries):
+    for node in primaries:
         share = max(0, -(-total // len(primaries)) - len(node.slots))
-        part = slots if index == len(primaries) - 1 else slots.lowest(share)
+        part = slots if node is primaries[-1] else slots.lowest(share)
         slots -= part
         if part:
-            yield node, part
+            yield node.node_id, part
 
 
 def resolve_contested_slots(facts: Facts) -> list[ClaimSlots]:
@@ -159,11 +142,11 @@ def resolve_contested_slots(facts: Facts) -> list[ClaimSlots]:
 
     Servers decide a contest by config epoch and delete the loser's keys: the node that was elected
     last is right, however many keys the old owner still has. So a node claims only where no other
-    owner has keys, and as its new epoch counts for all its slots, that must be true forevery slot
+    owner has keys, and as its new epoch counts for all its slots, that must be true for every slot
     that it contests. No node claims while the owners do not see each other, because clients may
     write to both then; the bus has to work again first, and with it the servers decide themselves.
     """
-    masks: defaultdict[NodeId, int] = defaultdict(int)
+    claims: list[tuple[NodeId, SlotSet]] = []
     barred: set[NodeId] = set()
     for slot in facts.contested:
         owners = key_holders.owners_of_contested(facts, slot)
@@ -174,9 +157,9 @@ def resolve_contested_slots(facts: Facts) -> list[ClaimSlots]:
             if is_cut or any(key_holders.keys_in(facts, n, slot) for n in others):
                 barred.add(node.node_id)
         if any(n.myself.config_epoch >= best.myself.config_epoch for n in owners if n is not best):
-            masks[best.node_id] |= 1 << slot
+            claims.append((best.node_id, SlotSet.of([slot])))
     return [
-        ClaimSlots(node=node_id, slots=SlotSet(mask), reason=FindingCode.SLOTS_CONTESTED)
-        for node_id, mask in sorted(masks.items())
+        ClaimSlots(node=node_id, slots=slots, reason=FindingCode.SLOTS_CONTESTED)
+        for node_id, slots in sorted(union_by_key(claims).items())
         if node_id not in barred
     ]

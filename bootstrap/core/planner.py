@@ -1,58 +1,43 @@
 """The next safe stage for a view.
 
-Rules: one stage at a time, in the order of `core.stages`. Nothing is planned while a wanted pod is
-absent, or while a member runs that is not reached: it may own slots or have the only copy of keys.
+Rules: the first stage of the table whose guard holds and whose step has actions is the plan. A
+stage that depends on what another one changes waits for a pass whose view shows the change. Where
+the views of the nodes have to agree first, REFRESH_VIEWS ends the search even when it has nothing
+to send: gossip is under way then, and the servers need time. Nothing is planned while a wanted pod
+is absent, or while a member runs that is not reached: it may own slots or have the only copy of
+keys.
 
 Invariant: from any view, carrying out plans ends in a healthy cluster, a refusal, or waiting for
-the servers; a healthy view gives an empty plan.
+the servers; a healthy view gives an empty plan. A stage has no actions but those that its name
+says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from . import forming, stages
-from .actions import Plan, Refusal, Stage
+from . import config_epochs, departures, disagreements, forming, ownership
+from .actions import Action, MoveSlots, Plan, Stage
 from .facts import Facts
 from .findings import Finding, FindingCode, notices
-from .policy import Policy
-from .situation import Situation
-from .slots import SlotSet
-from .topology import ClusterView, DesiredTopology
+from .situation import Policy, Situation
+from .topology import ClusterView, DesiredTopology, Role
 
-__all__ = ["Assessment", "Policy", "assess", "plan"]
+__all__ = ["Policy", "plan"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
-    """What one pass makes of a view.
+class Row(NamedTuple):
+    """A stage, whether it may be entered, and what it would do.
 
-    Attributes:
-        facts: What follows from the view; `facts.view` is the view itself.
-        findings: All that keeps the cluster from being healthy.
-        refusals: Every reason for not changing anything.
-        probe_slots: Slots of which keys must be counted before the plan can be relied on; where
-            there are any, count them and assess the view with the counts again.
-        plan: The next safe stage.
+    The search ends at a row that `is_last`, even where its step has nothing to do.
     """
 
-    facts: Facts
-    findings: tuple[Finding, ...]
-    refusals: tuple[Refusal, ...]
-    probe_slots: SlotSet
-    plan: Plan
-
-
-def assess(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Assessment:
-    """Return the facts, the findings, the refusals and the plan of a view, each computed once."""
-    situation = Situation(Facts(view, desired), policy)
-    return Assessment(
-        facts=situation.facts,
-        findings=situation.findings,
-        refusals=situation.refusals,
-        probe_slots=situation.probe_slots,
-        plan=_plan(situation),
-    )
+    stage: Stage
+    guard: Callable[[Situation], bool]
+    step: Callable[[Situation], Sequence[Action]]
+    is_last: bool = False
 
 
 def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
@@ -61,11 +46,10 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     An empty plan with findings means that the servers need time, for gossip, elections or
     replication; an empty plan without findings means that the cluster is healthy.
     """
-    return _plan(Situation(Facts(view, desired), policy))
-
-
-def _plan(situation: Situation) -> Plan:
-    return replace(_next(situation), notices=notices(situation.facts))
+    situation = Situation(Facts(view, desired), policy)
+    return replace(
+        _next(situation), notices=notices(situation.facts), probe_slots=situation.probe_slots
+    )
 
 
 def _next(situation: Situation) -> Plan:
@@ -74,10 +58,14 @@ def _next(situation: Situation) -> Plan:
         return Plan(findings=findings, refusals=refusals)
     if not findings:
         return _separate(situation) if situation.policy.separate else Plan()
-    if situation.is_blocked:
+    if situation.facts.is_blocked:
         return Plan(findings=findings)
-    stage, actions = stages.next_stage(situation)
-    return Plan(stage=stage, actions=actions, findings=findings)
+    for row in TABLE:
+        if row.guard(situation):
+            actions = row.step(situation)
+            if actions or row.is_last:
+                return Plan(stage=row.stage, actions=tuple(actions), findings=findings)
+    return Plan(findings=findings)
 
 
 def _separate(situation: Situation) -> Plan:
@@ -86,10 +74,114 @@ def _separate(situation: Situation) -> Plan:
     actions = [replace(a, reason=code) for a in forming.replicate(facts, situation.roles)]
     if not actions or situation.unfit_targets:
         return Plan()
-    names = ", ".join(facts.live[action.node].name for action in actions)
+    moved = [facts.live[action.node].name for action in actions]
+    names = ", ".join(moved)
     detail = f"members of a shard share a zone or node, and can be apart: {names} move"
-    return Plan(
-        stage=Stage.REPLICATE,
-        actions=tuple(actions),
-        findings=(Finding(code=code, node=facts.live[actions[0].node].name, detail=detail),),
-    )
+    finding = Finding(code=code, node=moved[0], detail=detail)
+    return Plan(stage=Stage.REPLICATE, actions=tuple(actions), findings=(finding,))
+
+
+def _always(_: Situation) -> bool:
+    return True
+
+
+def _is_joined(situation: Situation) -> bool:
+    return situation.is_joined
+
+
+def _may_replicate_early(situation: Situation) -> bool:
+    """Return whether replicas of a new cluster may follow before all nodes have met.
+
+    Gossip then spreads their roles together with their addresses.
+    """
+    facts = situation.facts
+    unacquainted = disagreements.unacquainted_pairs(facts)
+    return forming.is_forming(facts) and not facts.uncovered and any(unacquainted)
+
+
+def _hands_over(situation: Situation) -> bool:
+    return any(situation.facts.live[i].role is Role.REPLICA for i in situation.roles.failovers)
+
+
+def _may_move(situation: Situation, *, drains: bool) -> bool:
+    is_draining = bool(situation.roles.drain)
+    return is_draining is drains and situation.lets_targets_win(situation.moves)
+
+
+def _replicate(situation: Situation) -> Sequence[Action]:
+    return forming.replicate(situation.facts, situation.roles)
+
+
+def _refresh_views(situation: Situation) -> Sequence[Action]:
+    return forming.refresh_views(situation.facts)
+
+
+def _promote(situation: Situation) -> Sequence[Action]:
+    facts = situation.facts
+    return ownership.promote_replicas_of_gone(facts) or ownership.promote_last_copies(facts)
+
+
+def _close_slots(situation: Situation) -> Sequence[Action]:
+    actions = situation.open_slot_actions
+    if situation.lets_targets_win(situation.open_slot_moves):
+        return actions
+    return [action for action in actions if not isinstance(action, MoveSlots)]
+
+
+def _claim(situation: Situation) -> Sequence[Action]:
+    allow_data_loss = situation.policy.allow_data_loss
+    return ownership.claim_uncovered_slots(situation.facts, allow_data_loss=allow_data_loss)
+
+
+def _convert(situation: Situation) -> Sequence[Action]:
+    facts, converts = situation.facts, situation.roles.convert
+    return departures.reset_and_forget(facts, converts, FindingCode.PRIMARY_COUNT)
+
+
+TABLE = (
+    # A new cluster: slots and roles first, so that gossip spreads them with the addresses.
+    Row(Stage.REPLICATE, _may_replicate_early, _replicate),
+    Row(
+        Stage.FORM,
+        lambda s: forming.may_assign_first_slots(s.facts),
+        lambda s: forming.form(s.facts),
+    ),
+    # Who is where comes before who owns what: a slot is not judged by half of its owners.
+    Row(Stage.INTRODUCE, _always, lambda s: forming.introduce(s.facts)),
+    # One live owner for each slot. A replica of a lost primary may have keys of any slot.
+    Row(Stage.PROMOTE_REPLICAS, _is_joined, _promote),
+    Row(Stage.RESOLVE_CONTESTS, _is_joined, lambda s: ownership.resolve_contested_slots(s.facts)),
+    Row(
+        Stage.ORDER_EPOCHS,
+        _is_joined,
+        lambda s: config_epochs.order_epochs(s.facts, s.open_slot_moves),
+    ),
+    Row(Stage.CLOSE_SLOTS, _is_joined, _close_slots),
+    Row(Stage.CLAIM_SLOTS, _is_joined, _claim),
+    Row(
+        Stage.SEPARATE_EPOCHS,
+        _is_joined,
+        lambda s: config_epochs.separate_colliding_epochs(s.facts),
+    ),
+    # No later stage may build on slots without one live owner.
+    Row(Stage.REFRESH_VIEWS, lambda s: s.facts.has_damaged_slots, _refresh_views, is_last=True),
+    # Replicas before agreement: what replicates nothing keeps the state of the cluster at fail.
+    Row(Stage.REPLICATE, _always, _replicate),
+    Row(Stage.FORGET, _is_joined, lambda s: departures.forget_gone(s.facts)),
+    Row(Stage.REFRESH_VIEWS, lambda s: not s.views_agree, _refresh_views, is_last=True),
+    # All views agree from here on, so slots and members may move.
+    Row(Stage.ALLOW_FAILOVERS, _always, lambda s: forming.allow_failovers(s.facts)),
+    # A move would take the slots that a hand-over spares, so it waits for one that is to come.
+    Row(
+        Stage.FAIL_OVER,
+        _hands_over,
+        lambda s: departures.hand_over(s.facts, s.roles),
+        is_last=True,
+    ),
+    Row(Stage.CONVERT_REPLICAS, _always, _convert),
+    Row(Stage.COPY_FUNCTIONS, _always, lambda s: forming.copy_functions(s.facts)),
+    Row(Stage.ORDER_EPOCHS, _always, lambda s: config_epochs.order_epochs(s.facts, s.moves)),
+    Row(Stage.DRAIN, lambda s: _may_move(s, drains=True), lambda s: s.moves),
+    Row(Stage.REBALANCE, lambda s: _may_move(s, drains=False), lambda s: s.moves),
+    Row(Stage.REMOVE_MEMBERS, _always, lambda s: departures.remove_members(s.facts)),
+)

@@ -16,10 +16,14 @@ from .actions import Refusal
 from .copied_volumes import RUNBOOK, refuse_copied_volumes
 from .facts import Facts
 from .findings import abbreviate
-from .slots import SlotSet, union
-from .topology import NodeId, NodeView, Role, short_id
+from .slots import SlotSet, union, union_by_key
+from .topology import NodeView, Role, short_id
 
 OLDEST = (6, 2, 0)
+_CONSENT = (
+    "bring the lost pod's volume back, or accept the loss of their keys with "
+    "BOOTSTRAP_ALLOW_DATA_LOSS=true"
+)
 
 
 def refuse_nodes(facts: Facts) -> tuple[Refusal, ...]:
@@ -35,10 +39,8 @@ def refuse_nodes(facts: Facts) -> tuple[Refusal, ...]:
 
 def refuse_data_loss(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
     """Return the reasons that lie in slots whose keys could be lost."""
-    return (
-        *_contests(facts),
-        *_slots_without_data(facts, allow_data_loss=allow_data_loss),
-    )
+    losses = () if allow_data_loss else (*_slots_of_gone(facts), *_uncovered(facts))
+    return (*_contests(facts), *losses)
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:
@@ -50,10 +52,9 @@ def _servers(facts: Facts) -> Iterator[Refusal]:
                 remedy="set `cluster-enabled yes` in its redis.conf and restart it",
             )
         elif node.version < OLDEST:
-            found = ".".join(map(str, node.version))
             yield Refusal(
                 node=node.name,
-                cause=f"{node.name} runs {node.engine} {found}",
+                cause=f"{node.name} runs {compatibility.runs(node)}",
                 remedy="upgrade it to 6.2 or later",
             )
 
@@ -64,20 +65,17 @@ def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
     A server that starts with data but without nodes.conf takes the slots of its keys
     (verifyClusterConfigWithData); joined, it would contest them with their owners.
     """
-    is_single = facts.desired.nodes == 1
-    for node in facts.nodes:
-        if node.is_isolated and not is_single and node.role is Role.PRIMARY and node.keys:
+    lost = [
+        f"; member {short_id(i)}, which owns slots, has no process" for i in facts.slots_of_gone
+    ]
+    for node in facts.nodes if facts.desired.nodes > 1 else ():
+        if node.is_isolated and node.role is Role.PRIMARY and node.keys:
             yield Refusal(
                 node=node.name,
                 cause=f"{node.name} is in no cluster but has {node.keys} keys: its nodes.conf is "
-                f"lost or was deleted, or its volume is another server's{_lost_member(facts)}",
+                f"lost or was deleted, or its volume is another server's{min(lost, default='')}",
                 remedy=_remedy_of_lost_file(facts, node),
             )
-
-
-def _lost_member(facts: Facts) -> str:
-    lost = sorted(facts.slots_of_gone)
-    return f"; member {short_id(lost[0])}, which owns slots, has no process" if lost else ""
 
 
 def _remedy_of_lost_file(facts: Facts, node: NodeView) -> str:
@@ -104,22 +102,13 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
     Those differ from two clusters in this: all members are our pods, no node owns a slot that
     another group owns, and at most one group has keys.
     """
-    groups = facts.slot_groups
-    if len(groups) <= 1:
-        return
-    live = facts.view.by_id()
-    taken = SlotSet()
-    overlap = foreign = False
-    with_keys = 0
-    for group in groups:
-        members = [live[node_id] for node_id in group if node_id in live]
-        slots = union(line.slots for node in members for line in node.known.values())
-        overlap = overlap or bool(slots & taken)
-        taken |= slots
-        foreign = foreign or len(members) < len(group)
-        with_keys += any(node.keys for node in members)
-    if overlap or foreign or with_keys > 1:
-        first = [_first_pod(facts, group) for group in groups]
+    groups = [[n for n in facts.nodes if n.node_id in group] for group in facts.slot_groups]
+    owned = [union(k.slots for n in group for k in n.known.values()) for group in groups]
+    has_overlap = sum(map(len, owned)) > len(union(owned))
+    has_foreign = not facts.view.by_id().keys() >= set().union(*facts.slot_groups)
+    with_keys = sum(any(n.keys for n in group) for group in groups)
+    if len(groups) > 1 and (has_overlap or has_foreign or with_keys > 1):
+        first = [group[0].name for group in groups]
         yield Refusal(
             node=first[1],
             cause=f"{' and '.join(first[:3])} belong to {len(groups)} different clusters that own "
@@ -127,12 +116,6 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
             remedy="check that each DNS name resolves to the right pod; if one of the clusters is "
             "not needed, empty its pods with CLUSTER RESET HARD",
         )
-
-
-def _first_pod(facts: Facts, group: frozenset[NodeId]) -> str:
-    """Return the first of our pods in a group, or of its nodes where none is our pod."""
-    members = [node for node in facts.nodes if node.node_id in group]
-    return min(members, key=lambda n: (n.endpoint.ordinal < 0, n.endpoint.ordinal)).name
 
 
 def _outsiders(facts: Facts) -> Iterator[Refusal]:
@@ -149,7 +132,7 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
         unknown = [i for i in group if i not in live]
         is_main = 2 * len(ours) > facts.desired.nodes
         if ours and not is_main and (foreign or (unknown and main is not None and group != main)):
-            pod = min(ours, key=lambda n: n.endpoint.ordinal).name
+            pod = min(ours, key=lambda n: n.ordinal).name
             yield Refusal(
                 node=pod,
                 cause=f"{pod} is in another cluster: it knows {len(unknown)} nodes "
@@ -173,47 +156,44 @@ def _contests(facts: Facts) -> Iterator[Refusal]:
 
     A move whose target owns the slot already is no contest; it is finished.
     """
-    masks: dict[tuple[str, ...], int] = {}
+    undecided: list[tuple[tuple[str, ...], SlotSet]] = []
     for slot in facts.contested:
         candidates = key_holders.strongest_owners(facts, slot)
         ids = {n.node_id for n in candidates}
         handed = any(n.migrating.get(slot) in ids for n in candidates)
         if len(candidates) > 1 and key_holders.keys_in(facts, candidates[0], slot) and not handed:
-            names = tuple(n.name for n in candidates)
-            masks[names] = masks.get(names, 0) | 1 << slot
-    for names, mask in masks.items():
+            undecided.append((tuple(n.name for n in candidates), SlotSet.of([slot])))
+    for names, slots in union_by_key(undecided).items():
         yield Refusal(
             node=names[0],
-            cause=f"{' and '.join(names)} own slots {abbreviate(SlotSet(mask))} with one config "
-            "epoch, and each has keys of them",
+            cause=f"{' and '.join(names)} own slots {abbreviate(slots)} with one config epoch, and "
+            "each has keys of them",
             remedy="find out which of them has the right data, and take the slots from the other "
             "with CLUSTER DELSLOTS",
         )
 
 
-def _slots_without_data(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refusal]:
-    """Refuse to reassign slots whose data no node has, unless there is consent."""
-    if allow_data_loss:
-        return
+def _slots_of_gone(facts: Facts) -> Iterator[Refusal]:
+    """Refuse to reassign slots of members that are gone with every copy of their data."""
     for node_id, slots in sorted(facts.slots_of_gone.items()):
         if facts.successors_of(node_id):
             continue
-        replicas = [n.name for n in facts.replicas_of(node_id)]
-        ending = (
-            f"gone, and {replicas[0]}, its replica, copied the node that came to its address"
-            if replicas
-            else "gone with all its replicas"
-        )
+        name, ending = None, "gone with all its replicas"
+        if replicas := facts.replicas_of(node_id):
+            name = replicas[0].name
+            ending = f"gone, and {name}, its replica, copied the node that came to its address"
         yield Refusal(
-            node=replicas[0] if replicas else None,
+            node=name,
             cause=f"slots {abbreviate(slots)} belong to member {short_id(node_id)}, "
             f"which is {ending}",
             remedy=_CONSENT,
         )
-    slots = facts.uncovered
-    imported = SlotSet.of(s for n in facts.live.values() for s in n.importing)
-    unowned = slots - key_holders.slots_with_keys(facts, slots)
-    unowned -= imported | union(facts.owner_by_peers.values())
+
+
+def _uncovered(facts: Facts) -> Iterator[Refusal]:
+    """Refuse to reassign slots that no node owns and whose data no primary has."""
+    unowned = facts.uncovered - key_holders.slots_with_keys(facts, facts.uncovered)
+    unowned -= facts.importing | union(facts.owner_by_peers.values())
     for node in facts.live.values():
         copies = unowned & SlotSet.of(facts.view.slot_keys.get(node.node_id, ()))
         if copies:
@@ -225,15 +205,8 @@ def _slots_without_data(facts: Facts, *, allow_data_loss: bool) -> Iterator[Refu
                 remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
                 "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
             )
-    empty = not facts.gone and not any(n.keys for n in facts.live.values())
-    if unowned and not empty:
+    if unowned and not facts.has_nothing_to_lose:
         yield Refusal(
             cause=f"no node owns slots {abbreviate(unowned)} and no node has keys of them",
             remedy=_CONSENT,
         )
-
-
-_CONSENT = (
-    "bring the lost pod's volume back, or accept the loss of their keys with "
-    "BOOTSTRAP_ALLOW_DATA_LOSS=true"
-)

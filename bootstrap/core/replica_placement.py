@@ -34,40 +34,35 @@ def place_replicas(
         drained: Owners that are to own nothing.
         converted: Replicas that become primaries.
     """
-    if not primaries:
-        return {}
-    placement = _Placement(facts, primaries)
+    shards: dict[NodeId, list[NodeView]] = {primary: [] for primary in primaries}
     taken = {*primaries, *converted, *drained}
+    free = []
     for node in facts.staying:
         if node.node_id in taken or node.is_isolated:
             continue
-        primary = node.myself.primary_id or node.node_id
-        placement.add(node, successors.get(primary, primary), is_waiting=primary in drained)
-    return placement.place_all()
+        primary = successors.get(node.shard_primary, node.shard_primary)
+        if primary in shards:
+            shards[primary].append(node)
+        elif node.shard_primary not in drained:
+            free.append(node)
+    return _Placement(facts, shards, free).place_all() if shards else {}
 
 
 class _Placement:
-    """The replicas of each shard while they are being placed."""
+    """The replicas of each shard while they are being placed, and those that have none."""
 
-    def __init__(self, facts: Facts, primaries: Sequence[NodeId]) -> None:
-        self._facts = facts
-        self._shards: dict[NodeId, list[NodeView]] = {primary: [] for primary in primaries}
-        self._least = facts.desired.replicas
-        self._most = facts.desired.most_replicas
-        self._free: list[NodeView] = []
-
-    def add(self, node: NodeView, primary: NodeId, *, is_waiting: bool) -> None:
-        """Start with a node where it is now; one whose primary is drained waits."""
-        if primary in self._shards:
-            self._shards[primary].append(node)
-        elif not is_waiting:
-            self._free.append(node)
+    def __init__(
+        self, facts: Facts, shards: dict[NodeId, list[NodeView]], free: list[NodeView]
+    ) -> None:
+        self._facts, self._shards, self._free = facts, shards, free
+        self._least, self._most = facts.desired.replicas, facts.desired.most_replicas
 
     def place_all(self) -> dict[NodeId, NodeId]:
         """Return the primary of each replica."""
         self._free_surplus()
-        for node in sorted(self._free, key=lambda n: n.endpoint.ordinal):
-            self._place(node)
+        for node in sorted(self._free, key=lambda n: n.ordinal):
+            shard = min(self._shards, key=lambda shard: self._cost(node, shard))
+            self._shards[shard].append(node)
         self._separate()
         return {n.node_id: shard for shard, nodes in self._shards.items() for n in nodes}
 
@@ -75,7 +70,7 @@ class _Placement:
         """Free replicas of shards that have too many, as far as other shards lack some."""
         for shard, nodes in self._shards.items():
             while len(nodes) > self._most or (len(nodes) > self._least and self._is_lacking()):
-                worst = max(nodes, key=lambda n: (self._conflicts(n, shard), n.endpoint.ordinal))
+                worst = max(nodes, key=lambda n: (self._conflicts(n, shard), n.ordinal))
                 nodes.remove(worst)
                 self._free.append(worst)
 
@@ -84,18 +79,10 @@ class _Placement:
         lacking = sum(max(0, self._least - len(nodes)) for nodes in self._shards.values())
         return lacking > len(self._free)
 
-    def _place(self, node: NodeView) -> None:
-        shard = min(
-            self._shards,
-            key=lambda s: (
-                len(self._shards[s]) >= self._least,
-                len(self._shards[s]) >= self._most,
-                self._conflicts(node, s),
-                len(self._shards[s]),
-                self._facts.live[s].endpoint.ordinal,
-            ),
-        )
-        self._shards[shard].append(node)
+    def _cost(self, node: NodeView, shard: NodeId) -> tuple[bool, bool, int, int, int]:
+        count, ordinal = len(self._shards[shard]), self._facts.live[shard].ordinal
+        conflicts = self._conflicts(node, shard)
+        return (count >= self._least, count >= self._most, conflicts, count, ordinal)
 
     def _conflicts(self, node: NodeView, shard: NodeId) -> int:
         """Return how much a node shares of its place with the other members of a shard."""

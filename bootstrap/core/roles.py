@@ -45,7 +45,7 @@ def assign_roles(facts: Facts) -> Roles:
     for owner in facts.owners:
         if owner.node_id in drain:
             continue
-        if facts.desired.stays(owner.endpoint.ordinal):
+        if facts.stays(owner):
             primaries.append(owner.node_id)
         elif successor := _successor(facts, owner, primaries):
             successors[owner.node_id] = successor.node_id
@@ -59,7 +59,7 @@ def assign_roles(facts: Facts) -> Roles:
         facts, primaries=primaries, successors=successors, drained=drain, converted=convert
     )
     return Roles(
-        primaries=tuple(sorted(primaries, key=lambda i: facts.live[i].endpoint.ordinal)),
+        primaries=tuple(sorted(primaries, key=lambda i: facts.live[i].ordinal)),
         new=tuple(new),
         drain=tuple(drain),
         failovers=tuple(successors.values()),
@@ -79,34 +79,28 @@ def _choose_drains(facts: Facts) -> list[NodeId]:
         return []
 
     def cost(owner: NodeView) -> tuple[bool, bool, int, int]:
-        stays = facts.desired.stays(owner.endpoint.ordinal)
+        stays = facts.stays(owner)
         has_successor = not stays and _successor(facts, owner) is not None
-        return (stays, has_successor, len(owner.slots), -owner.endpoint.ordinal)
+        return (stays, has_successor, len(owner.slots), -owner.ordinal)
 
     return [owner.node_id for owner in sorted(facts.owners, key=cost)[:surplus]]
 
 
 def _successor(facts: Facts, owner: NodeView, primaries: Sequence[NodeId] = ()) -> NodeView | None:
     """Return the staying replica in sync that takes over, in the least crowded domain."""
-    replicas = [
-        n
-        for n in facts.replicas_of(owner.node_id)
-        if facts.desired.stays(n.endpoint.ordinal) and n.link_up
-    ]
+    replicas = (n for n in facts.replicas_of(owner.node_id) if facts.stays(n) and n.link_up)
     crowd = _primaries_per_domain(facts, primaries)
-    return min(replicas, key=lambda n: (crowd[n.place.domain], n.endpoint.ordinal), default=None)
+    return min(replicas, key=lambda n: (crowd[n.place.domain], n.ordinal), default=None)
 
 
 def _choose_new(facts: Facts, primaries: Sequence[NodeId]) -> list[NodeId]:
     """Choose staying primaries without slots to own some, in the least crowded domains."""
     wanted = facts.desired.primaries - len(primaries)
-    empty = [
-        n for n in facts.staying if n.role is Role.PRIMARY and not n.slots and not n.is_isolated
-    ]
+    empty = [n for n in facts.staying_primaries if not n.slots and not n.is_isolated]
     crowd = _primaries_per_domain(facts, primaries)
     chosen: list[NodeId] = []
     while empty and len(chosen) < wanted:
-        node = min(empty, key=lambda n: (crowd[n.place.domain], n.endpoint.ordinal))
+        node = min(empty, key=lambda n: (crowd[n.place.domain], n.ordinal))
         empty.remove(node)
         crowd[node.place.domain] += 1
         chosen.append(node.node_id)
@@ -127,7 +121,7 @@ def _choose_converts(facts: Facts, primaries: Sequence[NodeId]) -> list[NodeId]:
 
     def worth(node: NodeView) -> tuple[int, int, int]:
         siblings = counts[node.myself.primary_id]
-        return (siblings, -crowd[node.place.domain], node.endpoint.ordinal)
+        return (siblings, -crowd[node.place.domain], node.ordinal)
 
     replicas = [n for n in facts.staying if n.role is Role.REPLICA and n.node_id not in primaries]
     while replicas and len(chosen) < wanted:

@@ -17,12 +17,12 @@ from .topology import NodeView
 
 def assign_shards(nodes: Sequence[NodeView], shards: int) -> list[list[NodeView]]:
     """Assign nodes to shards, the primary first in each, shards by the primary's ordinal."""
-    order = sorted(nodes, key=lambda n: (n.place.zone, n.place.node, n.endpoint.ordinal))
+    order = sorted(nodes, key=lambda n: (n.place.zone, n.place.node, n.ordinal))
     groups = [order[index::shards] for index in range(shards)]
     primaries = _choose_primaries(groups)
     for group, primary in zip(groups, primaries, strict=True):
-        group.sort(key=lambda n: (n is not primary, n.endpoint.ordinal))
-    return sorted(groups, key=lambda group: group[0].endpoint.ordinal)
+        group.sort(key=lambda n: (n is not primary, n.ordinal))
+    return sorted(groups, key=lambda group: group[0].ordinal)
 
 
 def _choose_primaries(groups: Sequence[Sequence[NodeView]]) -> list[NodeView]:
@@ -31,7 +31,7 @@ def _choose_primaries(groups: Sequence[Sequence[NodeView]]) -> list[NodeView]:
     A zone with a majority of the primaries takes the quorum of the cluster with it when it fails.
     Bipartite matching of shards to domains with a rising capacity; the lowest ordinal first.
     """
-    ranked = [sorted(group, key=lambda n: n.endpoint.ordinal) for group in groups]
+    ranked = [sorted(group, key=lambda n: n.ordinal) for group in groups]
     domains = {n.place.domain for group in groups for n in group}
     capacities = range(-(-len(groups) // len(domains)), len(groups) + 1)
     assigned = next(filter(None, (_assign_domains(ranked, domains, most) for most in capacities)))

@@ -15,7 +15,6 @@ from . import config_epochs, data_targets, disagreements, open_slots, refusals, 
 from .actions import Action, MoveSlots, Refusal
 from .facts import Facts
 from .findings import Finding, FindingCode, diagnose
-from .policy import Policy
 from .roles import Roles, assign_roles
 from .slots import SlotSet
 
@@ -33,14 +32,25 @@ _DISAGREEMENT = frozenset(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Situation:
-    """The facts of one view under one policy.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the people who run the cluster allow, and what counts as work.
 
     Attributes:
-        facts: What follows from the view.
-        policy: What the people who run the cluster allow.
+        allow_data_loss: Consent to assign slots whose keys are lost to new owners.
+        rebalance: Move slots until primaries differ by at most one.
+        separate: Move replicas of a healthy cluster to where they share no zone or node with their
+            shard. That is not part of *healthy*, so no run waits for it.
     """
+
+    allow_data_loss: bool = False
+    rebalance: bool = True
+    separate: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """The facts of one view under one policy."""
 
     facts: Facts
     policy: Policy
@@ -58,10 +68,9 @@ class Situation:
     @cached_property
     def refusals(self) -> tuple[Refusal, ...]:
         """Every reason for not changing anything."""
-        if self.node_refusals or self.is_blocked:
+        if self.node_refusals or self.facts.is_blocked:
             return self.node_refusals
-        allow_data_loss = self.policy.allow_data_loss
-        losses = refusals.refuse_data_loss(self.facts, allow_data_loss=allow_data_loss)
+        losses = refusals.refuse_data_loss(self.facts, allow_data_loss=self.policy.allow_data_loss)
         return losses or (self.unfit_targets if self.findings else ())
 
     @cached_property
@@ -70,19 +79,10 @@ class Situation:
         return data_targets.refuse_unfit_targets(self.facts, rebalance=self.policy.rebalance)
 
     @property
-    def is_blocked(self) -> bool:
-        """Return whether a wanted pod is absent, or a member runs that is not reached.
-
-        It may own slots or have the only copy of keys.
-        """
-        return bool(self.facts.blocking_pods or self.facts.unseen)
-
-    @property
     def probe_slots(self) -> SlotSet:
-        """Return the slots of which keys must be counted; none where nothing will be done."""
-        if self.is_blocked or not self.facts.in_question or self.node_refusals:
-            return SlotSet()
-        return self.facts.in_question
+        """Slots of which keys must be counted; none where nothing will be done."""
+        nothing_to_do = self.facts.is_blocked or self.node_refusals
+        return SlotSet() if nothing_to_do else self.facts.in_question
 
     @cached_property
     def roles(self) -> Roles:
@@ -91,15 +91,15 @@ class Situation:
 
     @cached_property
     def is_joined(self) -> bool:
-        """Return whether all members know each other where they are."""
+        """Whether all members know each other where they are."""
         return not any(disagreements.unacquainted_pairs(self.facts)) and not any(
             disagreements.stale_addresses(self.facts)
         )
 
-    @cached_property
+    @property
     def views_agree(self) -> bool:
-        """Return whether all views agree and serve, so that slots and members may move."""
-        return not any(finding.code in _DISAGREEMENT for finding in self.findings)
+        """Whether all views agree and serve, so that slots and members may move."""
+        return _DISAGREEMENT.isdisjoint(finding.code for finding in self.findings)
 
     @cached_property
     def open_slot_actions(self) -> list[Action]:
@@ -116,12 +116,6 @@ class Situation:
         """The moves that empty drained owners and even out the others."""
         return slot_moves.move_slots(self.facts, self.roles, rebalance=self.policy.rebalance)
 
-    @property
-    def may_finish_moves(self) -> bool:
-        """Return whether config epochs let every target of an open move win over its source."""
-        return config_epochs.are_ordered(self.facts, self.open_slot_moves)
-
-    @property
-    def may_move(self) -> bool:
-        """Return whether config epochs let every target of a move win over its source."""
-        return config_epochs.are_ordered(self.facts, self.moves)
+    def lets_targets_win(self, moves: list[MoveSlots]) -> bool:
+        """Return whether config epochs let every target of the moves win over its source."""
+        return config_epochs.are_ordered(self.facts, moves)

@@ -10,12 +10,13 @@ Invariant: `SlotSet.parse(str(s)) == s`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SLOT_COUNT = 16384
+_K = TypeVar("_K")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -143,6 +144,14 @@ def union(sets: Iterable[SlotSet]) -> SlotSet:
     for each in sets:
         mask |= each.mask
     return SlotSet(mask)
+
+
+def union_by_key(pairs: Iterable[tuple[_K, SlotSet]]) -> dict[_K, SlotSet]:
+    """Return the union of each key's sets, in the order in which the keys appear first."""
+    unions: dict[_K, SlotSet] = {}
+    for key, slots in pairs:
+        unions[key] = unions.get(key, SlotSet()) | slots
+    return unions
 
 
 def even_counts(parts: int) -> tuple[int, ...]:

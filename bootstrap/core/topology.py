@@ -9,7 +9,7 @@ Invariant: only `NodeView.myself` is first-hand; every other line is what one no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
@@ -186,6 +186,16 @@ class NodeView:
         return self.endpoint.name
 
     @property
+    def ordinal(self) -> int:
+        """Return the pod's ordinal; negative for a member that is not one of the pods."""
+        return self.endpoint.ordinal
+
+    @property
+    def ips(self) -> frozenset[str]:
+        """Return every IP address at which it may be dialled."""
+        return frozenset((self.address.ip, *self.endpoint.addresses))
+
+    @property
     def myself(self) -> KnownNode:
         """Return the node's line about itself, the only place where its slots are first-hand."""
         return self.known[self.node_id]
@@ -194,6 +204,11 @@ class NodeView:
     def role(self) -> Role:
         """Return its own role."""
         return self.myself.role
+
+    @property
+    def shard_primary(self) -> NodeId:
+        """Return the id of the primary that it replicates; its own where it replicates none."""
+        return self.myself.primary_id or self.node_id
 
     @property
     def slots(self) -> SlotSet:
@@ -209,6 +224,14 @@ class NodeView:
     def open_slots(self) -> SlotSet:
         """Return the slots in transit, migrating or importing."""
         return SlotSet.of((*self.migrating, *self.importing))
+
+
+def ids_by_shard(nodes: Iterable[NodeView]) -> frozenset[frozenset[NodeId]]:
+    """Return node ids by shard, each replica with the primary that it reports."""
+    shards: dict[NodeId, set[NodeId]] = {}
+    for node in nodes:
+        shards.setdefault(node.shard_primary, set()).add(node.node_id)
+    return frozenset(map(frozenset, shards.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

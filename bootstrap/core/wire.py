@@ -1,9 +1,9 @@
 """Reads what servers print: CLUSTER NODES, CLUSTER INFO, INFO, CONFIG GET, CLUSTER SHARDS.
 
-Rules: nothing is guessed: a reply that does not have the documented form is a `WireError`, and no
-other exception leaves this module. One exception to that rule is a peer's address that cannot be
-read, which makes this one peer `noaddr`: the servers themselves store what a node of another engine
-sends (valkey-io/valkey#845). The grammar of a node's address is
+Rules: nothing is guessed: each function raises `WireError` where a reply does not have the
+documented form, and no other exception leaves this module. The one exception is a peer's address
+that cannot be read, which makes this one peer `noaddr`: the servers themselves store what a node of
+another engine sends (valkey-io/valkey#845). The grammar of a node's address is
 `ip:port@cport[,hostname[,key=value]*]` with an empty ip on a fresh node and `:0@0` for noaddr
 (clusterGenNodeDescription in cluster_legacy.c).
 
@@ -18,7 +18,8 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 from .slots import SLOT_COUNT, SlotSet
 from .topology import Address, Flag, KnownNode, NodeId, Place, Role
@@ -49,47 +50,30 @@ def printable(words: str) -> str:
     paragraph separators, and the marks that reverse the direction of text.
     """
     cut = words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
-    if cut.isprintable():
-        return cut
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodesReply:
-    """One node's `CLUSTER NODES`, read.
-
-    Attributes:
-        known: By id, itself included, handshakes left out.
-        handshakes: Addresses of MEETs under way.
-        migrating: Open slots by target. `importing`: by source. Shown on `myself` only.
-    """
+    """One node's `CLUSTER NODES`, read; the fields are those of `NodeView`."""
 
     node_id: NodeId
     known: Mapping[NodeId, KnownNode]
     handshakes: frozenset[Address]
-    migrating: Mapping[int, NodeId] = field(default_factory=dict)
-    importing: Mapping[int, NodeId] = field(default_factory=dict)
+    migrating: Mapping[int, NodeId]
+    importing: Mapping[int, NodeId]
 
 
 def parse_nodes(
     text: str, cache: LineCache | None = None, *, most: int | None = None
 ) -> NodesReply:
-    """Read a `CLUSTER NODES` reply.
-
-    Args:
-        text: The reply.
-        cache: Lines that were read before.
-        most: How many lines it may have.
-
-    Raises:
-        WireError: A line is not of the documented form, none is `myself`, or there are too many.
-    """
+    """Read a `CLUSTER NODES` reply of at most `most` lines; `cache` has lines read before."""
     cache = {} if cache is None else cache
     if most is not None and (count := text.count("\n")) > most:
         raise WireError(f"CLUSTER NODES has {count} lines, more than {most}")
     known: dict[NodeId, KnownNode] = {}
     handshakes: set[Address] = set()
-    myself: NodeId | None = None
+    myself = NodeId("")
     migrating: dict[int, NodeId] = {}
     importing: dict[int, NodeId] = {}
     for line in text.splitlines():
@@ -97,12 +81,10 @@ def parse_nodes(
         if len(parts) < _WORDS:
             raise _unreadable(line)
         node_id, address, flags, primary, _ping, _pong, epoch, link = parts[:_WORDS]
-        slots = parts[_WORDS] if len(parts) > _WORDS else ""
+        slots = "".join(parts[_WORDS:])
         if flags.startswith("myself"):
-            myself = NodeId(node_id)
-            flags = flags[7:]
-            if "[" in slots:
-                slots = _take_open_slots(slots, migrating, importing)
+            myself, flags = NodeId(node_id), flags[7:]
+            slots = _take_open_slots(slots, migrating, importing) if "[" in slots else slots
         key = (node_id, address, flags, primary, epoch, link, slots)
         node = cache.get(key)
         if node is None:
@@ -111,12 +93,13 @@ def parse_nodes(
             handshakes.add(node.address)
         else:
             known[node.node_id] = node
-    if myself is None or myself not in known:
+    own = known.get(myself)
+    if own is None:
         raise WireError("CLUSTER NODES has no line about the node itself")
-    if not known[myself].address.port:
+    if not own.address.port:
         raise WireError("CLUSTER NODES has no address of the node itself")
     return NodesReply(
-        node_id=known[myself].node_id,
+        node_id=own.node_id,
         known=known,
         handshakes=frozenset(handshakes),
         migrating=migrating,
@@ -167,42 +150,26 @@ def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[i
 
 
 def parse_id(text: str) -> NodeId:
-    """Read a node id.
-
-    Raises:
-        WireError: It is not 40 hexadecimal digits.
-    """
+    """Read a node id, 40 hexadecimal digits."""
     if not _NODE_ID.fullmatch(text):
         raise WireError(f"not a node id: {text[:80]!r}")
     return NodeId(text)
 
 
 def parse_address(text: str) -> Address:
-    """Read `ip:port@cport[,hostname[,key=value]*]`; the ip may be empty or IPv6 without brackets.
-
-    Raises:
-        WireError: The ip is not numeric, or a port is none.
-    """
+    """Read `ip:port@cport[,hostname[,…]]`; the ip may be empty or IPv6 without brackets."""
     place, _, bus = text.partition(",")[0].partition("@")
     ip, _, port = place.rpartition(":")
     return Address(ip=parse_ip(ip) if ip else "", port=_port(port), cport=_port(bus or "0"))
 
 
 def parse_ip(text: str) -> str:
-    """Return an IP address as it is, when it is one.
-
-    Raises:
-        WireError: It is a name, or has a zone, which another machine does not know.
-    """
-    try:
+    """Return a numeric address as it is, without a zone, which another machine does not know."""
+    with suppress(ValueError):
         ipaddress.ip_address(text)
-    except ValueError:
-        is_numeric = False
-    else:
-        is_numeric = "%" not in text
-    if not is_numeric:
-        raise WireError(f"not an IP address: {text[:80]!r}")
-    return text
+        if "%" not in text:
+            return text
+    raise WireError(f"not an IP address: {text[:80]!r}")
 
 
 def _port(text: str) -> int:
@@ -222,11 +189,7 @@ def parse_info(text: str) -> dict[str, str]:
 
 
 def parse_version(info: Mapping[str, str]) -> tuple[str, tuple[int, int, int]]:
-    """Return the engine and its own version; Valkey also reports a Redis version for clients.
-
-    Raises:
-        WireError: It does not begin with a number.
-    """
+    """Return the engine and its own version; Valkey also reports a Redis version for clients."""
     engine = "valkey" if info.get("server_name") == "valkey" else "redis"
     text = info.get("valkey_version" if engine == "valkey" else "redis_version", "")
     found = _VERSION.match(text)
@@ -237,25 +200,15 @@ def parse_version(info: Mapping[str, str]) -> tuple[str, tuple[int, int, int]]:
 
 
 def number(fields: Mapping[str, str], name: str, default: int = 0) -> int:
-    """Return a field of INFO or CLUSTER INFO as a number.
-
-    Raises:
-        WireError: It is there and is none.
-    """
-    text = fields.get(name)
-    if text is None:
-        return default
+    """Return a field of INFO or CLUSTER INFO as a number."""
+    text = fields.get(name, str(default))
     if not _INTEGER.fullmatch(text):
         raise WireError(f"{name} is not a number: {text[:80]!r}")
     return int(text)
 
 
 def count_keys(info: Mapping[str, str]) -> int:
-    """Return the keys of all databases, from the `dbN:keys=…` fields.
-
-    Raises:
-        WireError: A count is no number.
-    """
+    """Return the keys of all databases, from the `dbN:keys=…` fields."""
     total = 0
     for name, value in info.items():
         if name[:2] == "db" and name[2:].isdigit():
@@ -289,14 +242,10 @@ def parse_commands(reply: Reply) -> frozenset[str]:
 
 
 def parse_shards(reply: Reply) -> frozenset[frozenset[NodeId]]:
-    """Return the node ids by shard, from `CLUSTER SHARDS` in RESP2.
-
-    Raises:
-        WireError: A shard has no nodes, or a node no id.
-    """
+    """Return the node ids by shard, from `CLUSTER SHARDS` in RESP2."""
     shards = set()
     for shard in _items(reply):
-        words = list(_items(shard))
+        words = _items(shard)
         fields = {_text(name): value for name, value in zip(words[::2], words[1::2], strict=False)}
         nodes = (parse_pairs(node).get("id", "") for node in _items(fields.get("nodes")))
         shards.add(frozenset(map(parse_id, nodes)))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core import failover_holds, forming
+from ..core import forming
 from ..core.actions import Action, Plan
 from ..core.history import History
 from ..core.topology import ClusterView, NodeId
@@ -28,7 +28,7 @@ from ..errors import (
 from .observation import Assessor, Observation
 from .progress import ProgressLog
 from .run_lock import RunLock
-from .stopping import Deadline, pause, run_until
+from .stopping import Deadline, now, pause, run_until
 
 TICK_S = 0.1
 LONGEST_PAUSE_S = 1.0
@@ -51,10 +51,6 @@ class Converger:
     """One run of the loop.
 
     Attributes:
-        assessor: Observes and plans.
-        executor: Carries out what was planned.
-        lock: Without it nothing is applied.
-        progress: Logs.
         deadline: Of the run; its `stop` ends the run after what is under way.
         may_change: False for `wait`, which only observes.
         expect: Fingerprint of the reviewed plan; the first plan must be that one.
@@ -106,10 +102,10 @@ class Converger:
         """Return True once the cluster is healthy, False when a stop was asked for before."""
         while not self.deadline.stop.is_set():
             self.passes += 1
-            began = _now()
+            began = now()
             try:
                 seen = await self._observe()
-                if self._history.is_proven_healthy(now=_now(), steady_s=self._steady_s):
+                if self._history.is_proven_healthy(now=now(), steady_s=self._steady_s):
                     return True
                 await self._act(seen)
             except TransientError as error:
@@ -123,7 +119,7 @@ class Converger:
         self.phase = "verify" if shards else "observe"
         seen = await self.assessor.observe(shards=shards)
         self._view = seen.view
-        self._history = self._history.after(seen.plan, now=_now(), has_shards=shards)
+        self._history = self._history.after(seen.plan, now=now(), has_shards=shards)
         self.progress.observed(seen)
         self._check_expected(seen.plan)
         if seen.plan.refusals and self._history.is_confirmed:
@@ -161,7 +157,7 @@ class Converger:
     async def _apply(self, seen: Observation) -> None:
         actions = seen.plan.actions
         # Noted before they are sent: a hold that may have arrived is released at the end.
-        self._holds |= failover_holds.holds_after(self._holds, actions)
+        self._holds |= forming.holds_after(self._holds, actions)
         if forming.reintroduces_members(seen.view, actions):
             self._steady_s = STEADY_S
         self._has_acted = self._is_applying = True
@@ -170,13 +166,13 @@ class Converger:
                 await self.executor.apply(seen.view, actions)
         finally:
             self._is_applying = False
-        self._holds = failover_holds.holds_after(self._holds, actions)
+        self._holds = forming.holds_after(self._holds, actions)
 
     def _note_failure(self, error: TransientError) -> None:
         """Take note of a pass that failed; refuse where repeating it has proven useless."""
         self.progress.failed(error, phase=self.phase)
-        self._history = self._history.after_failure(error.cause, now=_now())
-        if isinstance(error, StaleViewError) and self._history.is_hopeless(now=_now()):
+        self._history = self._history.after_failure(error.cause, now=now())
+        if isinstance(error, StaleViewError) and self._history.is_hopeless(now=now()):
             raise RefusedError(
                 node=error.node,
                 cause=f"{self._history.failures} attempts ended the same way: {error.cause}",
@@ -189,7 +185,7 @@ class Converger:
             return
         delay_s = min(TICK_S * 2**self._history.delays, LONGEST_PAUSE_S)
         # A pass that took long is not followed at once by the next one: servers have work to do.
-        longest = min((_now() - began) / 2, LONGEST_PAUSE_S)
+        longest = min((now() - began) / 2, LONGEST_PAUSE_S)
         await pause(self.deadline.stop, max(delay_s, longest))
 
     def _end(self) -> BootstrapError:
@@ -209,7 +205,7 @@ class Converger:
 
     async def _release(self) -> None:
         """Allow failovers again that this run has held back, and release the lock."""
-        actions = failover_holds.releases(self._holds)
+        actions = forming.release_holds(sorted(self._holds))
         if actions and self._view is not None:
             with suppress(BootstrapError, TimeoutError):
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):
@@ -222,7 +218,3 @@ def _refusal(plan: Plan) -> RefusedError:
     first = plan.refusals[0]
     causes = "; ".join(refusal.cause for refusal in plan.refusals)
     return RefusedError(node=first.node, cause=causes, remedy=first.remedy)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ..core.topology import DesiredTopology
 from ..core.verdict import State, Verdict, verdict
 from ..process.summary import Summary
 from .observation import Observation
+from .stopping import now
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,13 +20,10 @@ class Health:
     """The last observation and the runs so far.
 
     Attributes:
-        desired: What the cluster is to be.
         fresh_s: How old an observation may be before it says nothing any more.
-        verdict: Of the last observation.
         is_healthy: Whether it was healthy, and so was the one before.
         observed_at: When it was made, by the steady clock; `healthy_at`: when one was healthy, by
             the wall clock.
-        observation_s: How long it took.
         findings: How many of each code.
         runs: How many runs ended with each outcome.
     """
@@ -54,7 +51,7 @@ class Health:
     @property
     def age_s(self) -> float | None:
         """Return the age of the last observation in seconds; None before the first one."""
-        return None if self.observed_at is None else _now() - self.observed_at
+        return None if self.observed_at is None else now() - self.observed_at
 
     def note(self, seen: Observation, history: History, *, seconds: float) -> None:
         """Take over what an observation showed."""
@@ -64,11 +61,10 @@ class Health:
         self.is_healthy = not seen.plan.notices and history.is_proven_healthy(
             now=history.healthy_since, steady_s=0.0
         )
-        self.observed_at, self.observation_s = _now(), seconds
+        self.observed_at, self.observation_s = now(), seconds
         self.pods, self.slots = len(facts.staying), len(facts.owned)
-        self.findings = Counter(
-            finding.code.value for finding in (*seen.plan.findings, *seen.plan.notices)
-        )
+        found = (*seen.plan.findings, *seen.plan.notices)
+        self.findings = Counter(finding.code.value for finding in found)
         if self.is_healthy:
             self.healthy_at = time.time()
 
@@ -84,7 +80,3 @@ class Health:
         self.run_s = summary.counters.duration_s
         self.slots_moved += summary.counters.slots_moved
         self.keys_moved += summary.counters.keys_moved
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

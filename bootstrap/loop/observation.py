@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..core import planner
 from ..core.actions import Plan
-from ..core.policy import Policy
+from ..core.situation import Policy
 from ..core.topology import ClusterView, DesiredTopology
 
 
@@ -36,30 +36,17 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessor:
-    """Asks the nodes and plans.
-
-    Attributes:
-        source: What asks the nodes.
-        desired: What the cluster is to be.
-        policy: What the people who run the cluster allow.
-    """
+    """Asks the nodes and plans."""
 
     source: ViewSource
     desired: DesiredTopology
     policy: Policy
 
     async def observe(self, *, shards: bool) -> Observation:
-        """Ask every node, count keys where the plan depends on them, and plan.
-
-        Args:
-            shards: Ask for shard ids as well, where the servers have them (7.2).
-
-        Raises:
-            BootstrapError: See `net.observer.Observer.observe`.
-        """
+        """Ask every node, with `shards` also for shard ids (7.2); count keys where needed, plan."""
         view = await self.source.observe(shards=shards)
-        assessment = planner.assess(view, self.desired, self.policy)
-        if assessment.probe_slots:
-            view = await self.source.count_keys(view, tuple(assessment.probe_slots))
-            assessment = planner.assess(view, self.desired, self.policy)
-        return Observation(view=view, plan=assessment.plan)
+        plan = planner.plan(view, self.desired, self.policy)
+        if plan.probe_slots:
+            view = await self.source.count_keys(view, tuple(plan.probe_slots))
+            plan = planner.plan(view, self.desired, self.policy)
+        return Observation(view=view, plan=plan)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from ..core.actions import Action, Plan, describe, kinds
-from ..core.bus_links import BusLinks
+from ..core.actions import Plan, describe, kinds
+from ..core.bus_links import BlockedLinks, BusLinks
 from ..core.findings import FindingCode
 from ..core.topology import Absent, DesiredTopology
 from ..errors import TransientError
 from ..net.migration.session import Progress
 from . import timeout_cause
 from .observation import Observation
+from .stopping import now
 from .timeout_cause import TimeoutCause
 
 REPORT_EVERY_S = 2.0
@@ -37,19 +37,24 @@ class ProgressLog:
     desired: DesiredTopology
     verbose: bool = False
     _links: BusLinks = field(default_factory=BusLinks)
+    _blocked: BlockedLinks | None = None
+    _warned_of_links: bool = False
+    _known: frozenset[tuple[FindingCode, str]] = frozenset()
     _last: Observation | None = None
     _failure: TransientError | None = None
     _codes: list[str] = field(default_factory=list)
     _plan: str = ""
     _causes: set[str] = field(default_factory=set)
     _moves_at: float = 0.0
+    _waiting_since: float | None = None
     _missing_at: float | None = None
 
     def observed(self, seen: Observation) -> None:
         """Log what is new: kinds of findings, missing pods, pairs without a bus link."""
-        now = _now()
         self._last = seen
-        for finding in self._links.news((*seen.plan.findings, *seen.plan.notices)):
+        found = (*seen.plan.findings, *seen.plan.notices)
+        known, self._known = self._known, frozenset((f.code, f.node) for f in found)
+        for finding in (f for f in found if (f.code, f.node) not in known):
             warns = finding.code in {FindingCode.POD_ABSENT, FindingCode.PODS_SURPLUS}
             log = _log.warning if warns else _log.debug
             log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
@@ -57,27 +62,30 @@ class ProgressLog:
         if codes != self._codes:
             self._codes = codes
             _log.info("view.observed", nodes=len(seen.view.nodes), findings=codes)
-        self._log_missing(now)
-        for blocked in self._links.blocked(seen.view, self.desired, now):
-            _log.warning("bus.blocked", detail=blocked.detail)
+        self._log_missing(now())
+        self._blocked = self._links.blocked(seen.view, self.desired, now())
+        if self._blocked and not self._warned_of_links:
+            self._warned_of_links = True
+            _log.warning("bus.blocked", detail=self._blocked.detail)
 
-    def _log_missing(self, now: float) -> None:
+    def _log_missing(self, at: float) -> None:
         """Log which pods are missing, since when and the usual causes, soon and then seldom."""
         absent = self._absent()
         if not absent:
             self._missing_at = None
             return
-        waited_s = self._links.waited_s(now)
+        if self._waiting_since is None:
+            self._waiting_since = at
         if self._missing_at is None:
-            self._missing_at = now + MISSING_FIRST_S
-        if now < self._missing_at:
+            self._missing_at = at + MISSING_FIRST_S
+        if at < self._missing_at:
             return
-        self._missing_at = now + MISSING_EVERY_S
+        self._missing_at = at + MISSING_EVERY_S
         cause = timeout_cause.absent_cause(absent)
         _log.info(
             "pods.waited",
             pods=[a.name for a in absent],
-            waited_s=waited_s,
+            waited_s=round(at - self._waiting_since),
             cause=cause.cause,
             remedy=cause.remedy,
         )
@@ -91,10 +99,7 @@ class ProgressLog:
                 "plan.computed", stage=stage, actions=len(plan.actions), kinds=kinds(plan.actions)
             )
         for action in plan.actions if self.verbose else ():
-            self._started(action)
-
-    def _started(self, action: Action) -> None:
-        _log.debug("action.started", **describe(action))
+            _log.debug("action.started", **describe(action))
 
     def refused(self, plan: Plan) -> None:
         """Log every reason for changing nothing."""
@@ -110,9 +115,8 @@ class ProgressLog:
 
     def moved(self, progress: Progress) -> None:
         """Log how far the moves are, every few seconds."""
-        now = _now()
-        if now - self._moves_at >= REPORT_EVERY_S:
-            self._moves_at = now
+        if now() - self._moves_at >= REPORT_EVERY_S:
+            self._moves_at = now()
             left = progress.left_s
             _log.info(
                 "slots.moved",
@@ -124,17 +128,12 @@ class ProgressLog:
             )
 
     def timeout_cause(self, *, lock_holder: str | None, unanswered: Sequence[str]) -> TimeoutCause:
-        """Return what held the run up, when its deadline comes.
-
-        Args:
-            lock_holder: The other run that has the lock.
-            unanswered: Pods that gave no answer, where no observation was ever completed.
-        """
+        """Return what held the run up, when its deadline comes; see `timeout_cause`."""
         plan = self._last.plan if self._last else Plan()
         return timeout_cause.timeout_cause(
             absent=self._absent(),
             lock_holder=lock_holder,
-            blocked=self._links.worst(),
+            blocked=self._blocked,
             findings=plan.findings,
             failure=self._failure,
             has_actions=bool(plan.actions),
@@ -145,7 +144,3 @@ class ProgressLog:
         """Return the wanted pods that gave no view at the last observation."""
         absent = self._last.view.absent if self._last else ()
         return [a for a in absent if self.desired.stays(a.ordinal)]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ..core.actions import Plan
 from ..core.history import History
 from ..core.stillness import Stillness
 from ..core.verdict import Verdict
@@ -23,7 +22,7 @@ from ..errors import ExitCode, TransientError
 from ..process.summary import Summary
 from .health import Health
 from .observation import Assessor, Observation
-from .stopping import pause
+from .stopping import now, pause
 
 # While something is wrong it is observed more often than while all is well.
 UNHEALTHY_INTERVAL_S = 1.0
@@ -40,10 +39,7 @@ class Reconciler:
     """Observes and runs until it is stopped.
 
     Attributes:
-        assessor: Observes and plans.
         run_once: Runs the loop once and returns how that ended.
-        health: What readiness and metrics are made from.
-        stop: Ends it.
         interval_s: Time between two observations of a healthy cluster.
     """
 
@@ -77,30 +73,30 @@ class Reconciler:
                 if self._should_run(seen):
                     await self._run()
             except TransientError as error:
-                self._history = self._history.after_failure(error.cause, now=_now())
+                self._history = self._history.after_failure(error.cause, now=now())
                 self.health.note_failure(str(error))
             self._log_change()
             await pause(self.stop, self._interval())
 
     async def _observe(self) -> Observation:
-        began = _now()
+        began = now()
         shards = self._history.wants_shards
         seen = await self.assessor.observe(shards=shards)
-        now = _now()
-        self._history = self._history.after(seen.plan, now=now, has_shards=shards)
-        self._stillness = self._stillness.after(seen.view, now=now)
+        at = now()
+        self._history = self._history.after(seen.plan, now=at, has_shards=shards)
+        self._stillness = self._stillness.after(seen.view, now=at)
         self._refusals = self._refusals + 1 if seen.plan.refusals else 0
-        self.health.note(seen, self._history, seconds=now - began)
+        self.health.note(seen, self._history, seconds=at - began)
         return seen
 
     def _should_run(self, seen: Observation) -> bool:
         """Return whether a run has something to do that no other tool is doing."""
-        plan, now = seen.plan, _now()
+        at = now()
         return (
-            bool(plan.actions)
+            bool(seen.plan.actions)
             and self._history.is_confirmed
-            and self._stillness.allows(plan, seen.view, now=now)
-            and now >= self._next_run_at
+            and self._stillness.allows(seen.plan, seen.view, now=at)
+            and at >= self._next_run_at
         )
 
     async def _run(self) -> None:
@@ -113,7 +109,7 @@ class Reconciler:
         is_healthy = summary.exit_code is ExitCode.HEALTHY
         self._failed_runs = 0 if is_healthy else self._failed_runs + 1
         wait_s = FIRST_RUN_PAUSE_S * 2 ** (self._failed_runs - 1) if self._failed_runs else 0.0
-        self._next_run_at = _now() + min(wait_s, LONGEST_RUN_PAUSE_S)
+        self._next_run_at = now() + min(wait_s, LONGEST_RUN_PAUSE_S)
         self._history, self._stillness = History(), Stillness()
 
     def _interval(self) -> float:
@@ -131,16 +127,8 @@ class Reconciler:
         if self.health.verdict == self._verdict:
             return
         self._verdict = self.health.verdict
-        plan = self._history.plan or Plan()
-        remedy = plan.refusals[0].remedy if plan.refusals else None
-        log = _log.warning if plan.refusals else _log.info
-        log(
-            "health.changed",
-            state=self._verdict.state,
-            reason=self._verdict.reason or None,
-            remedy=remedy,
-        )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        refusals = self._history.plan.refusals if self._history.plan else ()
+        log = _log.warning if refusals else _log.info
+        remedy = refusals[0].remedy if refusals else None
+        state, reason = self._verdict.state, self._verdict.reason or None
+        log("health.changed", state=state, reason=reason, remedy=remedy)

@@ -12,6 +12,11 @@ _T = TypeVar("_T")
 CLOSING_S = 20.0
 
 
+def now() -> float:
+    """Return the seconds of the loop's steady clock."""
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(slots=True)
 class Deadline:
     """Sets an event when the time of a run is over.

@@ -15,17 +15,21 @@ NAMES_CHARS = 1900
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 POD_REMEDY = "inspect the pod: kubectl describe, kubectl logs"
 _LONGER = "increase BOOTSTRAP_TIMEOUT"
+# For findings that do not become right by themselves.
+_USUAL_REMEDY = "run it again; if the finding stays, inspect the log of that pod"
+_REMEDIES = {
+    FindingCode.REPLICA_LINK_DOWN: "inspect the log of that pod; where passwords are used, its "
+    "masterauth (primaryauth) must be one that its primary accepts",
+    FindingCode.MEMBER_UNSEEN: "make its DNS name resolve to it and allow this Job to connect; "
+    "or stop it",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutCause:
-    """Why a run has not ended.
+    """Why a run has not ended, and the pod concerned, when there is one."""
 
-    Attributes:
-        node: The pod concerned, when there is one.
-    """
-
-    node: str | None
+    node: str | None = None
     cause: str
     remedy: str
 
@@ -54,11 +58,8 @@ def timeout_cause(
     if absent:
         return absent_cause(absent)
     if lock_holder:
-        return TimeoutCause(
-            node=None,
-            cause=f"another run has the lock: {lock_holder}",
-            remedy="wait until it ends, then run again",
-        )
+        cause = f"another run has the lock: {lock_holder}"
+        return TimeoutCause(cause=cause, remedy="wait until it ends, then run again")
     if blocked:
         return TimeoutCause(
             node=blocked.node,
@@ -67,7 +68,9 @@ def timeout_cause(
             "cluster-announce-bus-port)",
         )
     if findings and not (failure and has_actions):
-        return finding_cause(findings[0])
+        first = findings[0]
+        remedy = _REMEDIES.get(first.code, _USUAL_REMEDY)
+        return TimeoutCause(node=first.node or None, cause=first.detail, remedy=remedy)
     if failure is not None:
         return TimeoutCause(node=failure.node, cause=failure.cause, remedy=failure.remedy)
     return silent_cause(unanswered)
@@ -91,37 +94,12 @@ def absent_cause(absent: Sequence[Absent]) -> TimeoutCause:
 
 
 def silent_cause(names: Sequence[str]) -> TimeoutCause:
-    """Return the cause where no observation was completed in time.
-
-    Args:
-        names: Pods that were asked and did not answer; none where no pod was asked yet.
-    """
+    """Return the cause where none of these pods answered in time; without any, none was asked."""
     if not names:
-        return TimeoutCause(
-            node=None,
-            cause="the name servers gave no answer in time",
-            remedy=f"{DNS_REMEDY}, or {_LONGER}",
-        )
-    return TimeoutCause(
-        node=names[0],
-        cause=f"{_listed(names)} gave no answer in time",
-        remedy=f"{POD_REMEDY}; or {_LONGER}",
-    )
-
-
-_REMEDIES = {
-    FindingCode.REPLICA_LINK_DOWN: "inspect the log of that pod; where passwords are used, its "
-    "masterauth (primaryauth) must be one that its primary accepts",
-    FindingCode.MEMBER_UNSEEN: "make its DNS name resolve to it and allow this Job to connect; "
-    "or stop it",
-}
-
-
-def finding_cause(finding: Finding) -> TimeoutCause:
-    """Return the cause where something does not become right by itself."""
-    usual = "run it again; if the finding stays, inspect the log of that pod"
-    remedy = _REMEDIES.get(finding.code, usual)
-    return TimeoutCause(node=finding.node or None, cause=finding.detail, remedy=remedy)
+        remedy = f"{DNS_REMEDY}, or {_LONGER}"
+        return TimeoutCause(cause="the name servers gave no answer in time", remedy=remedy)
+    cause, remedy = f"{_listed(names)} gave no answer in time", f"{POD_REMEDY}; or {_LONGER}"
+    return TimeoutCause(node=names[0], cause=cause, remedy=remedy)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -20,8 +20,8 @@ from bootstrap.core.actions import (
     Plan,
     Replicate,
 )
-from bootstrap.core.planner import assess, plan
-from bootstrap.core.policy import Policy
+from bootstrap.core.planner import plan
+from bootstrap.core.situation import Policy
 from bootstrap.core.slots import SlotSet, union
 from bootstrap.core.topology import (
     ClusterView,
@@ -50,7 +50,7 @@ class World:
         """Return what the program would see: key counts, and slots in question counted."""
         nodes = tuple(replace(n, keys=self._count(n)) for n in self.view.nodes)
         seen = replace(self.view, nodes=nodes, slot_keys={})
-        asked = assess(seen, self.desired, self.policy).probe_slots
+        asked = plan(seen, self.desired, self.policy).probe_slots
         counts: dict[NodeId, dict[int, int]] = {}
         for node in nodes:
             mine = self.keys.get(_holder(node), {})

@@ -10,8 +10,8 @@ import pytest
 from bootstrap.core.actions import Plan, Stage, kinds
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected
-from bootstrap.core.planner import assess, plan
-from bootstrap.core.policy import Policy
+from bootstrap.core.planner import plan
+from bootstrap.core.situation import Policy
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 from tests.support.builders import (
@@ -198,8 +198,8 @@ def test_replicas_are_made_primaries_by_leaving_and_joining_again() -> None:
 def test_slots_to_ask_for() -> None:
     """Where keys could be lost."""
     seen = counted(field(HEALTHY, 0, migrating={3: node_id(1)}), {0: {3: 1}})
-    assert assess(seen, wanted("3x1"), POLICY).probe_slots == slots("3")
-    assert not assess(HEALTHY, wanted("3x1"), POLICY).probe_slots
+    assert planned(seen).probe_slots == slots("3")
+    assert not planned(HEALTHY).probe_slots
 
 
 _SCRIPT = """
@@ -254,8 +254,8 @@ def test_members_that_must_share_a_place_stay() -> None:
 def test_nobody_counts_keys_while_a_pod_is_missing() -> None:
     """Nothing is done then, whatever they are."""
     seen = field(LOST, 0, keys=1)
-    assert assess(seen, wanted("3x0"), POLICY).probe_slots
-    assert not assess(absent(seen, 1), wanted("3x0"), POLICY).probe_slots
+    assert planned(seen, "3x0").probe_slots
+    assert not planned(absent(seen, 1), "3x0").probe_slots
 
 
 def test_nothing_is_planned_while_a_member_runs_that_is_not_reached() -> None:
@@ -279,15 +279,11 @@ def test_no_slot_is_judged_while_an_address_is_stale() -> None:
     assert (step.stage, step.actions) == (Stage.REFRESH_VIEWS, ())
 
 
-def test_a_view_is_assessed_once_for_all_who_ask() -> None:
-    """Facts, findings, refusals, slots to count and the plan are those of one view."""
+def test_slots_are_probed_again_as_long_as_they_are_in_question() -> None:
+    """The plan made with the counts still names the slots that were counted."""
     seen = field(field(HEALTHY, 0, migrating={3: node_id(1)}), 0, keys=1)
-    assessment = assess(seen, wanted("3x1"), POLICY)
-    assert assessment.facts.view is seen
-    assert assessment.findings == assessment.plan.findings
-    assert assessment.refusals == ()
-    assert assessment.probe_slots == slots("3")
-    assert assessment.plan == planned(seen)
+    assert planned(seen).probe_slots == slots("3")
+    assert planned(counted(seen, {0: {3: 1}})).probe_slots == slots("3")
 
 
 def test_moves_wait_until_epochs_let_the_targets_win() -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from bootstrap.commands.reconcile import paths
-from bootstrap.core.policy import Policy
+from bootstrap.core.situation import Policy
 from bootstrap.core.stillness import STILL_S
 from bootstrap.core.topology import ClusterView
 from bootstrap.core.verdict import State

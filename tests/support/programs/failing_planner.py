@@ -13,5 +13,5 @@ def fail(*_: object) -> NoReturn:
     raise ZeroDivisionError
 
 
-mock.patch.object(planner, "assess", fail).start()
+mock.patch.object(planner, "plan", fail).start()
 sys.exit(cli.main())

@@ -39,9 +39,11 @@ def documents(text: str) -> list[dict[str, object]]:
     return found
 
 
-def checked(variables: Mapping[str, str], command: str, *args: str, **more: Path) -> rig.Result:
+def checked(
+    variables: Mapping[str, str], command: str, *args: str, tmp_path: Path | None = None
+) -> rig.Result:
     """Run a command, and check what it left for programs."""
-    result = rig.run({**DEBUG, **variables}, command, "--output", "json", *args, **more)
+    result = rig.run({**DEBUG, **variables}, command, "--output", "json", *args, tmp_path=tmp_path)
     name = command if command in {"plan", "status"} else "summary"
     (document,) = documents(result.stdout)
     schemas.check(name, document)

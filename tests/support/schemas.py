@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs/schemas/v1"
 
 
-def _closed(schema: object) -> object:
+def _closed(schema: Any) -> Any:
     """Forbid keys that objects do not describe."""
     if isinstance(schema, list):
         return [_closed(each) for each in schema]

@@ -361,8 +361,7 @@ def test_an_epoch_is_set_only_where_a_server_takes_one() -> None:
 def test_uncovered_slots_fill_up_owners_that_have_less_than_their_share() -> None:
     """An owner with more than its share gets none, others are filled up to it in order."""
     seen = acquaint([node(0, "0-9999", epoch=1), node(1, "10000-10099", epoch=2), node(2)])
-    assigned = {a.node: a.slots for a in forming.assign_first_slots(facts(seen, "3x0")) if a.slots}
-    assert assigned == {node_id(1): slots("10100-15461"), node_id(2): slots("15462-16383")}
+    assert assigned(introduced(seen, "3x0")) == {1: "10100-15461", 2: "15462-16383"}
 
 
 def test_a_handshake_in_the_other_direction_does_not_refresh_a_view() -> None:

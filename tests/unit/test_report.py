@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from bootstrap.commands import metrics
 from bootstrap.core.actions import Plan
 from bootstrap.core.model import forecast
 from bootstrap.core.planner import plan
 from bootstrap.core.topology import ClusterView, DesiredTopology
-from bootstrap.core.verdict import State
-from bootstrap.report import json_output, metrics, tables
+from bootstrap.core.verdict import State, Verdict
+from bootstrap.loop.health import Health
+from bootstrap.report import json_output, tables
 from tests.support.builders import (
     POLICY,
     absent,
@@ -190,21 +192,18 @@ def test_the_plan_of_a_healthy_cluster_as_json_is_empty() -> None:
 @pytest.mark.parametrize("state", list(State))
 def test_metrics_name_the_present_state(state: State) -> None:
     """One state has the value 1, gauges without a value are left out, and labels are quoted."""
-    text = metrics.rendered(
-        state=state,
-        gauges={"pods_answering": ("Pods.", 6), "healthy_since": ("Time.", None)},
-        counters={"passes_total": ("Passes.", 2)},
-        findings={"slots_uncovered": 3},
-        runs={"healthy": 1},
-    )
+    health = Health(desired=SMALL, fresh_s=20.0, verdict=Verdict(state=state), pods=6)
+    health.findings["slots_uncovered"] = 3
+    health.runs["healthy"] = 1
+    text = metrics.rendered(health)
     lines = text.splitlines()
     prefix = "redis_cluster_bootstrap_"
     assert f'{prefix}state{{state="{state.value}"}} 1' in lines
     assert sum(line.startswith(f"{prefix}state{{") and line.endswith(" 1") for line in lines) == 1
     assert f"{prefix}pods_answering 6" in lines
-    assert "healthy_since" not in text
+    assert "last_healthy_timestamp" not in text
     assert f'{prefix}findings{{code="slots_uncovered"}} 3' in lines
     assert f'{prefix}runs_total{{outcome="healthy"}} 1' in lines
-    assert f"# TYPE {prefix}passes_total counter" in lines
+    assert f"# TYPE {prefix}keys_moved_total counter" in lines
     assert f"{prefix}slots 16384" in lines
     assert text.endswith("\n")

@@ -102,7 +102,5 @@ def _meet(target: NodeView) -> Command:
     Moved pods and fresh ones are met where they answered.
     """
     address = target.address
-    command: list[str | int] = ["CLUSTER", "MEET", address.ip, address.port]
-    if address.cport not in (0, address.port + 10000):
-        command.append(address.cport)
-    return command
+    bus = () if address.cport in (0, address.port + 10000) else (address.cport,)
+    return ("CLUSTER", "MEET", address.ip, address.port, *bus)

@@ -36,6 +36,12 @@ class Traffic:
     writes: int = 0
     round_trips: int = 0
 
+    def count(self, commands: int, *, writes: bool) -> None:
+        """Add one pipeline."""
+        self.commands += commands
+        self.writes += commands if writes else 0
+        self.round_trips += 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
@@ -93,7 +99,7 @@ class RedisNode:
         """Send commands in one go and return their replies, error replies among them as values.
 
         Args:
-            commands: What to send.
+            commands: Those of one node.
             writes: Whether they change something; for the count only.
             timeout_s: How long all of it may take, connecting included.
             limit: How many bytes all replies together may have, and which arrays.
@@ -110,10 +116,7 @@ class RedisNode:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._connect()
-                    traffic = self._access.traffic
-                    traffic.commands += len(commands)
-                    traffic.writes += len(commands) if writes else 0
-                    traffic.round_trips += 1
+                    self._access.traffic.count(len(commands), writes=writes)
                     self._connection.allow(limit)
                     await self._connection.send_packed_command(
                         b"".join(pack_command(tuple(command)) for command in commands),  # type: ignore[arg-type]  # any length

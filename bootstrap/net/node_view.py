@@ -53,9 +53,7 @@ class NodeReader:
         `shards` asks for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
 
         Raises:
-            NodeNotReadyError: It loads its data.
-            BootstrapError: See `RedisNode.pipeline`.
-            ReplyError: It does not know a command, or cannot serve it now.
+            BootstrapError: See `RedisNode.pipeline` and `RedisNode.require`.
         """
         commands = self._commands.get(endpoint.name) if client.is_connected else None
         asked = list(_COMMANDS if commands is None else _COMMANDS[:4])
@@ -76,24 +74,27 @@ class NodeReader:
             nodes = wire.parse_nodes(lines, self._cache, most=self._most)
         with reading(client.name, "CONFIG GET"):
             config = _config(client, replies[3], is_needed=self.needs_config)
-            # One command for each of the further settings, as several names need 7.0.
-            questions = info_fields.questions(info) if config else ()
-            more = [("CONFIG", "GET", name) for name in questions]
-            for reply in await client.pipeline(more, timeout_s=self.patience_s):
-                config |= _config(client, reply, is_needed=True)
+            if config:
+                config |= await self._further_settings(client, info)
         if commands is None:
             with reading(client.name, "CLUSTER HELP"):
                 # Redis before 5 has no HELP; its version is refused later.
                 help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
                 commands = wire.parse_commands(help_reply)
-        grouped = None
-        if asks_shards:
-            with reading(client.name, "CLUSTER SHARDS"):
-                grouped = wire.parse_shards(client.require(replies[-1]))
+        with reading(client.name, "CLUSTER SHARDS"):
+            grouped = wire.parse_shards(client.require(replies[-1])) if asks_shards else None
         with reading(client.name, "INFO and CLUSTER INFO"):
             view = _node_view(endpoint, client.ip, info, state, config, nodes)
         self._commands[endpoint.name] = commands
         return replace(view, commands=commands, shards=grouped)
+
+    async def _further_settings(self, client: RedisNode, info: Mapping[str, str]) -> dict[str, str]:
+        # One command for each, as several names need 7.0.
+        asked = [("CONFIG", "GET", name) for name in info_fields.questions(info)]
+        found: dict[str, str] = {}
+        for reply in await client.pipeline(asked, timeout_s=self.patience_s):
+            found |= _config(client, reply, is_needed=True)
+        return found
 
 
 def _check_server(client: RedisNode, info: Mapping[str, str]) -> None:
@@ -125,13 +126,12 @@ def _node_view(
     nodes: wire.NodesReply,
 ) -> NodeView:
     engine, version = wire.parse_version(info)
-    own = nodes.known[nodes.node_id].address
     announced = _announced_ip(endpoint, config)
     no_failover = config.get("cluster-replica-no-failover")
-    has_own_offset = "slave_repl_offset" in info
+    offset = "slave_repl_offset" if "slave_repl_offset" in info else "master_repl_offset"
     return NodeView(
         endpoint=endpoint,
-        address=Address(ip=announced or ip, port=own.port, cport=own.cport),
+        address=replace(nodes.known[nodes.node_id].address, ip=announced or ip),
         announced_ip=announced,
         node_id=nodes.node_id,
         run_id=info.get("run_id", ""),
@@ -146,9 +146,7 @@ def _node_view(
         keys=wire.count_keys(info),
         link_up=info.get("master_link_status", "up") == "up",
         primary_ip=info.get("master_host", ""),
-        replication_offset=wire.number(
-            info, "slave_repl_offset" if has_own_offset else "master_repl_offset"
-        ),
+        replication_offset=wire.number(info, offset),
         used_memory=wire.number(info, "used_memory"),
         data_bytes=info_fields.data_bytes(info),
         max_memory=wire.number(info, "maxmemory"),

@@ -63,7 +63,7 @@ async def _count(session: MigrationSession, pair: Pair, slots: SlotSet) -> dict[
     client = session.client(pair.source)
     occupied = await databases.occupied(client, pair.source)
     counts: dict[int, int] = {}
-    for part in cut(slots, lambda _: 1, most=_COUNTED_AT_ONCE, most_weight=_COUNTED_AT_ONCE):
+    for part in cut(slots, most=_COUNTED_AT_ONCE):
         counts |= await databases.count_keys(client, part, occupied)
     return counts
 
@@ -100,7 +100,7 @@ def windows(pair: Pair, counts: Mapping[int, int]) -> Iterator[list[int]]:
     """Cut slots into windows that one lane holds open together."""
     key_bytes = pair.source.used_memory / max(1, pair.source.keys)
     most_keys = min(_WINDOW_KEYS, _WINDOW_BYTES / max(1, key_bytes))
-    return cut(counts, counts.__getitem__, most=_WINDOW_SLOTS, most_weight=most_keys)
+    return cut(counts, most=_WINDOW_SLOTS, weight=counts.__getitem__, most_weight=most_keys)
 
 
 async def _move(link: MigrationLink, slots: list[int]) -> None:

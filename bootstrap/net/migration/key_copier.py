@@ -13,6 +13,7 @@ is sent.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -160,7 +161,7 @@ class KeyCopier:
         moved = 0
         self._trouble = None
         to = self.link.destination
-        parts = cut(batches, to.timeout_s, most=_IN_FLIGHT, most_weight=to.most_blocked_s)
+        parts = cut(batches, most=_IN_FLIGHT, weight=to.timeout_s, most_weight=to.most_blocked_s)
         for part in parts:
             credential = self.link.credential
             left = [batch for batch in part if batch.slot in self._left]
@@ -264,12 +265,18 @@ def batches(
         return sizes.get(key, 0)
 
     for slot, group in keys.items():
-        for part in cut(group, size, most=most_keys or _BATCH_KEYS, most_weight=_BATCH_BYTES):
+        for part in cut(
+            group, most=most_keys or _BATCH_KEYS, weight=size, most_weight=_BATCH_BYTES
+        ):
             yield Batch(slot, part, sum(map(size, part)))
 
 
 def cut(
-    items: Iterable[T], weight: Callable[[T], float], *, most: int, most_weight: float
+    items: Iterable[T],
+    *,
+    most: int,
+    weight: Callable[[T], float] = lambda _: 0.0,
+    most_weight: float = math.inf,
 ) -> Iterator[list[T]]:
     """Cut items into parts, bounded in number and in weight; one that is too heavy goes alone."""
     part: list[T] = []

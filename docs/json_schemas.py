@@ -22,7 +22,6 @@ from bootstrap.process.summary import SCHEMA_VERSION, Counters
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "schemas" / f"v{SCHEMA_VERSION}"
 Schema = dict[str, Any]
-LEVELS = ("debug", "info", "warning", "error")
 LINE_CHARS = 110
 
 TEXT: Schema = {"type": "string"}
@@ -51,11 +50,7 @@ def many(of: Schema) -> Schema:
 
 def or_null(schema: Schema) -> Schema:
     """Return the schema of a value that may be unknown."""
-    return (
-        {"type": [schema["type"], "null"]}
-        if schema.keys() == {"type"}
-        else {"anyOf": [schema, {"type": "null"}]}
-    )
+    return {**schema, "type": [schema["type"], "null"]}
 
 
 def ref(name: str) -> Schema:
@@ -84,7 +79,7 @@ def _action() -> Schema:
     return {"oneOf": of_each}
 
 
-HEAD: Schema = {"schema_version": {"const": SCHEMA_VERSION}, "cluster": TEXT, "time": TIME}
+HEAD: Schema = {"schema_version": {"const": SCHEMA_VERSION}, "time": TIME}
 REASON: Schema = {"phase": TEXT, "cause": TEXT, "remedy": TEXT}
 VERDICT: Schema = {"verdict": ref("verdict")}
 ABOUT_RUN: Schema = {"run_id": TEXT, "cluster": TEXT, "node": TEXT, **REASON, **VERDICT}
@@ -100,7 +95,7 @@ DEFINITIONS: Schema = {
         "pattern": r"^(\d+(-\d+)?(,\d+(-\d+)?)*)?$",
         "description": "ranges, such as 0-5460,7000; empty for none",
     },
-    "stage": or_null(words(actions.Stage)),
+    "stage": {"enum": [*words(actions.Stage)["enum"], None]},
     "verdict": record(
         {
             "state": words(State),
@@ -131,13 +126,7 @@ DEFINITIONS: Schema = {
     "reason": record(ENDED, ABOUT_RUN),
     "summary": record({"time": TIME, **ENDED, **COUNTERS}, ABOUT_RUN),
     "failure": record(
-        {
-            "schema_version": HEAD["schema_version"],
-            "time": TIME,
-            "healthy": {"const": False},
-            **ENDED,
-            **REASON,
-        },
+        {**HEAD, "healthy": {"const": False}, **ENDED, **REASON},
         {"cluster": TEXT, "node": TEXT, **VERDICT},
         "printed instead where nothing can be shown",
     ),
@@ -152,6 +141,7 @@ SEEN: Schema = {
 PLAN = record(
     {
         **HEAD,
+        "cluster": TEXT,
         "healthy": YES_NO,
         "has_work": YES_NO,
         **STAGE,
@@ -193,11 +183,12 @@ SHARD = record(
         "slot_count": COUNT,
         "keys": or_null(COUNT),
     },
-    {"number": or_null(COUNT), "primary_id": or_null(NODE_ID)},
+    {"number": or_null(COUNT), "primary_id": or_null(TEXT)},
 )
 STATUS = record(
     {
         **HEAD,
+        "cluster": TEXT,
         "healthy": YES_NO,
         "nodes": many(NODE),
         "shards": many(SHARD),
@@ -211,43 +202,25 @@ STATUS = record(
     VERDICT,
 )
 SUMMARY: Schema = {
-    **record(
-        {"schema_version": HEAD["schema_version"], "time": TIME, **ENDED, **COUNTERS}, ABOUT_RUN
-    ),
+    **record({**HEAD, **ENDED, **COUNTERS}, ABOUT_RUN),
     "if": {"properties": {"outcome": {"const": Outcome.HEALTHY.value}}},
     "else": {"required": [*REASON]},
 }
 # Values of log events by their key, where an event has no other schema for it.
 KEYS: Schema = {
-    "actions": COUNT,
-    "cause": or_null(TEXT),
-    "cluster": TEXT,
+    **dict.fromkeys(("actions", "keys_moved", "keys_per_s", "nodes", "replicas"), COUNT),
+    **dict.fromkeys(("slots_moved", "slots_total"), COUNT),
+    **dict.fromkeys(("cluster", "detail", "path", "phase", "stage"), TEXT),
+    **dict.fromkeys(("cause", "holder", "node", "reason", "remedy"), or_null(TEXT)),
+    **dict.fromkeys(("pods", "variables"), many(TEXT)),
     "code": CODE,
-    "detail": TEXT,
     "findings": many(CODE),
-    "holder": or_null(TEXT),
-    "keys_moved": COUNT,
-    "keys_per_s": COUNT,
     "kinds": {"type": "object", "additionalProperties": COUNT},
     "left_s": or_null(SECONDS),
-    "node": or_null(TEXT),
-    "nodes": COUNT,
-    "path": TEXT,
-    "phase": TEXT,
-    "pods": many(TEXT),
-    "reason": or_null(TEXT),
-    "remedy": or_null(TEXT),
-    "replicas": COUNT,
     "since": TIME,
-    "slots_moved": COUNT,
-    "slots_total": COUNT,
-    "stage": TEXT,
     "state": words(State),
-    "variables": many(TEXT),
     "waited_s": SECONDS,
 }
-
-
 # What the table of log events says of keys that are described elsewhere.
 OF = {
     "action": "of the action",
@@ -271,7 +244,8 @@ def table(text: str, first: str) -> dict[str, list[str]]:
 def log_event() -> Schema:
     """Return the schema of a log line in JSON: what all have, and one of the events."""
     documented = table((DOCS / "log-events.md").read_text(), "event")
-    line = {"event": words(documented), "level": words(LEVELS), "timestamp": TIME}
+    level = words(("debug", "info", "warning", "error"))
+    line = {"event": words(documented), "level": level, "timestamp": TIME}
     each = [_event(name, *row) for name, row in documented.items()]
     return {**record(line, {"cluster": TEXT, "run_id": TEXT}), "oneOf": each}
 
@@ -288,10 +262,8 @@ def _event(name: str, levels: str, keys: str, when: str) -> Schema:
 def _with_definitions(schema: Schema) -> Schema:
     """Add the definitions that a schema refers to."""
     found: Schema = {}
-    while (
-        missing := set(re.findall(r'"#/\$defs/(\w+)"', json.dumps([schema, found]))) - found.keys()
-    ):
-        found |= {name: DEFINITIONS[name] for name in DEFINITIONS if name in missing}
+    while used := set(re.findall(r"#/\$defs/(\w+)", json.dumps([schema, found]))) - found.keys():
+        found |= {name: DEFINITIONS[name] for name in DEFINITIONS if name in used}
     return {**schema, "$defs": found} if found else schema
 
 

@@ -8,7 +8,7 @@ APART = field(estranged(HEALTHY, 0, 1), 0, handshakes=frozenset({address(1)}))
 
 
 def test_a_handshake_that_stays_open_is_reported() -> None:
-    """It is reported with the pods and the bus port, as long as it is open."""
+    """The finding has the pods and the bus port, and lasts as long as it is open."""
     links = BusLinks()
     desired = wanted("3x0")
     assert not links.blocked(APART, desired, 10.0)

@@ -101,3 +101,14 @@ def test_a_member_that_came_back_empty_is_forgotten_under_its_old_id() -> None:
     back = joined(without(ghosted(), 5), replace(node(50), endpoint=endpoint(5)))
     gone = {g for _, g in forgotten(departures.forget_gone(facts(back, "3x1")))}
     assert gone == {node_id(5), node_id(9)}
+
+
+def test_copies_of_keys_do_not_keep_a_leaving_replica() -> None:
+    """A replica with keys leaves, and so does a primary without any; one with keys stays."""
+    for seen, leaves in (
+        (acquaint([*view("3x1").nodes, node(6, of=0, epoch=1, keys=5)]), True),
+        (acquaint([*view("3x1").nodes, node(6)]), True),
+        (acquaint([*view("3x1").nodes, node(6, keys=5)]), False),
+    ):
+        actions = departures.remove_members(facts(seen, "3x1"))
+        assert bool(actions) is leaves

@@ -204,6 +204,7 @@ def test_a_replica_of_nobody_known_is_not_chained() -> None:
 def test_long_slot_lists_are_cut() -> None:
     """A list of slots that was cut ends with a mark."""
     assert abbreviate(slots("1,3,5,7,9,11")) == "1,3,5,7,9,…"
+    assert abbreviate(slots("1,3,5,7,9")) == "1,3,5,7,9"
     assert abbreviate(slots("1,3")) == "1,3"
 
 

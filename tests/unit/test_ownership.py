@@ -470,3 +470,20 @@ def test_lost_slots_fill_up_primaries_to_their_share() -> None:
     claims = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)
     shares = {c.node: len(c.slots) for c in claims if isinstance(c, ClaimSlots)}
     assert shares == {node_id(C): 5462, node_id(B): 5360}
+
+
+def test_lost_slots_are_not_given_away_without_consent() -> None:
+    """A primary that has some of their keys does not change that."""
+    seen = joined(without(HEALTHY, C), replace(node(50), endpoint=endpoint(C)))
+    known = facts(counted(seen, {A: {10923: 5}}), "3x0")
+    assert ownership.claim_uncovered_slots(known, allow_data_loss=False) == []
+    assert ownership.claim_uncovered_slots(known, allow_data_loss=True) != []
+
+
+def test_a_slot_in_transit_that_is_owned_is_not_claimed() -> None:
+    """Only slots without an owner get a new one."""
+    seen = own(HEALTHY, C, slots=slots("10924-16383"))
+    seen = field(seen, B, importing={SLOT: node_id(A)})
+    seen = counted(field(seen, A, migrating={SLOT: node_id(B)}), {A: {SLOT: 1}, B: {10923: 1}})
+    actions = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)
+    assert shown(actions) == ["claim 10923 for B"]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.core.actions import Plan, Stage, kinds
+from bootstrap.core.actions import MoveSlots, Plan, Stage, kinds
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected
 from bootstrap.core.planner import plan
 from bootstrap.core.situation import Policy
-from bootstrap.core.slots import SlotSet
+from bootstrap.core.slots import SlotSet, even_split
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
 from tests.support.builders import (
     AS_IT_IS,
@@ -300,3 +300,16 @@ def test_moves_wait_until_epochs_let_the_targets_win() -> None:
         Stage.CLOSE_SLOTS,
         {"CloseSlots": 1, "MoveSlots": 1},
     )
+
+
+def test_slots_that_leave_a_drained_owner_are_a_stage_of_their_own() -> None:
+    """Moves that empty an owner are DRAIN, also those that even out the others meanwhile."""
+    parts = [str(part) for part in even_split(4)]
+    seen = acquaint([node(i, parts[i], epoch=(2, 3, 4, 1)[i]) for i in range(4)])
+    drained = plan(seen, wanted("3x0"), POLICY)
+    assert drained.stage is Stage.DRAIN
+    assert {action.source for action in drained.actions if isinstance(action, MoveSlots)} == {
+        node_id(3)
+    }
+    grown = plan(acquaint([*view("3x0").nodes, node(3, epoch=4)]), wanted("4x0"), POLICY)
+    assert grown.stage is Stage.REBALANCE

@@ -239,3 +239,27 @@ def test_sharing_a_node_is_worse_than_sharing_a_zone() -> None:
 
 def emptied(seen: ClusterView, number: int) -> ClusterView:
     return own(seen, number, role=Role.PRIMARY, primary_id=None)
+
+
+def test_swapping_goes_on_while_it_takes_members_of_a_domain_apart() -> None:
+    """A swap can make another one useful that was not before."""
+    places = {0: "b/1", 1: "c/2", 2: "a/1", 3: "b/0", 4: "a/1", 5: "a/2"}
+    found = roles(placed(view("2x2"), places), "2x2")
+    assert following(found) == {2: 1, 3: 1, 4: 0, 5: 0}
+
+
+def test_a_shard_that_lacks_a_replica_comes_before_one_without_conflicts() -> None:
+    """The wanted number is reached first, although the new replica shares a zone."""
+    seen = acquaint([*view("2x0").nodes, node(2, of=0, epoch=1), node(3, of=9, epoch=1)])
+    seen = placed(seen, {0: "a/1", 1: "b/2", 2: "c/3", 3: "b/4"})
+    found = following(roles(seen, DesiredTopology(nodes=5, replicas=1)))
+    assert Counter(found.values()) == {0: 1, 1: 1}
+
+
+def test_a_shard_with_the_most_replicas_gets_no_further_one() -> None:
+    """The surplus is spread before failure domains count."""
+    replicas = [node(i, of=0 if i < 5 else 1, epoch=1) for i in range(2, 7)]
+    seen = acquaint([*view("2x0").nodes, *replicas, node(7, of=9, epoch=1)])
+    seen = placed(seen, {0: "a/1", 1: "b/2", 7: "b/3", **{i: f"c{i}/{i}" for i in range(2, 7)}})
+    found = following(roles(seen, DesiredTopology(nodes=8, replicas=2)))
+    assert Counter(found.values()) == {0: 3, 1: 3}

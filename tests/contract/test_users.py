@@ -86,7 +86,7 @@ def allowed(
 def test_applications_use_cluster_clients_and_administer_nothing(
     cluster: tuple[World, dict[str, str]],
 ) -> None:
-    """As `default`: a cluster client that names itself reads and writes."""
+    """A cluster client that logs in as `default` and names itself reads and writes."""
     world, secret = cluster
     word = secret["password"]
     nodes = [ClusterNode(pod.address, pod.port) for pod in world.pods]
@@ -105,7 +105,7 @@ def test_applications_use_cluster_clients_and_administer_nothing(
 
 
 def test_exporter_sees_no_keys_and_no_configuration(cluster: tuple[World, dict[str, str]]) -> None:
-    """It could otherwise read `masterauth` and become `replica`."""
+    """Who may read `masterauth` could become `replica`."""
     world, secret = cluster
     word = secret["exporter-password"]
     every = [*ADMINISTRATION, *CHANGES, *DATA]
@@ -115,7 +115,7 @@ def test_exporter_sees_no_keys_and_no_configuration(cluster: tuple[World, dict[s
 
 
 def test_viewer_changes_nothing_and_sees_no_keys(cluster: tuple[World, dict[str, str]]) -> None:
-    """CONFIG GET is all that it has beside questions about the cluster."""
+    """CONFIG GET is all that `viewer` has beside questions about the cluster."""
     world, secret = cluster
     word = secret["viewer-password"]
     reads = ("CONFIG", "GET", "*")
@@ -127,14 +127,14 @@ def test_viewer_changes_nothing_and_sees_no_keys(cluster: tuple[World, dict[str,
 
 
 def test_replica_neither_flushes_nor_administers(cluster: tuple[World, dict[str, str]]) -> None:
-    """It replicates, and on servers that move slots themselves it writes."""
+    """On servers that move slots themselves `replica` writes, and nothing more."""
     world, secret = cluster
     word = secret["replica-password"]
     assert allowed(world.pods[0], "replica", word, [*ADMINISTRATION, *CHANGES]) == []
 
 
 def test_program_has_the_rules_of_the_document() -> None:
-    """And PING, for the probes of its pods' servers."""
+    """Beside these `bootstrap` has PING, for the probes of the pods."""
     document = (rig.ROOT / "docs" / "acl.md").read_text()
     script = (rig.ROOT / "scripts" / "auth-secret").read_text()
     first = re.findall(r"user bootstrap on >PASSWORD ~\* -@all (.*)", document)[0].split()

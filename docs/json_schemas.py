@@ -137,6 +137,7 @@ SEEN: Schema = {
     "findings": many(ref("finding")),
     "refusals": many(ref("refusal")),
     "absent": many(ref("absent")),
+    "notices": many(ref("finding")),
 }
 PLAN = record(
     {
@@ -196,7 +197,6 @@ STATUS = record(
             {"owned": COUNT, "total": COUNT, "uncovered": SLOTS, "open": SLOTS}, {"unknown": SLOTS}
         ),
         "shared_domains": many(record({"shard": TEXT, "nodes": many(TEXT)})),
-        "notices": many(ref("finding")),
         **SEEN,
     },
     VERDICT,

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from . import replica_buffers
 from .actions import MoveSlots, Refusal
 from .compatibility import can_read_copy, runs, unreadable
 from .facts import Facts
+from .findings import Finding, FindingCode
 from .info_fields import RDB_ERROR
 from .roles import Roles, assign_roles
 from .slot_moves import move_slots
@@ -24,6 +26,7 @@ from .slots import SLOT_COUNT, SlotSet
 from .topology import NodeId, NodeView, Role
 
 _MIB = 1 << 20
+_OWN_MIGRATION = frozenset({"MIGRATION", "MIGRATESLOTS"})
 _ERRORS = {
     RDB_ERROR: "its last RDB save failed",
     "aof_last_write_status": "its last write to the AOF failed",
@@ -32,7 +35,7 @@ _ERRORS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _IncomingData:
+class IncomingData:
     """The data that comes to the members, by id, until the cluster is as it is wanted.
 
     Attributes:
@@ -47,21 +50,39 @@ class _IncomingData:
     replicas: Mapping[NodeId, tuple[NodeId, ...]]
 
 
-def refuse_unfit_targets(facts: Facts, *, rebalance: bool) -> tuple[Refusal, ...]:
-    """Return a refusal for each node that cannot take the data that would come to it.
+def incoming(facts: Facts, *, rebalance: bool) -> IncomingData | None:
+    """Return the data that would come to each node.
 
-    Nothing is asked where no node has keys, or where something must be repaired first, since
-    repairs decide who owns what.
+    None where no node has keys, or where something must be repaired first, since repairs decide who
+    owns what.
     """
     must_wait = facts.has_damaged_slots or facts.open_slots or facts.is_blocked
     if must_wait or not facts.has_keys:
-        return ()
-    data = _forecast(facts, rebalance=rebalance)
+        return None
+    return _forecast(facts, rebalance=rebalance)
+
+
+def refuse_unfit_targets(facts: Facts, data: IncomingData) -> tuple[Refusal, ...]:
+    """Return a refusal for each node that cannot take the data that would come to it."""
     checks = (_persistence, _room, _replica_counts, _copies)
     return tuple(chain.from_iterable(check(facts, data) for check in checks))
 
 
-def _forecast(facts: Facts, *, rebalance: bool) -> _IncomingData:
+def notice_small_buffers(facts: Facts, data: IncomingData) -> tuple[Finding, ...]:
+    """Return a notice for each primary that may drop the copies that are made of it.
+
+    The servers' own slot migration is such a copy; `MIGRATE` is none.
+    """
+    sizes = {primary: facts.live[primary].data_bytes for primary in data.copies.values()}
+    for move in data.moves:
+        if facts.live[move.source].commands & _OWN_MIGRATION:
+            sizes[move.source] = sizes.get(move.source, 0) + _bytes_of(facts, move)
+    pairs = ((facts.live[i], replica_buffers.warning(facts.live[i], sizes[i])) for i in sizes)
+    code = FindingCode.REPLICA_BUFFER_SMALL
+    return tuple(Finding(code=code, node=node.name, detail=text) for node, text in pairs if text)
+
+
+def _forecast(facts: Facts, *, rebalance: bool) -> IncomingData:
     """Return the data that would come to each node, by the roles of the whole plan.
 
     So it is known before the first MEET.
@@ -71,7 +92,7 @@ def _forecast(facts: Facts, *, rebalance: bool) -> _IncomingData:
     replicas: dict[NodeId, tuple[NodeId, ...]] = {}
     for node_id, primary in roles.following.items():
         replicas[primary] = (*replicas.get(primary, ()), node_id)
-    return _IncomingData(
+    return IncomingData(
         moves=tuple(move_slots(_after_failovers(future, roles), roles, rebalance=rebalance)),
         copies={i: p for i, p in roles.following.items() if _copies_all(future, i, p)},
         successors=tuple(i for i in roles.failovers if future.live[i].role is Role.REPLICA),
@@ -113,7 +134,7 @@ def _copies_all(facts: Facts, node_id: NodeId, primary: NodeId) -> bool:
     return present is None or present not in {primary, facts.truth[primary].primary_id}
 
 
-def _receivers(facts: Facts, data: _IncomingData) -> dict[NodeId, str]:
+def _receivers(facts: Facts, data: IncomingData) -> dict[NodeId, str]:
     """Return every node to which data comes, with what it is to receive."""
     found: dict[NodeId, str] = {}
     for target in dict.fromkeys(move.target for move in data.moves):
@@ -127,7 +148,7 @@ def _receivers(facts: Facts, data: _IncomingData) -> dict[NodeId, str]:
     return found
 
 
-def _persistence(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
+def _persistence(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
     """Refuse where the server could not save what comes."""
     for node_id, role in _receivers(facts, data).items():
         node = facts.live[node_id]
@@ -141,12 +162,11 @@ def _persistence(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
             )
 
 
-def _room(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
+def _room(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
     """Refuse where the data that comes does not fit below `maxmemory`."""
     coming: dict[NodeId, int] = {}
     for move in data.moves:
-        size = facts.live[move.source].data_bytes * len(move.slots) // _slots_of_source(facts, move)
-        coming[move.target] = coming.get(move.target, 0) + size
+        coming[move.target] = coming.get(move.target, 0) + _bytes_of(facts, move)
     for target, size in coming.items():
         node = facts.live[target]
         yield from _too_full(node, node.used_memory, size)
@@ -159,10 +179,11 @@ def _room(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
         yield from _too_full(node, node.used_memory - node.data_bytes, node.data_bytes)
 
 
-def _slots_of_source(facts: Facts, move: MoveSlots) -> int:
-    """Return how many slots the source of a move has; a successor gets those of its primary."""
+def _bytes_of(facts: Facts, move: MoveSlots) -> int:
+    """Return about how much data moves; a source that is a successor has its primary's slots."""
     node = facts.live[move.source]
-    return len((facts.primary_of(node) or node).slots) or SLOT_COUNT
+    slots = len((facts.primary_of(node) or node).slots) or SLOT_COUNT
+    return node.data_bytes * len(move.slots) // slots
 
 
 def _too_full(node: NodeView, base: int, size: int) -> Iterator[Refusal]:
@@ -183,7 +204,7 @@ def _mib(size: int) -> str:
     return f"{size / _MIB:.1f} MiB"
 
 
-def _replica_counts(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
+def _replica_counts(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
     """Refuse where a primary that is to take slots would refuse writes for want of replicas."""
     for target in dict.fromkeys(move.target for move in data.moves):
         node, count = facts.live[target], len(data.replicas.get(target, ()))
@@ -197,7 +218,7 @@ def _replica_counts(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
             )
 
 
-def _copies(facts: Facts, data: _IncomingData) -> Iterator[Refusal]:
+def _copies(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
     """Refuse where one server cannot read what the other one writes."""
     for node_id, primary in data.copies.items():
         node, writer = facts.live[node_id], facts.live[primary]

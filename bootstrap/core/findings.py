@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from . import disagreements
+from . import disagreements, replica_buffers
 from .facts import Facts
 from .slots import SLOT_COUNT, SlotSet
 from .topology import NodeId, NodeView, Role, short_id
@@ -52,6 +52,7 @@ class FindingCode(StrEnum):
     SHARDS_DISAGREE = "shards_disagree"
     PLACE_SHARED = "place_shared"
     PODS_SURPLUS = "pods_surplus"
+    REPLICA_BUFFER_SMALL = "replica_buffer_small"
 
 
 WAITING = frozenset({FindingCode.POD_ABSENT, FindingCode.MEMBER_UNSEEN})
@@ -197,10 +198,13 @@ def _roles(facts: Facts) -> Iterator[Finding]:
 
 
 def _links(facts: Facts) -> Iterator[Finding]:
-    down = [n.name for n in facts.staying if not n.link_up]
+    down = [n for n in facts.staying if not n.link_up]
     if down:
-        detail = f"{len(down)} replicas have no replication link to their primary: {_few(down)}"
-        yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=down[0], detail=detail)
+        primaries = filter(None, map(facts.primary_of, down))
+        warnings = (replica_buffers.warning(p, p.data_bytes) for p in primaries)
+        few = _few([n.name for n in down]) + next((f"; {each}" for each in warnings if each), "")
+        detail = f"{len(down)} replicas have no replication link to their primary: {few}"
+        yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=down[0].name, detail=detail)
 
 
 def _evenness(facts: Facts) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ _NO_DATA = (
 )
 _AOF_ERRORS = ("aof_last_write_status", "aof_last_bgrewrite_status")
 RDB_ERROR = "rdb_last_bgsave_status"
+_LONG_S = 60
 
 
 def data_bytes(info: Mapping[str, str]) -> int:
@@ -41,6 +42,22 @@ def persistence_errors(info: Mapping[str, str], config: Mapping[str, str]) -> fr
     rdb = {RDB_ERROR} if stops and info.get(RDB_ERROR) == "err" else set()
     aof = _AOF_ERRORS if info.get("aof_enabled") == "1" else ()
     return frozenset(rdb | {name for name in aof if info.get(name) == "err"})
+
+
+def replica_buffer(info: Mapping[str, str], config: Mapping[str, str]) -> int:
+    """Return how many bytes of writes may wait for a replica before it is dropped; 0 for no limit.
+
+    A soft limit counts where it is tolerated for less than the default's minute. A limit below the
+    replication backlog has no effect (checkClientOutputBufferLimits in networking.c, since 7.0).
+    """
+    words = config.get("client-output-buffer-limit", "").split()
+    for name in ("slave", "replica"):
+        if name in words:
+            hard, soft, seconds = map(int, words[words.index(name) + 1 :][:3])
+            limits = [each for each in (hard, soft if seconds < _LONG_S else 0) if each]
+            backlog = int(info.get("repl_backlog_size") or 0)
+            return max(min(limits), backlog) if limits else 0
+    return 0
 
 
 def questions(info: Mapping[str, str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from . import config_epochs, departures, disagreements, forming, ownership
 from .actions import Action, MoveSlots, Plan, Stage
 from .facts import Facts
-from .findings import Finding, FindingCode, notices
+from .findings import Finding, FindingCode
 from .situation import Policy, Situation
 from .topology import ClusterView, DesiredTopology, Role
 
@@ -47,9 +47,7 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     replication; an empty plan without findings means that the cluster is healthy.
     """
     situation = Situation(Facts(view, desired), policy)
-    return replace(
-        _next(situation), notices=notices(situation.facts), probe_slots=situation.probe_slots
-    )
+    return replace(_next(situation), notices=situation.notices, probe_slots=situation.probe_slots)
 
 
 def _next(situation: Situation) -> Plan:

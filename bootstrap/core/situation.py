@@ -14,7 +14,7 @@ from functools import cached_property
 from . import config_epochs, data_targets, disagreements, open_slots, refusals, slot_moves
 from .actions import Action, MoveSlots, Refusal
 from .facts import Facts
-from .findings import Finding, FindingCode, diagnose
+from .findings import Finding, FindingCode, diagnose, notices
 from .roles import Roles, assign_roles
 from .slots import SlotSet
 
@@ -76,7 +76,20 @@ class Situation:
     @cached_property
     def unfit_targets(self) -> tuple[Refusal, ...]:
         """Nodes that cannot take the data that the plan would bring to them."""
-        return data_targets.refuse_unfit_targets(self.facts, rebalance=self.policy.rebalance)
+        data = self.incoming
+        return data_targets.refuse_unfit_targets(self.facts, data) if data else ()
+
+    @cached_property
+    def incoming(self) -> data_targets.IncomingData | None:
+        """The data that the plan would bring to each node; None where something is repaired."""
+        return data_targets.incoming(self.facts, rebalance=self.policy.rebalance)
+
+    @property
+    def notices(self) -> tuple[Finding, ...]:
+        """What a person should know of, but what does not make the cluster unhealthy."""
+        data = self.incoming if self.findings and not self.refusals else None
+        buffers = data_targets.notice_small_buffers(self.facts, data) if data else ()
+        return (*notices(self.facts), *buffers)
 
     @property
     def probe_slots(self) -> SlotSet:

@@ -143,6 +143,8 @@ class NodeView:
         eviction_policy: `maxmemory-policy`.
         persistence_errors: Fields of INFO persistence that say `err`, as far as writes fail by it.
         min_replicas_to_write: Replicas without which the server takes no writes.
+        replica_buffer: Bytes of writes that may wait for a replica that copies; 0 for no limit.
+        node_timeout_s: `cluster-node-timeout`; the default where CONFIG is not allowed.
         libraries: Function libraries that it has; 0 before 7.0.
         functions: Digests of these; None where no node lacks any, or FUNCTION is not allowed.
         commands: Optional CLUSTER subcommands that the server knows.
@@ -173,6 +175,8 @@ class NodeView:
     eviction_policy: str = "noeviction"
     persistence_errors: frozenset[str] = frozenset()
     min_replicas_to_write: int = 0
+    replica_buffer: int = 0
+    node_timeout_s: float = 15.0
     no_failover: bool | None = None
     libraries: int = 0
     functions: frozenset[str] | None = None

@@ -21,6 +21,9 @@ from .timeout_cause import TimeoutCause
 REPORT_EVERY_S = 2.0
 MISSING_FIRST_S = 5.0
 MISSING_EVERY_S = 30.0
+_WARNS = frozenset(
+    {FindingCode.POD_ABSENT, FindingCode.PODS_SURPLUS, FindingCode.REPLICA_BUFFER_SMALL}
+)
 
 _log = structlog.get_logger()
 
@@ -55,8 +58,7 @@ class ProgressLog:
         found = (*seen.plan.findings, *seen.plan.notices)
         known, self._known = self._known, frozenset((f.code, f.node) for f in found)
         for finding in (f for f in found if (f.code, f.node) not in known):
-            warns = finding.code in {FindingCode.POD_ABSENT, FindingCode.PODS_SURPLUS}
-            log = _log.warning if warns else _log.debug
+            log = _log.warning if finding.code in _WARNS else _log.debug
             log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
         codes = sorted({finding.code.value for finding in seen.plan.findings})
         if codes != self._codes:

@@ -19,7 +19,8 @@ _LONGER = "increase BOOTSTRAP_TIMEOUT"
 _USUAL_REMEDY = "run it again; if the finding stays, inspect the log of that pod"
 _REMEDIES = {
     FindingCode.REPLICA_LINK_DOWN: "inspect the log of that pod; where passwords are used, its "
-    "masterauth (primaryauth) must be one that its primary accepts",
+    "masterauth (primaryauth) must be one that its primary accepts; where its primary drops it "
+    "under writes, raise client-output-buffer-limit replica there",
     FindingCode.MEMBER_UNSEEN: "make its DNS name resolve to it and allow this Job to connect; "
     "or stop it",
 }

@@ -20,7 +20,7 @@ _COMMANDS = (
     ("INFO",),
     ("CLUSTER", "INFO"),
     ("CLUSTER", "NODES"),
-    ("CONFIG", "GET", "cluster-*"),
+    ("CONFIG", "GET", "cl*"),  # cluster-* and client-output-buffer-limit
     ("CLUSTER", "HELP"),
 )
 
@@ -153,6 +153,8 @@ def _node_view(
         eviction_policy=info.get("maxmemory_policy", "noeviction"),
         persistence_errors=info_fields.persistence_errors(info, config),
         min_replicas_to_write=wire.number(config, "min-replicas-to-write"),
+        replica_buffer=info_fields.replica_buffer(info, config),
+        node_timeout_s=wire.number(config, "cluster-node-timeout", 15000) / 1000,
         no_failover=None if no_failover is None else no_failover == "yes",
         libraries=wire.number(info, "number_of_libraries"),
         place=wire.parse_place(info, config),

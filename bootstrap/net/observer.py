@@ -70,6 +70,7 @@ class Observer:
         self._is_sure = not absent
         view = ClusterView(nodes=await self._with_functions(nodes), absent=tuple(absent))
         if any(self._nodes is None or a.ordinal < self._nodes for a in absent):
+            self._outsiders.forget_silence()
             return view
         outsiders, waiting = await self._outsiders.find(nodes, endpoints, most=2 * wanted)
         return replace(view, outsiders=tuple(outsiders), absent=(*view.absent, *waiting))

@@ -20,6 +20,10 @@ from . import protocol_probe
 
 REDIAL_S = 5.0
 DIAL_TIMEOUT_S = 1.5
+# Members flag a node that is dead within one and a half times the node timeout; one that keeps its
+# bus links for longer than that lives, also where nothing answers at its client port.
+_SILENT_TIMEOUTS = 1.5
+_SILENT_MORE_S = 5.0
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -38,9 +42,14 @@ class Outsiders:
     is_tls: bool
     _asked: dict[tuple[NodeId, Address], float] = field(default_factory=dict)
     _pods: dict[str, NodeId] = field(default_factory=dict)
+    _linked_since: dict[NodeId, float] = field(default_factory=dict)
+
+    def forget_silence(self) -> None:
+        """Start again to measure for how long members give no answer: pods are missing."""
+        self._linked_since.clear()
 
     async def find(
-        self, nodes: Sequence[NodeView], endpoints: Iterable[Endpoint], *, most: int
+        self, nodes: Sequence[NodeView], endpoints: Sequence[Endpoint], *, most: int
     ) -> tuple[list[Outsider], list[Absent]]:
         """Return the members that answer outside of the pods, and those that cannot say yet.
 
@@ -66,7 +75,32 @@ class Outsiders:
         waiting += [
             _absent(a, "was not asked yet") for i, a in due[most:] if (i, a) not in self._asked
         ]
+        named = {outsider.node_id for outsider in found}
+        names = {node.name for node in nodes}
+        absent = {ip for e in endpoints if e.name not in names for ip in e.addresses}
+        silent = self._silent(nodes, now)
+        found += [o for o in silent if o.node_id not in named and o.address.ip not in absent]
         return found, waiting
+
+    def _silent(self, nodes: Sequence[NodeView], now: float) -> list[Outsider]:
+        """Return the members that have kept a bus link for too long to be dead or absent pods.
+
+        Their client port is closed or silent, or is that of a pod.
+        """
+        linked = {
+            node_id: line.address
+            for node in nodes
+            for node_id, line in node.known.items()
+            if node_id not in self._pods.values() and is_linked(line)
+        }
+        self._linked_since = {i: self._linked_since.get(i, now) for i in linked}
+        timeout_s = max((node.node_timeout_s for node in nodes), default=0.0)
+        since = now - timeout_s * _SILENT_TIMEOUTS - _SILENT_MORE_S
+        return [
+            Outsider(node_id=node_id, address=address, is_verified=False)
+            for node_id, address in linked.items()
+            if self._linked_since[node_id] <= since
+        ]
 
     def _unknown(
         self, nodes: Sequence[NodeView], endpoints: Iterable[Endpoint]

@@ -36,6 +36,7 @@ def plan_as_json(
         ],
         "cost": asdict(move_cost([plan, *forecast], view)),
         "findings": findings_as_json(plan),
+        "notices": [_finding(notice) for notice in plan.notices],
         "refusals": [asdict(refusal) for refusal in plan.refusals],
         "absent": [asdict(absent) for absent in view.absent],
     }

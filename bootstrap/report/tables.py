@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..core.actions import Action, Plan, describe
 from ..core.facts import Facts
-from ..core.findings import abbreviate
+from ..core.findings import Finding, abbreviate
 from ..core.move_costs import move_cost
 from ..core.topology import ClusterView, DesiredTopology, NodeView, Place, Role
 from ..process.cleaning import clean
@@ -110,7 +110,7 @@ def _text(words: str, style: str = "") -> Text:
 
 
 def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
-    notices = [Text(f"{notice.code.value}: {notice.detail}", "yellow") for notice in plan.notices]
+    notices = _findings(plan.notices)
     if plan.is_healthy:
         count = len(facts.staying)
         shape = f"{count} nodes, {facts.desired.primaries} shards, 16384 slots"
@@ -118,13 +118,14 @@ def _verdict(plan: Plan, facts: Facts) -> list[RenderableType]:
     lines: list[RenderableType] = [
         _text(f"refused: {refusal.cause}; {refusal.remedy}", "red") for refusal in plan.refusals
     ]
-    lines += [
-        _text(f"{finding.code.value}: {finding.detail}", "yellow")
-        for finding in plan.findings[:_SHOWN]
-    ]
+    lines += _findings(plan.findings[:_SHOWN])
     if len(plan.findings) > _SHOWN:
         lines.append(Text(f"and {len(plan.findings) - _SHOWN} more findings"))
     return [*lines, *notices]
+
+
+def _findings(findings: Sequence[Finding]) -> list[Text]:
+    return [_text(f"{finding.code.value}: {finding.detail}", "yellow") for finding in findings]
 
 
 def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> RenderableType:
@@ -142,7 +143,8 @@ def plan_text(plan: Plan, forecast: Sequence[Plan], view: ClusterView) -> Render
             stage = step.stage.name.lower() if step.stage else ""
             parts += [Text(f"{label}: {stage}", "bold"), _actions(step.actions, names)]
     if not plan.actions and not plan.refusals:
-        parts += [_text(f"{f.code.value}: {f.detail}", "yellow") for f in plan.findings[:_SHOWN]]
+        parts += _findings(plan.findings[:_SHOWN])
+    parts += _findings(plan.notices)
     total = move_cost([plan, *forecast], view)
     if total.slots:
         parts.append(Text(f"to move: {total.slots} slots, {total.keys} keys, {total.bytes} bytes"))

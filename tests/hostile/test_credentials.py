@@ -1,6 +1,7 @@
 """Credentials go to the pods that DNS names, and to nobody else."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -8,7 +9,7 @@ from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
 from bootstrap.sandbox.world import World
 from tests.support import rig
-from tests.support.peers import Recorder, forwarder, listening
+from tests.support.peers import Recorder, Talk, forwarder, listening
 
 pytestmark = pytest.mark.redis
 
@@ -60,6 +61,30 @@ def test_a_member_that_joined_over_the_bus_receives_no_password(world: World, ro
     assert recorder.connections > 0
     assert b"AUTH" not in recorder.received.upper()
     assert PASSWORD.encode() not in recorder.received
+
+
+@pytest.mark.parametrize(
+    "talk", [None, Recorder(answer=b"-LOADING dataset\r\n").talk], ids=["closed", "loading"]
+)
+def test_a_member_whose_client_port_is_of_no_use_is_reported(
+    world: World, rogue: Pod, talk: Talk | None
+) -> None:
+    """A member that keeps its bus links is no dead pod, and nothing waits for it to the deadline."""
+    world.start()
+    assert rig.run(alone(world)).code == 0
+    for pod in world.pods:
+        pod.command("CONFIG", "SET", "cluster-node-timeout", "2000")
+    with listening(rogue.address, ANNOUNCED_PORT, talk) if talk else nullcontext():
+        rogue.command("CLUSTER", "MEET", world.pods[0].address, world.pods[0].port)
+        node_id = str(rogue.command("CLUSTER", "MYID"))
+        rig.until(lambda: all(knows(pod, node_id) for pod in world.pods))
+        result = rig.run(alone(world, timeout="60"))
+    assert result.code == 3, result.stderr
+    cause = str(result.last["cause"])
+    assert f"{rogue.address}:{ANNOUNCED_PORT}" in cause
+    assert node_id[:8] in cause
+    assert result.last["write_commands"] == 0
+    assert float(str(result.last["duration_s"])) < 30
 
 
 def test_an_announced_port_that_leads_to_the_pod(world: World) -> None:

@@ -1,11 +1,15 @@
-"""The run is killed -9 right after its k-th write command; the next one makes the cluster healthy.
+"""A run is struck right after its k-th command; the next one makes the cluster healthy.
 
-Every k is a world of its own. By default k takes Fibonacci numbers until a run ends unharmed, on
-the servers where a case differs most; SWEEP=full takes every k (each of the first hundred where
-keys move one by one, wider steps after that) on every server.
+It is killed -9 after a write command, sent SIGTERM after any command, or loses the reply to any
+command with its connection. Every k is a world of its own. By default k takes Fibonacci numbers
+(powers of three where reading commands count too) until a run ends unharmed, on the servers where a
+case differs most; SWEEP=full takes every k (each of the first hundred where keys move one by one,
+wider steps after that) on every server.
 """
 
 import os
+import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,16 +31,22 @@ from tests.support.scenario import (
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 FULL = os.environ.get("SWEEP") == "full"
 KEYS = 400
+ENDINGS = {"kill": (0, -signal.SIGKILL), "term": (0, 143), "cut": (0,)}
+# Of a stop, on a busy machine.
+LONGEST_S = 10.0
 
 
-def points() -> Iterator[int]:
-    """Yield after how many write commands to kill."""
+def points(how: str) -> Iterator[int]:
+    """Yield after how many commands to strike."""
     if FULL:
         yield from range(1, 100)
         point = 100
         while True:
             yield point
             point += max(1, point // 7)
+    if how != "kill":
+        for power in range(12):
+            yield 3**power
     one, other = 1, 2
     while True:
         yield one
@@ -94,45 +104,66 @@ def replaced(server: ServerBinary) -> Iterator[World]:
 Scene = Callable[[ServerBinary], "Iterator[World]"]
 SCENES = {f.__name__: f for f in (fresh, growing, shrinking, readdressed, replaced)}
 USUAL = {
-    "fresh": WAYS,
-    "growing": ("redis-7.0", "redis-8.6"),
-    "shrinking": ("valkey-9.1",),
-    "readdressed": ("redis-7.0",),
-    "replaced": ("redis-8.6",),
+    ("fresh", "kill"): WAYS,
+    ("growing", "kill"): ("redis-7.0", "redis-8.6"),
+    ("shrinking", "kill"): ("valkey-9.1",),
+    ("readdressed", "kill"): ("redis-7.0",),
+    ("replaced", "kill"): ("redis-8.6",),
+    ("growing", "term"): ("redis-7.0",),
+    ("shrinking", "term"): ("redis-8.6",),
+    ("growing", "cut"): ("valkey-9.1",),
+    ("shrinking", "cut"): ("redis-7.0",),
 }
-CASES = [(scene, way) for scene in SCENES for way in (WAYS if FULL else USUAL[scene])]
+CASES = [
+    (scene, how, way)
+    for how in ("kill", "term", "cut")
+    for scene in SCENES
+    for way in (WAYS if FULL else USUAL.get((scene, how), ()))
+]
 
 
 @pytest.mark.parametrize(
-    ("scene", "way_server"), CASES, ids=[f"{s}-{w}" for s, w in CASES], indirect=["way_server"]
+    ("scene", "how", "way_server"),
+    CASES,
+    ids=["-".join(case) for case in CASES],
+    indirect=["way_server"],
 )
-def test_the_next_run_goes_on(scene: str, way_server: ServerBinary) -> None:
-    """Whatever command was the last one, the next run ends healthy and no key is lost."""
-    kills = 0
-    for after in points():
+def test_the_next_run_goes_on(scene: str, how: str, way_server: ServerBinary) -> None:
+    """Whatever command was the last one, the next run ends healthy and no key is lost.
+
+    After SIGTERM no slot is open, and a run that lost a connection goes on itself.
+    """
+    strikes, longest_s = 0, 0.0
+    args = ("--nodes", "6") if scene == "shrinking" else ()
+    for after in points(how):
         with SCENES[scene](way_server) as world:
-            if scene == "shrinking":
-                killed = run_killed_shrinking(world, after)
-                finish_shrinking(world)
-            else:
-                killed = rig.run_killed(world, after)
-                make_healthy(world)
+            result = rig.run_struck(world, after, how, *args)
+            assert result.code in ENDINGS[how], result.stderr
+            lasted = re.search(r"went on for ([\d.]+) s", result.stderr)
+            if how == "term" and lasted:
+                longest_s = max(longest_s, float(lasted[1]))
+                assert not any(
+                    line.has_open for p in world.pods for line in rig.nodes_of(p).values()
+                )
+            if how == "cut" and scene != "shrinking":
+                assert rig.faults(world) == []
+            finish(world, scene)
             assert scene == "fresh" or lost(world, KEYS) == 0
-        if not killed:
+        if not lasted and result.code == 0:
             break
-        kills += 1
-    print(f"{scene}: {kills} kills, the last run had up to {after} write commands")
+        strikes += 1
+    print(f"{scene}, {how}: {strikes} strikes, the last run had up to {after} commands", end="")
+    print(f"; SIGTERM took {longest_s:.1f} s at most" if how == "term" else "")
 
-    assert kills > 0
-
-
-def run_killed_shrinking(world: World, after: int) -> bool:
-    """Kill a run that wants six of the eight pods."""
-    return rig.run_killed(world, after, "--nodes", "6")
+    assert strikes > 0
+    assert longest_s < LONGEST_S
 
 
-def finish_shrinking(world: World) -> None:
-    """Run again and take the leaving pods away."""
+def finish(world: World, scene: str) -> None:
+    """Run again until it is healthy; take pods away that left."""
+    if scene != "shrinking":
+        make_healthy(world)
+        return
     result = rig.run({**world.env(), "BOOTSTRAP_NODES": "6"}, timeout_s=120)
     assert result.code == 0, result.stderr
     for pod in world.pods[6:]:

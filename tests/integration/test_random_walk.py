@@ -23,6 +23,7 @@ from tests.support.scenario import (
     make_healthy,
     primaries,
 )
+from tests.support.traffic import Traffic
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 STEPS = int(os.environ.get("SOAK_STEPS") or 40)
@@ -31,10 +32,10 @@ SIZES = (6, 7, 8, 10)
 
 
 class Walk:
-    """A world and what was done to it.
+    """A world and what was done to it, while a client writes all the time.
 
-    Writes happen only while the cluster is healthy, and each burst is on the replicas before the
-    next step, so every acknowledged write has two copies and no single loss may cost one.
+    Bursts happen only while the cluster is healthy, and each is on the replicas before the next
+    step, so every acknowledged write has two copies and no single loss may cost one.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -186,10 +187,13 @@ def test_random_walk(way_server: ServerBinary) -> None:
         world.start()
         walk = Walk(world, SEED)
         try:
-            for _ in range(STEPS):
-                walk.step()
+            with Traffic(world, seed=SEED) as traffic:
+                for _ in range(STEPS):
+                    walk.step()
             walk.finish()
+            assert traffic.lost() == 0
         except BaseException:
             print(f"seed {SEED}, steps: {' '.join(walk.steps)}")
             raise
-        print(f"seed {SEED}: {len(walk.steps)} steps, {walk.written} writes")
+        written = walk.written + traffic.acknowledged
+        print(f"seed {SEED}: {len(walk.steps)} steps, {written} acknowledged writes, 0 lost")

@@ -163,6 +163,27 @@ def test_a_primary_that_wants_more_replicas_takes_no_slots(way_server: ServerBin
         assert result.last["write_commands"] == 0
 
 
+def test_a_copy_that_a_primary_may_drop_is_said_before(every_server: ServerBinary) -> None:
+    """`plan` and the log of `run` name primary and limit; without writes the copy ends."""
+    with formed(every_server, nodes=3, replicas=0) as world:
+        for pod in world.pods:
+            pod.command("CONFIG", "SET", "client-output-buffer-limit", "replica 2mb 1mb 5")
+            pod.command("CONFIG", "SET", "repl-backlog-size", "1mb")  # no limit is below it
+        cluster = client(world)
+        for number in range(300):
+            cluster.set(f"key:{number}", "x" * 100_000)
+        for _ in range(3):
+            world.add_pod()
+
+        planned = attempt(world, None, "plan")
+        result = attempt(world)
+
+        assert "replica_buffer_small: redis-app-" in planned.stdout
+        assert "client-output-buffer-limit replica" in planned.stdout
+        assert result.code == 0, result.stderr
+        assert any(line.get("code") == "replica_buffer_small" for line in result.logs)
+
+
 @pytest.mark.parametrize(
     ("members", "newcomer"),
     [("redis-8.6", "valkey-9.1"), ("valkey-9.1", "redis-8.0"), ("redis-8.2", "valkey-8.1")],

@@ -117,6 +117,13 @@ def test_program_is_no_member(rendered: tuple[str, Rendered]) -> None:
         assert only(objects, kind, "redis-app")["spec"]["selector"]["matchLabels"] == MEMBERS
 
 
+def test_program_is_not_the_first_process(rendered: tuple[str, Rendered]) -> None:
+    """So SIGTERM ends it also before it has set its handlers."""
+    for kind in ("Job", "Deployment"):
+        pod = pod_of(only(rendered[1], kind, "redis-bootstrap"))["spec"]
+        assert pod["shareProcessNamespace"] is True
+
+
 def test_target_ports_are_numbers(rendered: tuple[str, Rendered]) -> None:
     """A name would cut off pods with the same labels that do not name their ports."""
     for service in (o for o in rendered[1] if o["kind"] == "Service"):

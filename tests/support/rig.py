@@ -100,13 +100,15 @@ def run_killed(world: World, after: int | str, *args: str) -> bool:
 
     Returns False when it ended by itself before it had sent that.
     """
-    result = run(
-        {**world.env(), "KILL_AFTER": str(after)},
-        *args,
-        program=(str(PROGRAMS / "killpoint.py"),),
-    )
+    result = run_struck(world, after, "kill", *args)
     assert result.code in (0, -signal.SIGKILL), result.stderr
     return result.code != 0
+
+
+def run_struck(world: World, after: int | str, how: str, *args: str) -> Result:
+    """Run the program, and strike as `programs/killpoint.py` describes."""
+    variables = {**world.env(), "KILL_AFTER": str(after), "KILL_HOW": how}
+    return run(variables, *args, program=(str(PROGRAMS / "killpoint.py"),))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from bootstrap.core.actions import Refusal
-from bootstrap.core.data_targets import refuse_unfit_targets
+from bootstrap.core.data_targets import incoming, refuse_unfit_targets
+from bootstrap.core.findings import FindingCode
 from bootstrap.core.planner import Policy, plan
 from bootstrap.core.topology import ClusterView, DesiredTopology
 from tests.support.builders import (
@@ -33,7 +34,8 @@ SHRUNK = DesiredTopology(nodes=2, replicas=0)
 def refusals(
     seen: ClusterView, desired: DesiredTopology | str, *, rebalance: bool = True
 ) -> tuple[Refusal, ...]:
-    return refuse_unfit_targets(facts(seen, desired), rebalance=rebalance)
+    data = incoming(facts(seen, desired), rebalance=rebalance)
+    return refuse_unfit_targets(facts(seen, desired), data) if data else ()
 
 
 def test_healthy_targets_are_not_refused() -> None:
@@ -210,3 +212,30 @@ def test_placement_is_left_as_it_is_where_a_replica_cannot_take_a_copy() -> None
     for number in (3, 4, 5):
         seen = field(seen, number, persistence_errors=FAILED_SAVE)
     assert plan(seen, wanted("3x1"), apart).is_healthy
+
+
+def test_a_copy_that_may_be_dropped_under_writes_is_noticed() -> None:
+    """Below a tenth of the data, for new replicas and for the servers' own slot migration."""
+    seen = joined(view("3x0", keys=600, data_bytes=60 * MIB), node(3), node(4), node(5))
+    seen = field(seen, 1, replica_buffer=5 * MIB)
+    assessed = plan(seen, wanted("3x1"), Policy())
+    (notice,) = assessed.notices
+    assert (notice.code, notice.node) == (FindingCode.REPLICA_BUFFER_SMALL, "redis-app-1")
+    assert "60.0 MiB once 5.0 MiB of writes" in notice.detail
+    assert assessed.actions
+    assert plan(field(seen, 1, replica_buffer=6 * MIB), wanted("3x1"), Policy()).notices == ()
+    assert plan(field(seen, 1, replica_buffer=0), wanted("3x1"), Policy()).notices == ()
+    growing = field(GROWING, 1, replica_buffer=MIB)
+    assert plan(growing, wanted("4x0"), Policy()).notices == ()
+    own_migration = field(growing, 1, commands=frozenset({"MIGRATION"}))
+    (notice,) = plan(own_migration, wanted("4x0"), Policy()).notices
+    assert "15.0 MiB once 1.0 MiB" in notice.detail
+
+
+def test_a_healthy_cluster_has_no_such_notice() -> None:
+    """Nothing copies anything; a link that is down is explained by the limit."""
+    seen = view("3x1", keys=600, data_bytes=60 * MIB, replica_buffer=MIB)
+    assert plan(seen, wanted("3x1"), Policy()).notices == ()
+    (finding,) = plan(field(seen, 4, link_up=False), wanted("3x1"), Policy()).findings
+    assert finding.code is FindingCode.REPLICA_LINK_DOWN
+    assert "redis-app-4; redis-app-1 drops a copy of its 60.0 MiB" in finding.detail

@@ -1,6 +1,8 @@
 """What INFO says of memory and persistence."""
 
-from bootstrap.core.info_fields import data_bytes, persistence_errors, questions
+import pytest
+
+from bootstrap.core.info_fields import data_bytes, persistence_errors, questions, replica_buffer
 
 RDB = {"rdb_last_bgsave_status": "err"}
 
@@ -34,3 +36,22 @@ def test_settings_are_asked_for_only_where_they_matter() -> None:
     assert questions({"rdb_last_bgsave_status": "ok"}) == ()
     assert questions(RDB) == ("save", "stop-writes-on-bgsave-error")
     assert questions({"min_slaves_good_slaves": "0"}) == ("min-replicas-to-write",)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ("normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", 268435456),
+        ("normal 0 0 0 replica 268435456 2000000 5 pubsub 1 1 1", 2000000),
+        ("normal 0 0 0 slave 0 67108864 60 pubsub 1 1 1", 0),
+        ("normal 0 0 0 slave 1000 0 0 pubsub 1 1 1", 1048576),
+        ("normal 0 0 0", 0),
+        ("", 0),
+    ],
+)
+def test_the_buffer_of_a_replica_is_the_limit_that_strikes_first(
+    limits: str, expected: int
+) -> None:
+    """The default's soft limit takes a minute; no limit is below the backlog."""
+    config = {"client-output-buffer-limit": limits}
+    assert replica_buffer({"repl_backlog_size": "1048576"}, config) == expected

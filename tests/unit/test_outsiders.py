@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -92,3 +93,51 @@ def test_only_so_many_are_asked_in_one_pass(asked: Asked) -> None:
     assert (len(asked), len(waiting)) == (6, 4)
     _, waiting = find(who, nodes, most=6)
     assert (len(set(asked)), len(waiting)) == (10, 0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that is read, in its only item."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
+def linked(*numbers: int, to: int, at: Address) -> list[NodeView]:
+    """Return members that all have a link to one that is not among them."""
+    known = line(to, address=at)
+    return [replace(each, known={**each.known, known.node_id: known}) for each in members(*numbers)]
+
+
+@pytest.mark.parametrize("answer", [None, Answer(is_loading=True)])
+@pytest.mark.parametrize("at", [ELSEWHERE, node(1).address])
+def test_a_member_with_links_that_never_answers_is_an_outsider(
+    asked: Asked, clock: list[float], answer: Answer | None, at: Address
+) -> None:
+    """Once the others would have flagged a dead one; also at the address of a pod."""
+    asked.answer = answer
+    who = Outsiders(is_tls=False)
+    nodes = linked(0, 1, 2, to=50, at=at)
+    assert find(who, nodes)[0] == []
+    clock[0] += 15 * 1.5
+    assert find(who, nodes)[0] == []
+    clock[0] += 6
+    (found,), _ = find(who, nodes)
+    assert (found.node_id, found.address, found.is_verified) == (node_id(50), at, False)
+
+
+def test_silence_is_measured_from_when_all_pods_are_there(asked: Asked, clock: list[float]) -> None:
+    """Pods that are missing or do not answer, and members without a link, are no outsiders."""
+    asked.answer = None
+    who = Outsiders(is_tls=False)
+    nodes = linked(0, 1, 2, to=50, at=ELSEWHERE)
+    find(who, nodes)
+    clock[0] += 60
+    who.forget_silence()
+    assert find(who, nodes)[0] == []
+    clock[0] += 60
+    assert len(find(who, nodes)[0]) == 1
+    for others in (linked(0, 1, to=2, at=node(2).address), members(0, unknown=[50], at=ELSEWHERE)):
+        find(who, others)
+        clock[0] += 60
+        assert find(who, others)[0] == []

@@ -57,13 +57,12 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
 
 
 def give(words: Sequence[str]) -> int:
-    """Give an order to the sandbox that another terminal has.
-
-    Raises:
-        SettingsError: There is none, or the order is faulty.
-    """
-    with _faults():
+    """Give an order to the sandbox that another terminal has; return an exit code."""
+    try:
         return console.once(words)
+    except SandboxError as error:
+        click.echo(f"error: {error}", err=True)
+        return ExitCode.SETTINGS
 
 
 @contextmanager

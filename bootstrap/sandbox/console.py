@@ -82,7 +82,7 @@ def session(ask: Ask, lines: Iterable[str]) -> int:
 
 
 def lines(script: str | None) -> Iterator[str] | None:
-    """Return the lines with orders; None where nobody gives any, as in the background.
+    """Return the lines with orders; None where there are none, as in the background.
 
     Raises:
         SandboxError: The script cannot be read.
@@ -155,8 +155,10 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Answer one line of words with what there is to say, or a problem and a remedy."""
+        if not (line := self.rfile.readline()):
+            return  # a probe
         try:
-            reply = [self.server.ask(json.loads(self.rfile.readline()))]
+            reply = [self.server.ask(json.loads(line))]
         except SandboxError as error:
             reply = [error.problem, error.remedy]
         with contextlib.suppress(OSError):  # the other terminal is gone

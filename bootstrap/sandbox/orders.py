@@ -100,7 +100,7 @@ class Orders:
     def do_kill(self, args: list[str]) -> str:
         """End the process, as kill -9 does."""
         pods = self._end(args)
-        return f"killed: {_names(pods)}; replicas take over after 5 s, `run` starts it again"
+        return f"killed: {_names(pods)}; replicas take over after 5 s"
 
     def do_start(self, args: list[str]) -> str:
         """Start what does not run, restart what is paused."""

@@ -60,16 +60,17 @@ class Traffic:
 
     def stop(self) -> str:
         """Stop writing; return the summary."""
+        summary = self.summary()
         self._ends.set()
         self._thread.join()
-        return self.summary()
+        return summary
 
     def summary(self) -> str:
         """Return what the application has noticed so far."""
-        waiting = 0.0 if self._ends.is_set() else time.monotonic() - self._last
+        longest_s = max(self._longest_s, time.monotonic() - self._last)
         return (
             f"traffic: {self._written} writes, {self._failed} failed, {self._lost()} lost, "
-            f"longest pause {max(self._longest_s, waiting):.1f} s"
+            f"longest pause {longest_s:.1f} s"
         )
 
     def _write(self) -> None:
@@ -101,11 +102,13 @@ class Traffic:
                 return True
 
     def _lost(self) -> int | str:
-        """Return how many acknowledged writes are not there, or that nobody can say."""
+        """Return how many acknowledged writes are not there, if the cluster can say."""
         acknowledged = dict(self._acknowledged)
+        if not acknowledged:
+            return 0
         try:
             with self._connect() as redis:
-                values = redis.mget_nonatomic(list(acknowledged)) if acknowledged else []
+                values = redis.mget_nonatomic(list(acknowledged))
         except ERRORS:
             return "unknown"
         pairs = zip(values, acknowledged.values(), strict=True)

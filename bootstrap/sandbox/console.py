@@ -44,11 +44,7 @@ def program(args: Sequence[str], variables: Mapping[str, str]) -> int:
 
 
 def execute(ask: Ask, words: Sequence[str]) -> int:
-    """Carry out one order, print what there is to say, and return an exit code.
-
-    Raises:
-        SandboxError: It does not exist, or is not possible now.
-    """
+    """Carry out one order, print what there is to say, and return an exit code."""
     if words[0] not in orders.PROGRAM:
         _say(ask(words))
         return 0
@@ -63,9 +59,9 @@ def execute(ask: Ask, words: Sequence[str]) -> int:
     return code
 
 
-def session(ask: Ask, lines: Iterable[str]) -> int:
-    """Carry out the orders of the lines until `exit`; return 2 if one of them was faulty, or 0."""
-    code = 0
+def session(ask: Ask, lines: Iterable[str]) -> bool:
+    """Carry out the orders of the lines until `exit`; return whether all were possible."""
+    are_possible = True
     for line in lines:
         try:
             words = shlex.split(line, comments=True)
@@ -75,25 +71,19 @@ def session(ask: Ask, lines: Iterable[str]) -> int:
                 execute(ask, words)
         except (SandboxError, ValueError) as error:
             click.echo(f"error: {error}")
-            code = 2
+            are_possible = False
         except KeyboardInterrupt:
             click.echo("stopped")
-    return code
+    return are_possible
 
 
 def lines(script: str | None) -> Iterator[str] | None:
-    """Return the lines with orders; None where there are none, as in the background.
-
-    Raises:
-        SandboxError: The script cannot be read.
-    """
+    """Return the lines with orders; None where there are none, as in the background."""
     if script:
         try:
             return _scripted(Path(script).read_text(encoding="utf-8").splitlines())
         except OSError as error:
-            raise SandboxError(
-                f"{script} cannot be read: {error.strerror}", "name a file"
-            ) from error
+            raise SandboxError(f"--script: {error}", "name a file with orders") from error
     if sys.stdin is None or not sys.stdin.isatty():
         is_given = sys.stdin and not stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)
         return _scripted(sys.stdin) if is_given else None
@@ -118,11 +108,7 @@ def _scripted(script: Iterable[str]) -> Iterator[str]:
 
 
 def once(words: Sequence[str]) -> int:
-    """Carry out an order in the sandbox that another terminal has; return an exit code.
-
-    Raises:
-        SandboxError: There is none, or the order is faulty.
-    """
+    """Carry out an order in the sandbox that another terminal has; return an exit code."""
     ask = _remote()
     code = execute(ask, words)
     with contextlib.suppress(KeyboardInterrupt):
@@ -180,7 +166,7 @@ def _remote() -> Ask:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(newest))
             connection.sendall(json.dumps(words).encode() + b"\n")
-            reply = json.loads(connection.makefile("rb").read())
+            reply = json.loads(connection.makefile("rb").read() or '[""]')
         if len(reply) > 1:
             raise SandboxError(*reply)
         return str(reply[0])

@@ -6,13 +6,12 @@ negative answer carries the zone's SOA, and what is too long for UDP is cut. It 
 over UDP and TCP, so that the program's resolver is exercised as well.
 """
 
-import errno
 import functools
 import random
 import socketserver
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import dns.exception
@@ -23,6 +22,8 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+
+from .errors import SandboxError
 
 DOMAIN = "cluster.local"
 _ZONE = dns.name.from_text(DOMAIN)
@@ -36,18 +37,8 @@ _PORT_ATTEMPTS = 20
 _A, _AAAA, _SRV = dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.SRV
 
 Records: TypeAlias = list[dns.rrset.RRset]
-
-
-@dataclass(frozen=True, slots=True)
-class _Host:
-    """A pod's record: its addresses, of either family, and its client port."""
-
-    addresses: tuple[str, ...]
-    port: int
-
-    def of(self, kind: dns.rdatatype.RdataType) -> list[str]:
-        """Return the addresses of one family."""
-        return [text for text in self.addresses if (":" in text) == (kind == _AAAA)]
+# Pods by name: the client port, and addresses of either family.
+Hosts: TypeAlias = dict[dns.name.Name, tuple[int, tuple[str, ...]]]
 
 
 class _Server(socketserver.ThreadingMixIn):
@@ -101,7 +92,7 @@ class ZoneServer(AbstractContextManager["ZoneServer"]):
         self._service = dns.name.from_text(service)
         self._srv = dns.name.Name(("_tcp-redis", "_tcp")).concatenate(self._service)
         # Replaced and never changed: the threads that answer read it without a lock.
-        self._hosts: dict[dns.name.Name, _Host] = {}
+        self._hosts: Hosts = {}
         self._servers = _listen(address)
         self.port: int = self._servers[0].server_address[1]
         self.nameserver = f"{address}:{self.port}"
@@ -123,16 +114,15 @@ class ZoneServer(AbstractContextManager["ZoneServer"]):
         """Add or replace a pod's records; without addresses, remove them."""
         name = dns.name.Name((hostname,)).concatenate(self._service)
         others = {owner: host for owner, host in self._hosts.items() if owner != name}
-        self._hosts = {**others, **({name: _Host(addresses, port)} if addresses else {})}
+        self._hosts = {**others, **({name: (port, addresses)} if addresses else {})}
 
     def respond(self, wire: bytes, *, is_tcp: bool) -> bytes | None:
         """Return the response to a packet; None answers nothing."""
         try:
             query = dns.message.from_wire(wire)
-            response = self.answer(query) if query.question else None
         except dns.exception.DNSException:
             return None
-        if response is None:
+        if not query.question or not (response := self.answer(query)):
             return None
         most_udp = min(max(query.payload, _PLAIN_UDP_BYTES), _MOST_UDP_BYTES)
         limit = _MOST_TCP_BYTES if is_tcp else most_udp
@@ -161,22 +151,28 @@ class ZoneServer(AbstractContextManager["ZoneServer"]):
         return response
 
     def _records(
-        self,
-        name: dns.name.Name,
-        kind: dns.rdatatype.RdataType,
-        hosts: dict[dns.name.Name, _Host],
+        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, hosts: Hosts
     ) -> tuple[Records, Records]:
-        if kind == _SRV and name in (self._service, self._srv):
-            weight = max(1, 100 // len(hosts))
-            services = [
-                _record(name, kind, f"0 {weight} {host.port} {owner}")
-                for owner, host in hosts.items()
-            ]
-            families = [(owner, family) for owner in hosts for family in (_A, _AAAA)]
-            return services, [_record(o, f, text) for o, f in families for text in hosts[o].of(f)]
-        owners = hosts if name == self._service else {name} & hosts.keys()
-        texts = [text for o in owners for text in hosts[o].of(kind)] if kind in (_A, _AAAA) else []
-        return [_record(name, kind, text) for text in texts], []
+        owners = {name} & hosts.keys()
+        if kind in (_A, _AAAA):
+            return _addresses(hosts, hosts if name == self._service else owners, kind, name), []
+        if kind != _SRV or name not in (self._service, self._srv):
+            return [], []
+        weight = max(1, 100 // len(hosts))
+        ports = {owner: port for owner, (port, _) in hosts.items()}
+        services = [_record(name, kind, f"0 {weight} {ports[owner]} {owner}") for owner in hosts]
+        return services, [*_addresses(hosts, hosts, _A), *_addresses(hosts, hosts, _AAAA)]
+
+
+def _addresses(
+    hosts: Hosts,
+    owners: Iterable[dns.name.Name],
+    kind: dns.rdatatype.RdataType,
+    name: dns.name.Name | None = None,
+) -> Records:
+    """Return the owners' addresses of one family, under one name or each under its own."""
+    found = [(owner, text) for owner in owners for text in hosts[owner][1]]
+    return [_record(name or o, kind, t) for o, t in found if (":" in t) == (kind == _AAAA)]
 
 
 def reply(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
@@ -202,10 +198,7 @@ def _record(name: dns.name.Name, kind: dns.rdatatype.RdataType, text: str) -> dn
 def _listen(address: str) -> tuple[_UdpServer, _TcpServer]:
     for _ in range(_PORT_ATTEMPTS):
         tcp = _TcpServer((address, 0), _TcpHandler)
-        try:
+        with suppress(OSError):  # another program has this port on UDP
             return _UdpServer((address, tcp.server_address[1]), _UdpHandler), tcp
-        except OSError as error:
-            tcp.server_close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-    raise OSError(errno.EADDRINUSE, f"{address} has no port that is free for both UDP and TCP")
+        tcp.server_close()
+    raise SandboxError(f"{address} has no port that is free for UDP and TCP", "try again")

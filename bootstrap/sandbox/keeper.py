@@ -38,11 +38,7 @@ class Keeper:
         )
 
     def spawn(self, args: Sequence[str | Path], *, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
-        """Start a process whose output is appended to a file.
-
-        Raises:
-            SandboxError: It cannot be executed, or the world is closed.
-        """
+        """Start a process whose output is appended to a file."""
         try:
             with log.open("ab") as output:
                 return subprocess.Popen(

@@ -55,11 +55,7 @@ class Orders:
         self._lock = threading.Lock()
 
     def do(self, words: Sequence[str]) -> str:
-        """Carry out an order and return what there is to say.
-
-        Raises:
-            SandboxError: It does not exist, or is not possible now.
-        """
+        """Carry out an order and return what there is to say."""
         name, *args = words
         order: Order | None = getattr(self, f"do_{name}", None)
         if order is None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .client import NO_OPTIONS, Client, Reply
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .world import World
 
 _POLL_S = 0.01
+_READY_S, _GRACE_S = 60, 30
 _LOG_TAIL_CHARS = 1000
 
 
@@ -51,6 +53,7 @@ class Pod:
         self._is_published = True
         self.process: subprocess.Popen[bytes] | None = None
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._log_path.touch()
 
     def __repr__(self) -> str:
         return f"Pod({self.name}, {self.address}, {'running' if self.is_running else 'stopped'})"
@@ -61,11 +64,7 @@ class Pod:
         return self.process is not None and self.process.poll() is None
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the server and publish its records.
-
-        Args:
-            wait: Return when it answers, not before.
-        """
+        """Start the server, publish its records, and wait until it answers."""
         self._check_stopped("start")
         self._conf_path.write_text(self._conf(), encoding="utf-8")
         self.process = self._world.keeper.spawn(
@@ -75,17 +74,13 @@ class Pod:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, *, timeout_s: float = 60.0) -> None:
-        """Return once it answers PING and has loaded its data.
-
-        Raises:
-            SandboxError: It ended instead, or took too long.
-        """
-        deadline = time.monotonic() + timeout_s
+    def wait_ready(self) -> None:
+        """Return once it answers PING and has loaded its data."""
+        deadline = time.monotonic() + _READY_S
         while not self._is_ready():
             is_late = time.monotonic() > deadline
             if is_late or not self.is_running:
-                how = f"did not answer in {timeout_s:.0f} s" if is_late else "ended at once"
+                how = f"did not answer in {_READY_S} s" if is_late else "ended at once"
                 tail = self.log_text()[-_LOG_TAIL_CHARS:].strip()
                 raise SandboxError(f"{self.name} {how}: {tail}", f"see {self._log_path}")
             time.sleep(_POLL_S)
@@ -96,14 +91,12 @@ class Pod:
             self.process.kill()
             self.process.wait()
 
-    def terminate(self, *, grace_s: float = 30.0) -> None:
+    def terminate(self) -> None:
         """Ask it to end, wait, and kill it when the grace period is over."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(grace_s)
-        except subprocess.TimeoutExpired:
+        if self.process is not None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_S)
             self.kill()
 
     def pause(self) -> None:
@@ -141,8 +134,6 @@ class Pod:
 
     def log_text(self) -> str:
         """Return all that its server has ever logged."""
-        if not self._log_path.exists():
-            return ""
         return self._log_path.read_text(encoding="utf-8", errors="replace")
 
     def command(self, *args: str | int | bytes, timeout_s: float = 5.0) -> Reply:

@@ -35,11 +35,7 @@ class Subnet:
         self._hosts = itertools.cycle(range(1, _LAST_POD_HOST + 1))
 
     def next_address(self, taken: Collection[str]) -> str:
-        """Return an address that no pod has, the ones never used before first.
-
-        Raises:
-            SandboxError: All are taken.
-        """
+        """Return an address that no pod has, the ones never used before first."""
         for host in itertools.islice(self._hosts, _LAST_POD_HOST):
             if (address := f"{self.prefix}.{host}") not in taken:
                 return address
@@ -54,11 +50,7 @@ class Subnet:
 
 
 def home() -> Path:
-    """Return the directory of all worlds of this user.
-
-    Raises:
-        SandboxError: It belongs to another user.
-    """
+    """Return the directory of all worlds of this user."""
     path = Path(tempfile.gettempdir()) / f"redis-sandbox-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     # The name is known in advance, so someone else may have made it first.
@@ -68,11 +60,7 @@ def home() -> Path:
 
 
 def claim(port: int) -> Subnet:
-    """Claim the first block that is free and whose addresses let pods listen on the port.
-
-    Raises:
-        SandboxError: There is none.
-    """
+    """Claim the first block that is free and whose addresses let pods listen on the port."""
     for prefix, lock_fd in itertools.islice(_free_blocks(home()), _MOST_TAKEN):
         if all(_is_bindable(f"{prefix}.{host}", port) for host in range(1, _PROBED + 1)):
             directory = home() / prefix

@@ -8,11 +8,9 @@ from types import MappingProxyType
 from . import subnet
 from .binary import ServerBinary
 from .dns import DOMAIN, ZoneServer
-from .errors import ReplyError, SandboxError
+from .errors import SandboxError
 from .keeper import Keeper
 from .pod import Pod
-
-__all__ = ["Pod", "ReplyError", "SandboxError", "World"]
 
 _NO_CONFIG: Mapping[str, str] = MappingProxyType({})
 _SERVICE, _NAMESPACE = "redis-service", "default"
@@ -25,11 +23,13 @@ class World(AbstractContextManager["World"]):
     as with a headless Service that publishes addresses that are not ready. Everything ends with
     the world, and the world ends with the process at the latest, also by SIGKILL.
 
-    Attributes:
-        dns: The DNS server.
-        directory: Where the pods' directories are.
-        pods: Pods in the order of their ordinals.
-        server: What pods run that start from now on.
+    Args:
+        nodes: Pods to begin with.
+        server: What they run; a change applies to pods that start later.
+        statefulset: Name of the StatefulSet, so of the pods.
+        port: Client port of every pod; the bus port is 10000 above.
+        node_timeout_ms: ``cluster-node-timeout``; by default that of the manifests.
+        config: More directives for redis.conf, values as they stand there.
     """
 
     zone_server: type[ZoneServer] = ZoneServer
@@ -44,19 +44,6 @@ class World(AbstractContextManager["World"]):
         node_timeout_ms: int = 5000,
         config: Mapping[str, str] = _NO_CONFIG,
     ) -> None:
-        """Claim addresses and start the DNS server.
-
-        Args:
-            nodes: Pods to begin with.
-            server: What they run.
-            statefulset: Name of the StatefulSet, so of the pods.
-            port: Client port of every pod; the bus port is 10000 above.
-            node_timeout_ms: ``cluster-node-timeout``; by default that of the manifests.
-            config: More directives for redis.conf, values as they stand there.
-
-        Raises:
-            SandboxError: This machine has no free addresses.
-        """
         self.server = server
         self.statefulset = statefulset
         self.service = f"{_SERVICE}.{_NAMESPACE}.svc.{DOMAIN}"

@@ -7,7 +7,8 @@ import dns.rcode
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import Pod, ReplyError, SandboxError
+from bootstrap.sandbox.errors import ReplyError, SandboxError
+from bootstrap.sandbox.pod import Pod
 from tests.support.world import World
 
 SERVICE = "redis-service.default.svc.cluster.local"

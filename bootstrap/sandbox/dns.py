@@ -11,8 +11,8 @@ import random
 import socketserver
 import threading
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
-from typing import TypeAlias
+from contextlib import suppress
+from typing import Self, TypeAlias
 
 import dns.exception
 import dns.flags
@@ -79,7 +79,7 @@ class _TcpHandler(socketserver.StreamRequestHandler):
                 self.wfile.write(len(response).to_bytes(_TCP_HEADER_BYTES) + response)
 
 
-class ZoneServer(AbstractContextManager["ZoneServer"]):
+class ZoneServer:
     """Answers for a Service and its pods until closed.
 
     Args:
@@ -100,6 +100,9 @@ class ZoneServer(AbstractContextManager["ZoneServer"]):
             server.zone = self
             serve = functools.partial(server.serve_forever, _POLL_S)
             threading.Thread(target=serve, name="sandbox-dns", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

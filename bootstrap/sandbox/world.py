@@ -2,8 +2,9 @@
 
 import atexit
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from types import MappingProxyType
+from typing import Self
 
 from . import subnet
 from .binary import ServerBinary
@@ -16,7 +17,7 @@ _NO_CONFIG: Mapping[str, str] = MappingProxyType({})
 _SERVICE, _NAMESPACE = "redis-service", "default"
 
 
-class World(AbstractContextManager["World"]):
+class World:
     """Pods on loopback addresses and a DNS server.
 
     Made with its DNS answering and its pods not started: a pod's records appear when it starts,
@@ -63,6 +64,9 @@ class World(AbstractContextManager["World"]):
                 self._make_pod()
             self._resources = resources.pop_all()
         atexit.register(self.close)
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.integration.conftest import WAYS
 from tests.support import rig
 from tests.support.scenario import (
@@ -23,6 +22,7 @@ from tests.support.scenario import (
     make_healthy,
     primaries,
 )
+from tests.support.world import World
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 FULL = os.environ.get("SWEEP") == "full"

@@ -16,7 +16,8 @@ CONF = (ROOT / "manifests/base/redis.conf").read_text()
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    return yaml.safe_load(TEXT)["services"]
+    found: dict[str, Any] = yaml.safe_load(TEXT)["services"]
+    return found
 
 
 def directives(service: dict[str, Any]) -> dict[str, str]:

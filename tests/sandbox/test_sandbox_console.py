@@ -17,8 +17,8 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.errors import SandboxError
 from bootstrap.sandbox.orders import Orders, names
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("server", "only_sandbox")]
 

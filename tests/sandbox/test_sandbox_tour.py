@@ -43,7 +43,7 @@ def outcome(order: str, output: str) -> list[str]:
     return [order, *masked, *roles]
 
 
-def written(document: str, output: dict[int, tuple[str, str]]) -> str:
+def written(document: str, output: list[tuple[str, str]]) -> str:
     """Return the document with this output."""
     orders = iter(output)
 

@@ -156,7 +156,8 @@ class Rig:
 
     def migrate(self, key: str, source: int, target: int) -> None:
         to = self.pods[target]
-        auth = ("AUTH", to.password) if to.password else ()
+        password = to.options["password"]
+        auth = ("AUTH", password) if password else ()
         self.pods[source].command("MIGRATE", to.address, to.port, "", 0, 5000, *auth, "KEYS", key)
 
     def put(self, ordinal: int, key: str, value: str, *, database: int = 0) -> None:

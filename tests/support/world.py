@@ -74,12 +74,12 @@ class FaultyZoneServer(sandbox_dns.ZoneServer):
         for key in ((name, kind), (name, None), (None, kind), (None, None)):
             if key in faults:
                 rcode = faults[key]
-                return rcode and sandbox_dns.reply(query, dns.rcode.from_text(rcode))
+                return sandbox_dns.reply(query, dns.rcode.from_text(rcode)) if rcode else None
         now = time.monotonic()
         if self._negatives.get(name, now) > now:
             return sandbox_dns.negative(query, dns.rcode.NXDOMAIN)
         response = super().answer(query)
-        if response.rcode() == dns.rcode.NXDOMAIN:
+        if response is not None and response.rcode() == dns.rcode.NXDOMAIN:
             self._negatives[name] = now + self.negative_ttl_s
         return response
 
@@ -105,7 +105,7 @@ class World(sandbox_world.World):
         places: Sequence[tuple[str, str]] = (),
         appendonly: bool = False,
         password: str | None = None,
-        **options: Any,  # noqa: ANN401 - handed on
+        **options: Any,
     ) -> None:
         self._places = places
         self._password = password

@@ -28,7 +28,7 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(VENV)/.ready ## Six real servers and a DNS server on loopback, bootstrapped and shown (ARGS=--exit to stop them)
+demo: $(VENV)/.ready ## Six real servers and a DNS server on loopback, bootstrapped, and a prompt (ARGS=--exit to stop them)
 	$(BIN)/python -m bootstrap sandbox $(ARGS)
 
 test: $(VENV)/.ready ## All tests that this machine allows; reports what was skipped and why

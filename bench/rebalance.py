@@ -29,7 +29,8 @@ from bootstrap.net.migration.session import MigrationHistory, MigrationSession
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary, find_server
-from bootstrap.sandbox.world import Pod, World
+from bootstrap.sandbox.pod import Pod
+from bootstrap.sandbox.world import World
 from tests.support.migration_rig import when_epochs_are_ordered
 
 PRIMARIES = 3

@@ -121,22 +121,23 @@ def _parameter(declared: options.Option) -> click.Option:
     )
 
 
-def _command(*examples: str) -> Callable[[Callable[[Settings], int]], click.Command]:
+def _command(*examples: str) -> Callable[[Callable[..., int]], click.Command]:
     """Return the decorator that makes a command, named and described as the function is.
 
-    The table gives it options; the function gets checked settings and returns the exit code.
+    The table gives it options; the function gets checked settings and the words of an order, and
+    returns the exit code.
     """
 
-    def decorate(work: Callable[[Settings], int]) -> click.Command:
+    def decorate(work: Callable[..., int]) -> click.Command:
         name = work.__name__.removesuffix("_command")
 
         @functools.wraps(work)
-        def checked(**texts: str | None) -> int:
+        def checked(*, order: tuple[str, ...] = (), **texts: str | None) -> int:
             phase = "settings"
             try:
                 settings = _load(texts)
                 phase = "start" if name == "sandbox" else "observe"
-                return work(settings)
+                return work(settings, *order)
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends in an exit code and a report
                 return _fail(error, phase, texts)
 
@@ -191,9 +192,10 @@ def wait_command(settings: Settings) -> int:
     return _converge(settings, may_change=False)
 
 
-@_command("--nodes 6 --replicas 1")
-def sandbox_command(settings: Settings) -> int:
-    """Run a local demo cluster until Ctrl-C."""
+@_command("--nodes 6 --replicas 1", "kill 2   # to one that runs; `sandbox help` lists orders")
+@click.argument("order", nargs=-1)
+def sandbox_command(settings: Settings, *order: str) -> int:
+    """Run a local demo cluster and take orders; or give an ORDER to it."""
     if find_spec(".sandbox", __package__) is None:  # as in the image
         raise SettingsError(
             cause="this installation does not include the sandbox",
@@ -201,12 +203,19 @@ def sandbox_command(settings: Settings) -> int:
         )
     from .commands import sandbox
 
+    if order:
+        return sandbox.give(order)
     return sandbox.show(
         nodes=settings.nodes,
         replicas=settings.replicas,
         server=settings.server or None,
+        script=settings.script or None,
         exits=settings.exit,
     )
+
+
+# What follows an order belongs to it: `sandbox run --timeout 5`.
+sandbox_command.allow_interspersed_args = False
 
 
 def _load(texts: Texts) -> Settings:

@@ -179,6 +179,9 @@ class Settings:
         "Exit 10 when there is work to do.", default="false", commands=("plan",))
     watch: bool = _option(Group.BEHAVIOR, SWITCH,
         "Refresh about once a second.", default="false", commands=("status",))
+    script: str = _option(Group.BEHAVIOR, _PATH,
+        "File with orders, one a line.", absent="stdin, at a prompt or from a pipe",
+        commands=("sandbox",))
     exit: bool = _option(Group.BEHAVIOR, SWITCH,
         "Stop the servers once the cluster is healthy.", default="false", commands=("sandbox",))
     output: str = _option(Group.OUTPUT, _words("text", "json"),

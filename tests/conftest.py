@@ -1,6 +1,10 @@
 """Servers for tests that need one: the embedded one, and every other that is installed here."""
 
-from collections.abc import Mapping
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +43,12 @@ def every_server(request: pytest.FixtureRequest, installed: Mapping[str, str]) -
     if name not in installed:
         pytest.skip(f"{name} is not installed: run scripts/get-servers")
     return find_server(installed[name])
+
+
+@pytest.fixture
+def only_sandbox() -> Iterator[None]:
+    """No other test has a sandbox that takes orders: one from another terminal finds the newest."""
+    path = Path(tempfile.gettempdir()) / f"only-sandbox-{os.getuid()}.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

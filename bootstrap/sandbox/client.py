@@ -1,8 +1,9 @@
 """One connection to a server, whose replies come back as the server sent them."""
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self, TypeAlias, cast
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
@@ -11,63 +12,35 @@ from redis.retry import Retry
 from .errors import ReplyError
 
 Reply: TypeAlias = "str | int | list[Reply] | None"
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-class Client:
-    """A client of redis-py without its parsing of replies; a context manager."""
+class Client(AbstractContextManager["Client"]):
+    """A client of redis-py without its parsing of replies; the first command connects.
+
+    Args:
+        timeout_s: How long one answer may take.
+        options: More for redis-py, such as a password.
+    """
 
     def __init__(
-        self,
-        address: str,
-        port: int,
-        *,
-        timeout_s: float,
-        password: str | None = None,
-        tls: Mapping[str, str] | None = None,
+        self, address: str, port: int, *, timeout_s: float, options: Mapping[str, Any] = NO_OPTIONS
     ) -> None:
-        """Prepare to connect, which the first command does.
-
-        Args:
-            address: Where the server listens.
-            port: Its port.
-            timeout_s: How long one answer may take.
-            password: Of the default user.
-            tls: Files for TLS, `ca`, `cert` and `key`; None for plain TCP.
-        """
-        files = tls or {}
         self._redis = Redis(
             host=address,
             port=port,
-            password=password,
             protocol=2,
-            driver_info=None,
-            # Tickets of TLS 1.3 arrive after the handshake, and the pool takes a connection with
-            # unread data for a broken one. The reply to this command reads them.
-            client_name="sandbox" if tls else None,
             encoding_errors="backslashreplace",
             decode_responses=True,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
-            ssl=tls is not None,
-            ssl_ca_certs=files.get("ca"),
-            ssl_certfile=files.get("cert"),
-            ssl_keyfile=files.get("key"),
-            # Certificates are made for DNS names; this goes to an address that is known.
-            ssl_check_hostname=False,
+            **{"driver_info": None, **options},
         )
         # They make dictionaries of CLUSTER NODES and INFO, and lose lines that share an address.
         self._redis.response_callbacks.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._redis.close()
 
     def call(self, *args: str | int | bytes) -> Reply:

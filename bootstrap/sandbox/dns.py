@@ -1,15 +1,17 @@
-"""A DNS server for one Service on a loopback address, with faults to inject.
+"""A DNS server for one headless Service, on a loopback address, by the rules of Kubernetes.
 
-It speaks real packets over UDP and TCP, so the program's resolver is under test as well.
+Follows the DNS specification of Kubernetes, and CoreDNS where that goes further: the Service's own
+name answers A, AAAA and SRV, a Service without pods does not exist, the names above it do, every
+negative answer carries the zone's SOA, and what is too long for UDP is cut. It speaks real packets
+over UDP and TCP, so that the program's resolver is exercised as well.
 """
 
-import errno
 import functools
+import random
 import socketserver
 import threading
-import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Self, TypeAlias
 
 import dns.exception
@@ -17,28 +19,33 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
+import dns.rrset
 
-from . import zone as zones
 from .errors import SandboxError
 
-_PLAIN_UDP_BYTES = 512
-_MOST_UDP_BYTES = 4096
-_MOST_TCP_BYTES = 65535
+DOMAIN = "cluster.local"
+_ZONE = dns.name.from_text(DOMAIN)
+_SOA = f"ns.dns.{_ZONE} hostmaster.{_ZONE} 1700000000 7200 1800 86400 5"
+_TTL_S = 5
+_PLAIN_UDP_BYTES, _MOST_UDP_BYTES, _MOST_TCP_BYTES = 512, 4096, 65535
 _TCP_HEADER_BYTES = 2
+_TCP_SILENCE_S = 10
 _POLL_S = 0.05
-_Question = tuple[dns.name.Name | None, str | None]
 _PORT_ATTEMPTS = 20
+_A, _AAAA, _SRV = dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.SRV
 
-Responder: TypeAlias = Callable[[bytes], bytes | None]
+Records: TypeAlias = list[dns.rrset.RRset]
+# Pods by name: the client port, and addresses of either family.
+Hosts: TypeAlias = dict[dns.name.Name, tuple[int, tuple[str, ...]]]
 
 
 class _Server(socketserver.ThreadingMixIn):
     daemon_threads = True
-    # An answer that is being delayed must not delay the end of the world.
+    # An answer in progress must not delay the end of the world.
     block_on_close = False
-    allow_reuse_address = False
-    respond: Responder
+    zone: "ZoneServer"
 
 
 class _UdpServer(_Server, socketserver.UDPServer):
@@ -54,211 +61,147 @@ class _UdpHandler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         data, sock = self.request
-        response = self.server.respond(data)
-        if response is not None:
-            try:
+        if response := self.server.zone.respond(data, is_tcp=False):
+            with suppress(OSError):  # closed meanwhile
                 sock.sendto(response, self.client_address)
-            except OSError:
-                # Closed while the answer was being delayed.
-                return
 
 
 class _TcpHandler(socketserver.StreamRequestHandler):
     server: _TcpServer
-    timeout = 10
+    timeout = _TCP_SILENCE_S
 
     def handle(self) -> None:
-        try:
+        with suppress(OSError):  # the client went away, or sent nothing for too long
             while header := self.rfile.read(_TCP_HEADER_BYTES):
-                response = self.server.respond(self.rfile.read(int.from_bytes(header)))
-                if response is None:
+                data = self.rfile.read(int.from_bytes(header))
+                if not (response := self.server.zone.respond(data, is_tcp=True)):
                     return
                 self.wfile.write(len(response).to_bytes(_TCP_HEADER_BYTES) + response)
-        except OSError:
-            # The asker went away, or said nothing for too long.
-            return
 
 
 class ZoneServer:
-    """Answers for a Service and its pods until closed; a context manager, and thread safe.
+    """Answers for a Service and its pods until closed.
 
-    Attributes:
-        delay_s: How long to hold every answer back.
-        negative_ttl_s: How long a name that was once answered NXDOMAIN stays so, as in the
-            caches between a pod and CoreDNS.
+    Args:
+        address: Loopback address to listen on, at any port that UDP and TCP both have free.
+        service: Full name of the headless Service.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        service: str,
-        port: int = 0,
-        zone: str = "cluster.local",
-        port_name: str = "tcp-redis",
-        ttl_s: int = 5,
-        negative_ttl_s: float = 0.0,
-    ) -> None:
-        """Listen on UDP and TCP, on the same port, and answer from now on.
-
-        Args:
-            address: Loopback address to listen on.
-            service: Full name of the headless Service.
-            port: Where to listen; 0 takes any port that both protocols have free.
-            zone: The cluster domain, whose SOA negative answers carry.
-            port_name: Name of the Service's port, for ``_<name>._tcp.<service>``.
-            ttl_s: Time to live of every record.
-            negative_ttl_s: See the attribute.
-        """
+    def __init__(self, address: str, *, service: str) -> None:
         self.address = address
-        self.delay_s = 0.0
-        self.negative_ttl_s = negative_ttl_s
-        self._zone = zones.Zone(service=service, zone=zone, port_name=port_name, ttl_s=ttl_s)
-        self._lock = threading.Lock()
-        self._queries: list[tuple[str, str]] = []
-        self._faults: dict[_Question, dns.rcode.Rcode | None] = {}
-        self._negatives: dict[dns.name.Name, float] = {}
-        self._servers = _listen(address, port)
+        self._service = dns.name.from_text(service)
+        self._srv = dns.name.Name(("_tcp-redis", "_tcp")).concatenate(self._service)
+        # Replaced and never changed: the threads that answer read it without a lock.
+        self._hosts: Hosts = {}
+        self._servers = _listen(address)
         self.port: int = self._servers[0].server_address[1]
-        self._threads = [self._serve(server) for server in self._servers]
+        self.nameserver = f"{address}:{self.port}"
+        for server in self._servers:
+            server.zone = self
+            serve = functools.partial(server.serve_forever, _POLL_S)
+            threading.Thread(target=serve, name="sandbox-dns", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def nameserver(self) -> str:
-        """Where it listens, as ``address:port``."""
-        return f"{self.address}:{self.port}"
-
-    @property
-    def queries(self) -> list[tuple[str, str]]:
-        """All questions so far, oldest first: lower-case name without last dot, and type."""
-        with self._lock:
-            return list(self._queries)
-
-    def forget_queries(self) -> None:
-        """Start the list of questions again."""
-        with self._lock:
-            self._queries.clear()
-
-    def publish(self, hostname: str, *addresses: str, port: int = 6379) -> None:
-        """Add or replace a pod's records."""
-        with self._lock:
-            self._zone.publish(hostname, zones.Host(addresses=addresses, port=port))
-
-    def unpublish(self, hostname: str) -> None:
-        """Remove a pod's records."""
-        with self._lock:
-            self._zone.unpublish(hostname)
-
-    def fail(self, rcode: str, name: str | None = None, kind: str | None = None) -> None:
-        """Answer with an error, such as ``SERVFAIL`` or ``REFUSED``, from now on.
-
-        Args:
-            rcode: The error.
-            name: The only name to fail for; by default all of them.
-            kind: The only type of question to fail for; by default all of them.
-        """
-        self._set_fault(name, kind, dns.rcode.from_text(rcode))
-
-    def drop(self, name: str | None = None) -> None:
-        """Answer nothing from now on, to one name or to all."""
-        self._set_fault(name, None, None)
-
-    def heal(self) -> None:
-        """End all faults and delays, and forget what the negative cache holds."""
-        self.delay_s = 0.0
-        with self._lock:
-            self._faults.clear()
-            self._negatives.clear()
 
     def close(self) -> None:
         """Stop answering and free the port."""
         for server in self._servers:
             server.shutdown()
             server.server_close()
-        for thread in self._threads:
-            thread.join()
 
-    def _set_fault(self, name: str | None, kind: str | None, fault: dns.rcode.Rcode | None) -> None:
-        with self._lock:
-            self._faults[None if name is None else zones.absolute(name), kind] = fault
+    def publish(self, hostname: str, *addresses: str, port: int = 6379) -> None:
+        """Add or replace a pod's records; without addresses, remove them."""
+        name = dns.name.Name((hostname,)).concatenate(self._service)
+        others = {owner: host for owner, host in self._hosts.items() if owner != name}
+        self._hosts = {**others, **({name: (port, addresses)} if addresses else {})}
 
-    def _serve(self, server: "_UdpServer | _TcpServer") -> threading.Thread:
-        server.respond = functools.partial(self._respond, is_tcp=isinstance(server, _TcpServer))
-        thread = threading.Thread(
-            target=server.serve_forever, args=(_POLL_S,), name="sandbox-dns", daemon=True
-        )
-        thread.start()
-        return thread
-
-    def _respond(self, wire: bytes, *, is_tcp: bool) -> bytes | None:
+    def respond(self, wire: bytes, *, is_tcp: bool) -> bytes | None:
+        """Return the response to a packet; None answers nothing."""
         try:
             query = dns.message.from_wire(wire)
         except dns.exception.DNSException:
             return None
-        answer = self._answer(query)
-        if self.delay_s > 0:
-            time.sleep(self.delay_s)
-        return None if answer is None else _render(query, answer, is_tcp=is_tcp)
+        if not query.question or not (response := self.answer(query)):
+            return None
+        most_udp = min(max(query.payload, _PLAIN_UDP_BYTES), _MOST_UDP_BYTES)
+        limit = _MOST_TCP_BYTES if is_tcp else most_udp
+        try:
+            return response.to_wire(max_size=limit)
+        except dns.exception.TooBig:
+            # As CoreDNS does, also where only additional records are cut.
+            response.flags |= dns.flags.TC
+            return response.to_wire(max_size=limit, prefer_truncation=True)
 
-    def _answer(self, query: dns.message.Message) -> zones.Answer | None:
-        if not query.question:
-            return zones.Answer(rcode=dns.rcode.FORMERR)
-        name, rdtype = query.question[0].name, query.question[0].rdtype
-        with self._lock:
-            text = name.to_text(omit_final_dot=True).lower()
-            kind = dns.rdatatype.to_text(rdtype)
-            self._queries.append((text, kind))
-            for key in ((name, kind), (name, None), (None, kind), (None, None)):
-                if key in self._faults:
-                    fault = self._faults[key]
-                    return None if fault is None else zones.Answer(rcode=fault)
-            now = time.monotonic()
-            if self._negatives.get(name, now) > now:
-                return self._zone.negative(name, dns.rcode.NXDOMAIN)
-            answer = self._zone.lookup(name, rdtype)
-            if answer.rcode == dns.rcode.NXDOMAIN:
-                self._negatives[name] = now + self.negative_ttl_s
-            return answer
+    def answer(self, query: dns.message.Message) -> dns.message.Message | None:
+        """Return the response to a query; each record stands alone, so a cut can be between two."""
+        name, kind = query.question[0].name, query.question[0].rdtype
+        hosts = self._hosts
+        services = (self._service, self._srv, self._srv.parent()) if hosts else ()
+        above = self._service.parent().is_subdomain(name) and name.is_subdomain(_ZONE)
+        if not (name in hosts or name in services or above):
+            return negative(query, dns.rcode.NXDOMAIN)
+        answer, additional = self._records(name, kind, hosts)
+        if not answer:
+            return negative(query, dns.rcode.NOERROR)
+        # CoreDNS rotates its answers: a client must not rely on their order.
+        random.shuffle(answer)
+        response = reply(query, dns.rcode.NOERROR)
+        response.answer, response.additional = answer, additional
+        return response
+
+    def _records(
+        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, hosts: Hosts
+    ) -> tuple[Records, Records]:
+        owners = {name} & hosts.keys()
+        if kind in (_A, _AAAA):
+            return _addresses(hosts, hosts if name == self._service else owners, kind, name), []
+        if kind != _SRV or name not in (self._service, self._srv):
+            return [], []
+        weight = max(1, 100 // len(hosts))
+        ports = {owner: port for owner, (port, _) in hosts.items()}
+        services = [_record(name, kind, f"0 {weight} {ports[owner]} {owner}") for owner in hosts]
+        return services, [*_addresses(hosts, hosts, _A), *_addresses(hosts, hosts, _AAAA)]
 
 
-def _render(query: dns.message.Message, answer: zones.Answer, *, is_tcp: bool) -> bytes:
+def _addresses(
+    hosts: Hosts,
+    owners: Iterable[dns.name.Name],
+    kind: dns.rdatatype.RdataType,
+    name: dns.name.Name | None = None,
+) -> Records:
+    """Return the owners' addresses of one family, under one name or each under its own."""
+    found = [(owner, text) for owner in owners for text in hosts[owner][1]]
+    return [_record(name or o, kind, t) for o, t in found if (":" in t) == (kind == _AAAA)]
+
+
+def reply(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
+    """Return a response without records."""
     response = dns.message.make_response(query, recursion_available=True, our_payload=1232)
     response.flags |= dns.flags.AA
-    response.set_rcode(answer.rcode)
-    response.answer = list(answer.answer)
-    response.authority = list(answer.authority)
-    response.additional = list(answer.additional)
-    limit = _MOST_TCP_BYTES
-    if not is_tcp:
-        asked = query.payload if query.edns >= 0 else _PLAIN_UDP_BYTES
-        limit = min(max(asked, _PLAIN_UDP_BYTES), _MOST_UDP_BYTES)
-    wire = response.to_wire(max_size=_MOST_TCP_BYTES)
-    if len(wire) <= limit:
-        return wire
-    # As CoreDNS does, also where only additional records are cut.
-    response.flags |= dns.flags.TC
-    return response.to_wire(max_size=limit, prefer_truncation=True)
+    response.set_rcode(rcode)
+    return response
 
 
-def _listen(address: str, port: int) -> tuple[_UdpServer, _TcpServer]:
+def negative(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
+    """Return NXDOMAIN or, with NOERROR, "no record of this type"."""
+    response = reply(query, rcode)
+    zone = _ZONE if query.question[0].name.is_subdomain(_ZONE) else dns.name.root
+    response.authority = [_record(zone, dns.rdatatype.SOA, _SOA)]
+    return response
+
+
+def _record(name: dns.name.Name, kind: dns.rdatatype.RdataType, text: str) -> dns.rrset.RRset:
+    return dns.rrset.from_text(name, _TTL_S, dns.rdataclass.IN, kind, text)
+
+
+def _listen(address: str) -> tuple[_UdpServer, _TcpServer]:
     for _ in range(_PORT_ATTEMPTS):
-        tcp = _TcpServer((address, port), _TcpHandler)
-        try:
+        tcp = _TcpServer((address, 0), _TcpHandler)
+        with suppress(OSError):  # another program has this port on UDP
             return _UdpServer((address, tcp.server_address[1]), _UdpHandler), tcp
-        except OSError as error:
-            tcp.server_close()
-            if error.errno != errno.EADDRINUSE or port != 0:
-                raise
-    raise SandboxError(
-        f"{address} has no port that is free for both UDP and TCP", "try again, or name a port"
-    )
+        tcp.server_close()
+    raise SandboxError(f"{address} has no port that is free for UDP and TCP", "try again")

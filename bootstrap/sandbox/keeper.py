@@ -7,7 +7,6 @@ of the *thread* that forked, and works on every POSIX system. Servers outside th
 foreground group get no SIGINT from Ctrl-C either: whoever owns the world decides when it ends.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -22,14 +21,13 @@ _SCRIPT = "trap '' HUP INT QUIT TERM TSTP TTIN TTOU; read _; kill -KILL 0"
 
 
 class Keeper:
-    """Starts processes that end with this one at the latest."""
+    """Starts processes that end with this one at the latest.
+
+    Args:
+        held_fd: A locked file; the lock is held until the servers are gone as well.
+    """
 
     def __init__(self, *, held_fd: int) -> None:
-        """Start the group's leader.
-
-        Args:
-            held_fd: A locked file; the lock is held until the servers are gone as well.
-        """
         self._leader = subprocess.Popen(
             ["/bin/sh", "-c", _SCRIPT],
             stdin=subprocess.PIPE,
@@ -40,13 +38,9 @@ class Keeper:
         )
 
     def spawn(self, args: Sequence[str | Path], *, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
-        """Start a process whose output is appended to a file.
-
-        Raises:
-            SandboxError: It cannot be executed, or the world is closed.
-        """
-        with log.open("ab") as output:
-            try:
+        """Start a process whose output is appended to a file."""
+        try:
+            with log.open("ab") as output:
                 return subprocess.Popen(
                     args,
                     cwd=cwd,
@@ -55,17 +49,14 @@ class Keeper:
                     stderr=subprocess.STDOUT,
                     process_group=self._leader.pid,
                 )
-            except OSError as error:
-                raise SandboxError(
-                    f"{args[0]} cannot be started: {error}", "check the server and the world"
-                ) from error
+        except OSError as error:
+            raise SandboxError(
+                f"{args[0]} cannot be started: {error}", "check the server and the world"
+            ) from error
 
     def close(self) -> None:
         """Kill the whole group at once; their owners still have to reap them."""
         if self._leader.returncode is None:
             # Not yet reaped, so the number cannot have passed to another group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._leader.pid, signal.SIGKILL)
-            self._leader.wait()
-        if self._leader.stdin is not None:
-            self._leader.stdin.close()
+            os.killpg(self._leader.pid, signal.SIGKILL)
+            self._leader.communicate()

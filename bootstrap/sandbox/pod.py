@@ -1,23 +1,24 @@
 """One pod: a server process with an address, a directory and a DNS name of its own."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from . import conf
-from .client import Client, Reply
-from .dns import ZoneServer
+from .client import NO_OPTIONS, Client, Reply
 from .errors import ReplyError, SandboxError
-from .keeper import Keeper
 
-Place: TypeAlias = tuple[str, str]
+if TYPE_CHECKING:
+    from .world import World
 
 _POLL_S = 0.01
+_READY_S, _GRACE_S = 60, 30
 _LOG_TAIL_CHARS = 1000
 
 
@@ -31,113 +32,71 @@ class Pod:
         address: Where it listens, or will once started.
         port: Its client port; read at the next start.
         directory: Its volume: what stays when its process ends.
-        place: The zone and Kubernetes node it runs on; read at the next start.
-        password: What :meth:`command` logs in with.
         config: Directives of this pod alone; read at the next start.
+        options: What a client of redis-py needs besides the address, such as a password.
+        process: The server, once it was started.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        fqdn: str,
-        ordinal: int,
-        address: str,
-        port: int,
-        place: Place | None,
-        root: Path,
-        settings: conf.ServerSettings,
-        keeper: Keeper,
-        dns: ZoneServer,
-        next_address: Callable[[], str],
-    ) -> None:
+    def __init__(self, world: World, ordinal: int) -> None:
         """Make a pod that has not been started."""
-        self.name = name
-        self.fqdn = fqdn
+        self.name = f"{world.statefulset}-{ordinal}"
+        self.fqdn = f"{self.name}.{world.service}"
         self.ordinal = ordinal
-        self.address = address
-        self.port = port
-        self.directory = root / "data"
-        self.place = place
-        self.password = settings.password
+        self.address = world.next_address()
+        self.port = world.port
+        self.directory = world.directory / self.name / "data"
         self.config: dict[str, str] = {}
-        self._conf_path = root / "redis.conf"
-        self._log_path = root / "server.log"
-        self._settings = settings
-        self._keeper = keeper
-        self._dns = dns
-        self._next_address = next_address
+        self.options: Mapping[str, Any] = NO_OPTIONS
+        self._conf_path = self.directory.parent / "redis.conf"
+        self._log_path = self.directory.parent / "server.log"
+        self._world = world
         self._is_published = True
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._log_path.touch()
 
     def __repr__(self) -> str:
-        """Name the pod in a test's output."""
         return f"Pod({self.name}, {self.address}, {'running' if self.is_running else 'stopped'})"
 
     @property
     def is_running(self) -> bool:
         """Whether its process lives; a paused one does."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """Its process, while that lives."""
-        return self._process.pid if self._process is not None and self.is_running else None
+        return self.process is not None and self.process.poll() is None
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the server and publish its records.
-
-        Args:
-            wait: Return when it answers, not before.
-        """
+        """Start the server, publish its records, and wait until it answers."""
         self._check_stopped("start")
-        text = conf.render(
-            self._settings,
-            address=self.address,
-            port=self.port,
-            directory=self.directory,
-            place=self.place,
-            extra=self.config,
+        self._conf_path.write_text(self._conf(), encoding="utf-8")
+        self.process = self._world.keeper.spawn(
+            (self._world.server.path, self._conf_path), cwd=self.directory, log=self._log_path
         )
-        self._conf_path.write_text(text, encoding="utf-8")
-        args = (self._settings.server.path, self._conf_path)
-        self._process = self._keeper.spawn(args, cwd=self.directory, log=self._log_path)
-        self._announce()
+        self.publish(self._is_published)
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, *, timeout_s: float = 60.0) -> None:
-        """Return once it answers PING and has loaded its data.
-
-        Raises:
-            SandboxError: It ended instead, or took too long.
-        """
-        deadline = time.monotonic() + timeout_s
+    def wait_ready(self) -> None:
+        """Return once it answers PING and has loaded its data."""
+        deadline = time.monotonic() + _READY_S
         while not self._is_ready():
-            if not self.is_running:
-                raise SandboxError(f"{self.name} ended at once: {self._log_tail()}", "see its log")
-            if time.monotonic() > deadline:
-                raise SandboxError(
-                    f"{self.name} did not answer in {timeout_s:.0f} s: {self._log_tail()}",
-                    "see its log, and how busy the machine is",
-                )
+            is_late = time.monotonic() > deadline
+            if is_late or not self.is_running:
+                how = f"did not answer in {_READY_S} s" if is_late else "ended at once"
+                tail = self.log_text()[-_LOG_TAIL_CHARS:].strip()
+                raise SandboxError(f"{self.name} {how}: {tail}", f"see {self._log_path}")
             time.sleep(_POLL_S)
 
     def kill(self) -> None:
         """End it as kill -9 does; its address and records stay, as after a container's crash."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
-    def terminate(self, *, grace_s: float = 30.0) -> None:
+    def terminate(self) -> None:
         """Ask it to end, wait, and kill it when the grace period is over."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
+        if self.process is not None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_S)
             self.kill()
 
     def pause(self) -> None:
@@ -163,20 +122,18 @@ class Pod:
             address: The new address; by default one that was not in use lately.
         """
         self._check_stopped("move")
-        was_announced = self._process is not None
-        self.address = self._next_address() if address is None else address
-        if was_announced:
-            self._announce()
+        self.address = address or self._world.next_address()
+        if self.process is not None:
+            self.publish(self._is_published)
 
     def publish(self, is_published: bool) -> None:  # noqa: FBT001 - the verb names the switch
         """Give the pod its DNS records or take them away, from now on."""
         self._is_published = is_published
-        self._announce()
+        addresses = (self.address,) if is_published else ()
+        self._world.dns.publish(self.name, *addresses, port=self.port)
 
     def log_text(self) -> str:
         """Return all that its server has ever logged."""
-        if not self._log_path.exists():
-            return ""
         return self._log_path.read_text(encoding="utf-8", errors="replace")
 
     def command(self, *args: str | int | bytes, timeout_s: float = 5.0) -> Reply:
@@ -186,14 +143,33 @@ class Pod:
             ReplyError: The server answered with an error.
             OSError: It cannot be reached, or did not answer in time.
         """
-        with Client(
-            self.address,
-            self.port,
-            timeout_s=timeout_s,
-            password=self.password,
-            tls=conf.tls_files({**self._settings.config, **self.config}),
-        ) as client:
+        with Client(self.address, self.port, timeout_s=timeout_s, options=self.options) as client:
             return client.call(*args)
+
+    def _conf(self) -> str:
+        """Return its redis.conf; directives of the pod win over the world's, and those over ours.
+
+        It is only what a pod on a loopback address needs.
+        """
+        directives = {
+            "port": str(self.port),
+            "bind": self.address,
+            "protected-mode": "no",
+            "daemonize": "no",
+            "dir": f'"{self.directory}"',
+            "logfile": '""',
+            "save": '""',
+            "appendonly": "no",
+            "cluster-enabled": "yes",
+            "cluster-config-file": "nodes.conf",
+            "cluster-node-timeout": str(self._world.node_timeout_ms),
+        }
+        if self._world.server.version >= (7, 0, 0):
+            # A server takes the address of a peer from the connection it comes in on, and loopback
+            # connections come from 127.0.0.1. Before 7.0 the first bind address was the source.
+            directives["bind-source-addr"] = self.address
+        directives |= {**self._world.config, **self.config}
+        return "".join(f"{name} {value}\n" for name, value in directives.items())
 
     def _is_ready(self) -> bool:
         try:
@@ -205,22 +181,13 @@ class Pod:
             return False
         return True
 
-    def _announce(self) -> None:
-        if self._is_published:
-            self._dns.publish(self.name, self.address, port=self.port)
-        else:
-            self._dns.unpublish(self.name)
-
     def _signal(self, number: signal.Signals, state: int) -> None:
-        if self._process is None or not self.is_running:
+        if self.process is None or not self.is_running:
             raise SandboxError(f"{self.name} is not running", "start it first")
-        self._process.send_signal(number)
+        self.process.send_signal(number)
         # WNOWAIT leaves the exit status of one that was killed meanwhile to its Popen.
-        os.waitid(os.P_PID, self._process.pid, state | os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.process.pid, state | os.WEXITED | os.WNOWAIT)
 
     def _check_stopped(self, verb: str) -> None:
         if self.is_running:
             raise SandboxError(f"cannot {verb} {self.name} while it runs", "kill or terminate it")
-
-    def _log_tail(self) -> str:
-        return self.log_text()[-_LOG_TAIL_CHARS:].strip()

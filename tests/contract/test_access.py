@@ -9,9 +9,9 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.certificates import Certificate, make_ca, make_leaf, server_config
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

@@ -7,8 +7,8 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.errors import ReplyError
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

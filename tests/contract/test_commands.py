@@ -10,9 +10,9 @@ from typing import IO
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.evidence import commands_of, untouched, written
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

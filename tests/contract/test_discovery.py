@@ -14,8 +14,6 @@ from bootstrap.net.discovery import ServiceDiscovery
 from bootstrap.net.dns_queries import NameServer, Resolver, ask, resolver_for
 from bootstrap.net.service_records import ServiceRecords
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.dns import ZoneServer
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.dns_proxy import (
     Cache,
@@ -26,6 +24,7 @@ from tests.support.dns_proxy import (
     refusing_edns,
     service_only,
 )
+from tests.support.world import FaultyZoneServer, World
 
 pytestmark = pytest.mark.redis
 
@@ -50,7 +49,7 @@ def asked(world: World) -> set[str]:
     return {name for name, _ in world.dns.queries}
 
 
-def has_more_questions(server: ZoneServer | Proxy, count: int) -> bool:
+def has_more_questions(server: FaultyZoneServer | Proxy, count: int) -> bool:
     return len(server.queries) > count
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 BAD = {
     "nodes": "none",

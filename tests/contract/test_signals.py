@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

@@ -13,8 +13,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

@@ -14,9 +14,9 @@ import yaml
 from bootstrap import __version__
 from bootstrap.errors import ExitCode
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from docs import generate
 from tests.support.servers import VERSIONS
+from tests.support.world import World
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

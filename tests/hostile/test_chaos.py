@@ -12,9 +12,9 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.errors import ReplyError
-from bootstrap.sandbox.world import World
 from tests.support import chaos, rig
 from tests.support.peers import listening
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

@@ -7,9 +7,9 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.peers import Recorder, Talk, forwarder, listening
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 

@@ -7,7 +7,6 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.scenario import (
     Writer,
@@ -21,6 +20,7 @@ from tests.support.scenario import (
     replicas,
     shrink,
 )
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 KEYS = int(os.environ.get("LIFE_KEYS", "5000"))

@@ -9,7 +9,6 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.scenario import (
     NODE_TIMEOUT_MS,
@@ -25,6 +24,7 @@ from tests.support.scenario import (
     primaries,
     replicas,
 )
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 KEYS = 600

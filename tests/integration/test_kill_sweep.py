@@ -16,7 +16,6 @@ from contextlib import contextmanager
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.integration.conftest import WAYS
 from tests.support import rig
 from tests.support.scenario import (
@@ -27,6 +26,7 @@ from tests.support.scenario import (
     make_healthy,
     primaries,
 )
+from tests.support.world import World
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 FULL = os.environ.get("SWEEP") == "full"

@@ -3,7 +3,6 @@
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.scenario import (
     NODE_TIMEOUT_MS,
@@ -13,6 +12,7 @@ from tests.support.scenario import (
     lost,
     make_healthy,
 )
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 KEYS = 500

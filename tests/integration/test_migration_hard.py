@@ -49,7 +49,7 @@ def test_passwords_are_tried_in_order(named: ServerBinary) -> None:
         fill(rig, [21], each=1)
         rig.open_both(21, 0, 2)
         rig.pods[2].command("CONFIG", "SET", "requirepass", "newer")
-        rig.pods[2].password = "newer"
+        rig.pods[2].options = {"password": "newer"}
         rig.access = Access(passwords=("secret", "newer"))
         rig.move((0, 2, SlotSet.of([20, 21])))
         assert {20, 21} <= set(rig.owners_when_agreed()[2])

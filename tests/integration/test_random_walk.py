@@ -13,7 +13,6 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.scenario import (
     DURABLE,
@@ -24,6 +23,7 @@ from tests.support.scenario import (
     primaries,
 )
 from tests.support.traffic import Traffic
+from tests.support.world import World
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 STEPS = int(os.environ.get("SOAK_STEPS") or 40)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.migration_rig import wait_until
 from tests.support.reconciling import Reconciling, reconciling
 from tests.support.scenario import fill, formed, lost, node_id, primaries, shrink
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 KEYS = 2000

@@ -3,14 +3,12 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.scenario import (
     DURABLE,
@@ -24,6 +22,7 @@ from tests.support.scenario import (
     primaries,
     replicas,
 )
+from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 KEYS = 600
@@ -44,9 +43,7 @@ def named(installed: Mapping[str, str]) -> Named:
 
 def use_image(world: World, server: ServerBinary) -> None:
     """Make pods that start from now on run another server, as a new image of the StatefulSet."""
-    world._settings = replace(world._settings, server=server)
-    for pod in world.pods:
-        pod._settings = replace(pod._settings, server=server)
+    world.server = server
 
 
 def shard_mate(world: World, pod: Pod) -> Pod:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
-from bootstrap.sandbox.world import World
 from tests.support.servers import folder
+from tests.support.world import World
 
 WaitUntil = Callable[[Callable[[], bool]], None]
 

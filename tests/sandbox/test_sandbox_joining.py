@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import Pod, World
+from bootstrap.sandbox.pod import Pod
+from tests.support.world import World
 
 WaitUntil = Callable[[Callable[[], bool]], None]
 

@@ -32,7 +32,7 @@ starter.join()
 world.pods[1].command("PING")
 world.pods[2].pause()
 try:
-    print(world.directory, *(pod.pid for pod in world.pods), flush=True)
+    print(world.directory, *(pod.process.pid for pod in world.pods), flush=True)
     sys.stdin.readline()
 except KeyboardInterrupt:
     print(world.pods[0].command("PING"), flush=True)

@@ -1,6 +1,5 @@
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import dns.message
 import dns.query
@@ -8,7 +7,9 @@ import dns.rcode
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import Pod, ReplyError, SandboxError, World
+from bootstrap.sandbox.errors import ReplyError, SandboxError
+from bootstrap.sandbox.pod import Pod
+from tests.support.world import World
 
 SERVICE = "redis-service.default.svc.cluster.local"
 
@@ -67,23 +68,20 @@ def test_env_points_the_program_here(server: ServerBinary) -> None:
         nodes=2,
         server=server,
         statefulset="app",
-        service="svc",
-        namespace="ns",
-        cluster_domain="example.org",
         port=7379,
         password="secret word",
     ) as world:
         assert world.env() == {
             "BOOTSTRAP_NODES": "2",
             "BOOTSTRAP_STATEFULSET": "app",
-            "BOOTSTRAP_SERVICE": "svc",
-            "BOOTSTRAP_NAMESPACE": "ns",
-            "BOOTSTRAP_CLUSTER_DOMAIN": "example.org",
+            "BOOTSTRAP_SERVICE": "redis-service",
+            "BOOTSTRAP_NAMESPACE": "default",
+            "BOOTSTRAP_CLUSTER_DOMAIN": "cluster.local",
             "BOOTSTRAP_PORT": "7379",
             "BOOTSTRAP_NAMESERVERS": world.dns.nameserver,
             "BOOTSTRAP_PASSWORD": "secret word",
         }
-        assert world.pods[0].fqdn == "app-0.svc.ns.svc.example.org"
+        assert world.pods[0].fqdn == f"app-0.{SERVICE}"
 
 
 def test_password_is_asked_for(server: ServerBinary) -> None:
@@ -92,7 +90,7 @@ def test_password_is_asked_for(server: ServerBinary) -> None:
         world.start()
         pod = world.pods[0]
         assert pod.command("PING") == "PONG"
-        pod.password = None
+        pod.options = {}
         with pytest.raises(ReplyError) as caught:
             pod.command("PING")
         assert caught.value.code == "NOAUTH"
@@ -283,16 +281,6 @@ def test_refused_directive_shows_the_servers_words(server: ServerBinary) -> None
     ):
         world.start()
     assert "no-such-directive" in caught.value.problem
-
-
-def test_directory_can_be_kept(server: ServerBinary, tmp_path: Path) -> None:
-    """A world in a directory of one's own goes on where the last one ended."""
-    ids = []
-    for _ in range(2):
-        with World(nodes=1, server=server, directory=tmp_path) as world:
-            world.start()
-            ids.append(_own_id(world.pods[0]))
-    assert ids[0] == ids[1]
 
 
 def test_worlds_do_not_share_addresses(server: ServerBinary) -> None:

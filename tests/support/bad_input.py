@@ -19,9 +19,9 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
-from bootstrap.sandbox.world import World
 from tests.support import rig
 from tests.support.certificates import Certificate, make_ca, make_leaf, server_config
+from tests.support.world import World
 
 SERVICE = "redis-service.default.svc.cluster.local"
 SOON = {"BOOTSTRAP_TIMEOUT": "3"}

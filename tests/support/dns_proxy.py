@@ -15,7 +15,7 @@ import dns.query
 import dns.rcode
 import dns.rrset
 
-from bootstrap.sandbox.world import World
+from tests.support.world import World
 
 Message = dns.message.Message
 Forward = Callable[[Message], Message]

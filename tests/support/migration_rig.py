@@ -29,7 +29,8 @@ from bootstrap.net.migration.session import MigrationHistory, MigrationSession, 
 from bootstrap.net.observer import Observer
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.sandbox.binary import ServerBinary
-from bootstrap.sandbox.world import Pod, World
+from bootstrap.sandbox.pod import Pod
+from tests.support.world import World
 
 # Short while the cluster forms, which then takes 1 s; long afterwards: the machine may be busy.
 FORMING_TIMEOUT_MS = 1000
@@ -142,11 +143,11 @@ class Rig:
 
     def client(self, ordinal: int) -> redis.Redis:
         pod = self.pods[ordinal]
-        return redis.Redis(host=pod.address, port=pod.port, password=pod.password)
+        return redis.Redis(host=pod.address, port=pod.port, **pod.options)
 
     def cluster(self) -> redis.RedisCluster:
         pod = self.pods[0]
-        return redis.RedisCluster(host=pod.address, port=pod.port, password=pod.password)
+        return redis.RedisCluster(host=pod.address, port=pod.port, **pod.options)
 
     def open_both(self, slot: int, source: int, target: int) -> None:
         ids = self.ids()
@@ -155,7 +156,8 @@ class Rig:
 
     def migrate(self, key: str, source: int, target: int) -> None:
         to = self.pods[target]
-        auth = ("AUTH", to.password) if to.password else ()
+        password = to.options["password"]
+        auth = ("AUTH", password) if password else ()
         self.pods[source].command("MIGRATE", to.address, to.port, "", 0, 5000, *auth, "KEYS", key)
 
     def put(self, ordinal: int, key: str, value: str, *, database: int = 0) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
-from bootstrap.sandbox.world import World
 from tests.support import rig
+from tests.support.world import World
 
 POLL_S = 0.1
 

@@ -61,11 +61,13 @@ def started(
     *args: str,
     program: Sequence[str] = ("-m", "bootstrap"),
     stderr: int | IO[str] = subprocess.PIPE,
+    stdin: int | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Start the program and make sure it is gone afterwards."""
     process = subprocess.Popen(
         [sys.executable, *program, *args],
         env=environment(variables),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,

@@ -14,8 +14,8 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import MovedError, RedisError
 
-from bootstrap.sandbox.world import World
 from tests.support.scenario import client
+from tests.support.world import World
 
 TAGS = 50
 BATCH = 1000

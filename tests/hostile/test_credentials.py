@@ -69,7 +69,7 @@ def test_a_member_that_joined_over_the_bus_receives_no_password(world: World, ro
 def test_a_member_whose_client_port_is_of_no_use_is_reported(
     world: World, rogue: Pod, talk: Talk | None
 ) -> None:
-    """A member that keeps its bus links is no dead pod, and nothing waits for it to the deadline."""
+    """A member that keeps its bus links is no dead pod, and nothing waits for it for long."""
     world.start()
     assert rig.run(alone(world)).code == 0
     for pod in world.pods:

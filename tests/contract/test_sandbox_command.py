@@ -1,9 +1,13 @@
 """The sandbox command: servers on loopback, shown, and gone afterwards."""
 
+import os
 import re
+import select
 import signal
 import socket
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +22,17 @@ def is_listening(address: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def servers_at(addresses: list[str]) -> list[int]:
+    """Return a pidfd of each server; its address may be that of another test's, once it is gone."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # ended meanwhile
+            title = path.read_text()
+            if any(f" {address}:6379" in title for address in addresses):
+                found.append(os.pidfd_open(int(path.parent.name)))
+    return found
 
 
 @pytest.mark.usefixtures("server")
@@ -45,10 +60,14 @@ def test_ctrl_c_ends_the_servers(number: signal.Signals) -> None:
         addresses = re.findall(r"(127(?:\.\d+){3}):6379", "".join(lines))
         assert len(addresses) == 3, lines
         assert all(is_listening(address, 6379) for address in addresses)
+        servers = servers_at(addresses)
+        assert len(servers) == 3
         running.send_signal(number)
         running.communicate(timeout=60)
     assert running.returncode == 0
-    assert not any(is_listening(address, 6379) for address in addresses)
+    for server in servers:
+        assert select.select([server], [], [], 0)[0], "a server is left"
+        os.close(server)
 
 
 @pytest.mark.usefixtures("server")

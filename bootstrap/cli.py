@@ -255,6 +255,7 @@ def _converge(settings: Settings, *, may_change: bool) -> int:
             may_change=may_change,
             expect=settings.expect,
             verbose=settings.log_level == "debug",
+            shows_end=True,
         )
     )
     exit_report.finish_run(

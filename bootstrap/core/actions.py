@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
-from .findings import Finding, FindingCode
+from .findings import WAITING, Finding, FindingCode
 from .slots import SlotSet, union_by_key
 from .topology import NodeId
 
@@ -247,10 +247,17 @@ class Plan:
         return not self.findings and not self.refusals
 
     @property
+    def is_waiting(self) -> bool:
+        """Return whether nothing can be done while a pod or a member was not observed."""
+        return any(finding.code in WAITING for finding in self.findings)
+
+    @property
     def fingerprint(self) -> str:
         """Return a hash of what would be done."""
         parts = [describe(action) for action in self.actions]
         parts += [{"refusal": refusal.cause} for refusal in self.refusals]
+        if self.is_waiting:
+            parts.append({"blocked": True})
         text = json.dumps([self.stage, parts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -104,14 +104,17 @@ def notices(facts: Facts) -> tuple[Finding, ...]:
     return (Finding(code=FindingCode.PODS_SURPLUS, node=surplus[0], detail=detail),)
 
 
-def listed(names: Sequence[str], more: str = " more") -> str:
-    """Return the first few names and how many others there are."""
-    rest = len(names) - _NAMED
-    return _few(names) + (f" and {rest}{more}" if rest > 0 else "")
+def listed(
+    names: Sequence[str], more: str = " more", *, most: int | None = _NAMED, separator: str = ", "
+) -> str:
+    """Return the first names, and how many others there are."""
+    rest = 0 if most is None else len(names) - most
+    return separator.join(names[:most]) + (f" and {rest}{more}" if rest > 0 else "")
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED])
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where that is right."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _pairs(
@@ -127,8 +130,7 @@ def _pairs(
 
 def _absent(facts: Facts) -> Iterator[Finding]:
     for absent in facts.blocking_pods:
-        detail = f"{absent.name}: {absent.cause}"
-        yield Finding(code=FindingCode.POD_ABSENT, node=absent.name, detail=detail)
+        yield Finding(code=FindingCode.POD_ABSENT, node=absent.name, detail=absent.named_cause)
     for node_id in sorted(facts.unseen):
         state = "is healthy according to its peers but matches no pod that answered"
         yield _member(facts, node_id, FindingCode.MEMBER_UNSEEN, state)
@@ -137,7 +139,9 @@ def _absent(facts: Facts) -> Iterator[Finding]:
 def _member(facts: Facts, node_id: NodeId, code: FindingCode, state: str) -> Finding:
     """Return the finding of a member without a view, at the first pod that knows it."""
     knower = next(n for n in facts.live.values() if node_id in n.known)
-    detail = f"member {short_id(node_id)} at {knower.known[node_id].address} {state}"
+    address = knower.known[node_id].address
+    where = f"at {address}" if address.ip else "without an address"
+    detail = f"member {short_id(node_id)} {where} {state}"
     return Finding(code=code, node=knower.name, detail=detail)
 
 
@@ -149,7 +153,8 @@ def _membership(facts: Facts) -> Iterator[Finding]:
     shaking = [n for n in facts.live.values() if n.handshakes]
     if shaking:
         first = min(map(str, shaking[0].handshakes))
-        detail = f"handshakes in progress on {len(shaking)} nodes: {shaking[0].name} with {first}"
+        on = counted(len(shaking), "node")
+        detail = f"handshakes in progress on {on}: {shaking[0].name} with {first}"
         yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=shaking[0].name, detail=detail)
     yield from _pairs(FindingCode.NODE_FAILING, "reports fail of", disagreements.flagged(facts))
     for node_id in sorted(facts.gone):
@@ -162,8 +167,10 @@ def _membership(facts: Facts) -> Iterator[Finding]:
 
 
 def _slots(facts: Facts) -> Iterator[Finding]:
+    is_blocked = facts.blocking_pods or facts.unseen
+    unowned = "not owned by a pod that answered" if is_blocked else "owned by no node"
     for code, slots, state in (
-        (FindingCode.SLOTS_UNCOVERED, facts.uncovered, "owned by no node"),
+        (FindingCode.SLOTS_UNCOVERED, facts.uncovered, unowned),
         (FindingCode.SLOTS_CONTESTED, facts.contested, "owned by two nodes"),
         (FindingCode.SLOT_OPEN, facts.open_slots, "in transit"),
         *(
@@ -172,7 +179,8 @@ def _slots(facts: Facts) -> Iterator[Finding]:
         ),
     ):
         if slots:
-            yield Finding(code=code, detail=f"{len(slots)} slots {state}: {abbreviate(slots)}")
+            count = counted(len(slots), "slot")
+            yield Finding(code=code, detail=f"{count} {state}: {abbreviate(slots)}")
     epochs = Counter(owner.myself.config_epoch for owner in facts.owners)
     for owner in facts.owners:
         if epochs[owner.myself.config_epoch] > 1:
@@ -183,12 +191,14 @@ def _slots(facts: Facts) -> Iterator[Finding]:
 def _roles(facts: Facts) -> Iterator[Finding]:
     primaries, desired = facts.staying_primaries, facts.desired
     if len(primaries) != desired.primaries:
-        detail = f"{len(primaries)} primaries, {desired.primaries} wanted"
+        has = "1 primary" if len(primaries) == 1 else f"{len(primaries)} primaries"
+        detail = f"{has}, {desired.primaries} wanted"
         yield Finding(code=FindingCode.PRIMARY_COUNT, detail=detail)
     for primary in primaries:
         count = sum(map(facts.stays, facts.replicas_of(primary.node_id)))
         if primary.slots and not desired.replicas <= count <= desired.most_replicas:
-            detail = f"{primary.name} has {count} replicas, {desired.replicas} wanted"
+            has = counted(count, "replica")
+            detail = f"{primary.name} has {has}, {desired.replicas} wanted"
             yield Finding(code=FindingCode.REPLICA_COUNT, node=primary.name, detail=detail)
     for node in facts.staying:
         primary_line = facts.truth.get(node.shard_primary)
@@ -202,8 +212,8 @@ def _links(facts: Facts) -> Iterator[Finding]:
     if down:
         primaries = filter(None, map(facts.primary_of, down))
         warnings = (replica_buffers.warning(p, p.data_bytes) for p in primaries)
-        few = _few([n.name for n in down]) + next((f"; {each}" for each in warnings if each), "")
-        detail = f"{len(down)} replicas have no replication link to their primary: {few}"
+        few = listed([n.name for n in down]) + next((f"; {each}" for each in warnings if each), "")
+        detail = f"no replication link to the primary: {few}"
         yield Finding(code=FindingCode.REPLICA_LINK_DOWN, node=down[0].name, detail=detail)
 
 
@@ -212,7 +222,8 @@ def _evenness(facts: Facts) -> Iterator[Finding]:
     low, high = SLOT_COUNT // facts.desired.primaries, -(-SLOT_COUNT // facts.desired.primaries)
     wrong = [f"{name} {count}" for count, name in counts if not low <= count <= high]
     if wrong:
-        detail = f"{len(wrong)} primaries do not own {low}-{high} slots: {_few(wrong)}"
+        each = str(low) if low == high else f"{low} or {high}"
+        detail = f"slots are uneven, each primary should own {each}: {listed(wrong)}"
         yield Finding(code=FindingCode.SLOTS_UNEVEN, detail=detail)
 
 
@@ -221,7 +232,8 @@ def _agreement(facts: Facts) -> Iterator[Finding]:
     yield from _pairs(FindingCode.VIEW_OUTDATED, "has an outdated view of", outdated)
     failing = [n.name for n in facts.live.values() if not n.state_ok]
     if failing:
-        detail = f"cluster_state is fail on {len(failing)} nodes: {_few(failing)}"
+        on = counted(len(failing), "node")
+        detail = f"cluster_state is fail on {on}: {listed(failing)}"
         yield Finding(code=FindingCode.STATE_FAIL, node=failing[0], detail=detail)
     for node in functions_missing(facts)[:1]:
         detail = f"{node.name} lacks the function libraries of the cluster"
@@ -260,7 +272,7 @@ def failovers_disabled(facts: Facts) -> list[NodeView]:
     return disabled if len(disabled) < len(facts.live) else []
 
 
-def abbreviate(slots: SlotSet, most: int = 5) -> str:
+def abbreviate(slots: SlotSet, most: int | None = 5) -> str:
     """Return the first ranges, with a mark where some were left out."""
     ranges = str(slots).split(",")
-    return ",".join(ranges[:most]) + (",…" if len(ranges) > most else "")
+    return ",".join(ranges[:most]) + (",…" if most and len(ranges) > most else "")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .actions import ClaimSlots, Failover, FailoverMode, Forget, Plan, Stage
-from .findings import WAITING, FindingCode
+from .findings import FindingCode
 
 CONFIRMATIONS = 2
 # Servers tell each other of changes within some ticks of 100 ms; until then nothing is wrong.
@@ -92,7 +92,7 @@ class History:
     @property
     def is_waiting(self) -> bool:
         """Return whether pods or members were missing at the last observation."""
-        return self.plan is not None and any(f.code in WAITING for f in self.plan.findings)
+        return self.plan is not None and self.plan.is_waiting
 
     def may_apply(self, *, has_acted: bool) -> bool:
         """Return whether the last plan may be applied now, or must be seen once more before."""

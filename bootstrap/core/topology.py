@@ -9,6 +9,7 @@ Invariant: only `NodeView.myself` is first-hand; every other line is what one no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -250,6 +251,17 @@ class Absent:
     cause: str
     address: str = ""
     remedy: str = ""
+
+    @property
+    def named_cause(self) -> str:
+        """Return the cause with the pod's name, once."""
+        return self.cause if self.cause.startswith(self.name) else f"{self.name}: {self.cause}"
+
+    @property
+    def bare_cause(self) -> str:
+        """Return the cause without the pod's own name and address: like causes are equal."""
+        name, address = re.escape(self.name), re.escape(self.address)
+        return re.sub(rf"^{name}(?: at {address} port \d+)?:? (?:is )?", "", self.cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ..core.actions import Plan, describe, kinds
 from ..core.bus_links import BlockedLinks, BusLinks
-from ..core.findings import FindingCode
+from ..core.findings import Finding, FindingCode, counted
 from ..core.topology import Absent, DesiredTopology
+from ..core.verdict import Verdict, causes, verdict
 from ..errors import TransientError
 from ..net.migration.session import Progress
 from . import timeout_cause
 from .observation import Observation
 from .stopping import now
 from .timeout_cause import TimeoutCause
+
+if TYPE_CHECKING:
+    from ..report.run_screen import RunScreen
 
 REPORT_EVERY_S = 2.0
 MISSING_FIRST_S = 5.0
@@ -35,15 +41,20 @@ class ProgressLog:
     Attributes:
         desired: What the cluster is to be.
         verbose: Log every action.
+        screen: Where steps are shown in place of the log.
+        seen: The last observation.
+        verdict: The state that it showed.
     """
 
     desired: DesiredTopology
     verbose: bool = False
+    screen: RunScreen | None = None
+    seen: Observation | None = None
+    verdict: Verdict | None = None
     _links: BusLinks = field(default_factory=BusLinks)
     _blocked: BlockedLinks | None = None
     _warned_of_links: bool = False
     _known: frozenset[tuple[FindingCode, str]] = frozenset()
-    _last: Observation | None = None
     _failure: TransientError | None = None
     _codes: list[str] = field(default_factory=list)
     _plan: str = ""
@@ -51,13 +62,40 @@ class ProgressLog:
     _moves_at: float = 0.0
     _waiting_since: float | None = None
     _missing_at: float | None = None
+    _missing_since: dict[str, str] = field(default_factory=dict)
 
     def observed(self, seen: Observation) -> None:
         """Log what is new: kinds of findings, missing pods, pairs without a bus link."""
-        self._last = seen
+        self.seen = seen
+        before, self.verdict = self.verdict, verdict(seen.plan, seen.view)
+        self.verdict = self.verdict.after(before, _time())
         found = (*seen.plan.findings, *seen.plan.notices)
         known, self._known = self._known, frozenset((f.code, f.node) for f in found)
-        for finding in (f for f in found if (f.code, f.node) not in known):
+        self._blocked = self._links.blocked(seen.view, self.desired, now())
+        if self.screen is not None:
+            self._show(self.screen, self.verdict, before)
+        else:
+            self._log_observed(seen, [f for f in found if (f.code, f.node) not in known])
+        if self._blocked and not self._warned_of_links:
+            self._warned_of_links = True
+            if self.screen is not None:
+                self.screen.step(self._blocked.detail)
+            else:
+                _log.warning("bus.blocked", detail=self._blocked.detail)
+
+    def _show(self, screen: RunScreen, current: Verdict, before: Verdict | None) -> None:
+        reason = current.reason
+        if current != before:
+            words = f"{current.state.words} ({current.severity})"
+            screen.step(f"{words}: {reason or current.next}")
+        screen.waits(f"{reason}; {current.next}" if reason else "")
+
+    def _log_observed(self, seen: Observation, new: Sequence[Finding]) -> None:
+        """Log what is new; all pods that are missing for one reason are one line."""
+        absent = [finding for finding in new if finding.code is FindingCode.POD_ABSENT]
+        for cause in causes(Plan(findings=tuple(absent)), seen.view):
+            _log.warning("finding.detected", code=cause.code, node=cause.node, detail=cause.text)
+        for finding in (finding for finding in new if finding not in absent):
             log = _log.warning if finding.code in _WARNS else _log.debug
             log("finding.detected", code=finding.code, node=finding.node, detail=finding.detail)
         codes = sorted({finding.code.value for finding in seen.plan.findings})
@@ -65,14 +103,12 @@ class ProgressLog:
             self._codes = codes
             _log.info("view.observed", nodes=len(seen.view.nodes), findings=codes)
         self._log_missing(now())
-        self._blocked = self._links.blocked(seen.view, self.desired, now())
-        if self._blocked and not self._warned_of_links:
-            self._warned_of_links = True
-            _log.warning("bus.blocked", detail=self._blocked.detail)
 
     def _log_missing(self, at: float) -> None:
         """Log which pods are missing, since when and the usual causes, soon and then seldom."""
         absent = self._absent()
+        since = {pod.name: self._missing_since.get(pod.name, _time()) for pod in absent}
+        self._missing_since = since
         if not absent:
             self._missing_at = None
             return
@@ -87,6 +123,7 @@ class ProgressLog:
         _log.info(
             "pods.waited",
             pods=[a.name for a in absent],
+            since=min(since.values()),
             waited_s=round(at - self._waiting_since),
             cause=cause.cause,
             remedy=cause.remedy,
@@ -97,9 +134,12 @@ class ProgressLog:
         if plan.fingerprint != self._plan:
             self._plan = plan.fingerprint
             self._causes.clear()
-            _log.info(
-                "plan.computed", stage=stage, actions=len(plan.actions), kinds=kinds(plan.actions)
-            )
+            counts = kinds(plan.actions)
+            if self.screen is not None:
+                done = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+                self.screen.step(f"{stage}: {done}")
+            else:
+                _log.info("plan.computed", stage=stage, actions=len(plan.actions), kinds=counts)
         for action in plan.actions if self.verbose else ():
             _log.debug("action.started", **describe(action))
 
@@ -112,26 +152,33 @@ class ProgressLog:
         """Log why a pass failed, if that is new since the last plan."""
         if error.cause not in self._causes:
             self._causes.add(error.cause)
-            _log.warning("pass.failed", phase=phase, node=error.node, cause=error.cause)
+            if self.screen is not None:
+                self.screen.step(f"{phase} is tried again: {error}")
+            else:
+                _log.warning("pass.failed", phase=phase, node=error.node, cause=error.cause)
         self._failure = error
 
     def moved(self, progress: Progress) -> None:
         """Log how far the moves are, every few seconds."""
-        if now() - self._moves_at >= REPORT_EVERY_S:
+        keys, rate, left = progress.keys_moved, round(progress.keys_per_s), progress.left_s
+        if self.screen is not None:
+            words = f"{counted(keys, 'key')}  {rate} keys/s"
+            words += "" if left is None else f"  {left:.0f} s left"
+            self.screen.moved(progress.slots_moved, progress.slots_total, words)
+        elif now() - self._moves_at >= REPORT_EVERY_S:
             self._moves_at = now()
-            left = progress.left_s
             _log.info(
                 "slots.moved",
                 slots_moved=progress.slots_moved,
                 slots_total=progress.slots_total,
-                keys_moved=progress.keys_moved,
-                keys_per_s=round(progress.keys_per_s),
+                keys_moved=keys,
+                keys_per_s=rate,
                 left_s=None if left is None else round(left),
             )
 
     def timeout_cause(self, *, lock_holder: str | None, unanswered: Sequence[str]) -> TimeoutCause:
         """Return what held the run up, when its deadline comes; see `timeout_cause`."""
-        plan = self._last.plan if self._last else Plan()
+        plan = self.seen.plan if self.seen else Plan()
         return timeout_cause.timeout_cause(
             absent=self._absent(),
             lock_holder=lock_holder,
@@ -144,5 +191,9 @@ class ProgressLog:
 
     def _absent(self) -> list[Absent]:
         """Return the wanted pods that gave no view at the last observation."""
-        absent = self._last.view.absent if self._last else ()
+        absent = self.seen.view.absent if self.seen else ()
         return [a for a in absent if self.desired.stays(a.ordinal)]
+
+
+def _time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

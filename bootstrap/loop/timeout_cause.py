@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from ..core.bus_links import BlockedLinks
 from ..core.findings import Finding, FindingCode
 from ..core.topology import Absent
+from ..core.verdict import POD_REMEDY, USUAL_CAUSES
 from ..errors import TransientError
 from ..net.dns_queries import DNS_REMEDY
 
 NAMES_CHARS = 1900
-USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
-POD_REMEDY = "inspect the pod: kubectl describe, kubectl logs"
 _LONGER = "increase BOOTSTRAP_TIMEOUT"
 # For findings that do not become right by themselves.
 _USUAL_REMEDY = "run it again; if the finding stays, inspect the log of that pod"
@@ -91,7 +90,8 @@ def absent_cause(absent: Sequence[Absent]) -> TimeoutCause:
     others = [a.name for a in unnamed if a not in chosen]
     also = f"; {_listed(others)}: no address" if others else ""
     names = _listed([a.name for a in chosen])
-    return TimeoutCause(node=first.name, cause=f"{names}: {first.cause}{also}", remedy=remedy)
+    cause = first.named_cause if len(chosen) == 1 else f"{names}: {first.bare_cause}"
+    return TimeoutCause(node=first.name, cause=f"{cause}{also}", remedy=remedy)
 
 
 def silent_cause(names: Sequence[str]) -> TimeoutCause:

@@ -39,7 +39,7 @@ def finish_run(summary: Summary, *, output: str | None, termination_log: str) ->
             _log.error("run.failed", **summary.fields())
     if is_text:
         # Cleaned already; a secret such as `6` must not redact our own numbers.
-        _write(summary.text())
+        _write(logs.fitted(summary.text(), sys.stdout))
     else:
         print_json(summary.fields())
 

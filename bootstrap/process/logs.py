@@ -6,7 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -43,7 +43,8 @@ def configure(*, log_format: str | None, level: str | None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             _LEVELS.get(level or "info", _LEVELS["info"])
         ),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        # Asked for each line: while progress is drawn, another stream prints lines above it.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
@@ -51,6 +52,12 @@ def configure(*, log_format: str | None, level: str | None) -> None:
 def is_for_people() -> bool:
     """Return whether log lines are for people, not for machines."""
     return structlog.get_config()["processors"][-1] is _console
+
+
+def are_for_steps() -> bool:
+    """Return whether a terminal is there on which a run shows its steps in place of the log."""
+    level: int = structlog.get_logger().bind().get_effective_level()
+    return is_for_people() and sys.stderr.isatty() and level == _LEVELS["info"]
 
 
 def let_all_pass() -> None:
@@ -73,8 +80,7 @@ def _console(_logger: object, _method: str, event: Event) -> str:
     shown = " ".join(f"{key}={value}" for key, value in values.items())
     level = f"{event['level']:<7}"
     head = f"{event['timestamp']} {level} {event['event']}  {shown}".rstrip()
-    width = _width()
-    written = [_wrapped(head, width, first=""), *(_wrapped(s, width) for s in sentences)]
+    written = [fitted(head, sys.stderr), *(fitted(s, sys.stderr, first=_INDENT) for s in sentences)]
     text = "\n".join(written)
     if (color := _COLORS.get(event["level"])) and _has_colors():
         text = text.replace(level, f"\x1b[{color}m{level}\x1b[0m", 1)
@@ -92,8 +98,9 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _wrapped(text: str, width: int | None, *, first: str = _INDENT) -> str:
-    if width is None:
+def fitted(text: str, stream: TextIO, *, first: str = "") -> str:
+    """Return text broken between words where a terminal would break it inside of them."""
+    if (width := _width(stream)) is None:
         return first + text
     return textwrap.fill(
         text,
@@ -105,10 +112,10 @@ def _wrapped(text: str, width: int | None, *, first: str = _INDENT) -> str:
     )
 
 
-def _width() -> int | None:
+def _width(stream: TextIO) -> int | None:
     """Return the columns of the terminal; None where lines need not fit."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+        return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError):
         return None
 

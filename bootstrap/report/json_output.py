@@ -10,20 +10,22 @@ from ..core.actions import Plan, describe
 from ..core.facts import Facts
 from ..core.findings import Finding
 from ..core.move_costs import move_cost
-from ..core.slots import SLOT_COUNT
-from ..core.topology import ClusterView, DesiredTopology, NodeView
+from ..core.slots import SLOT_COUNT, SlotSet
+from ..core.topology import ClusterView, NodeView
+from .layout import Look, Shard, shards
 
 Json = dict[str, "JsonValue"]
 JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Json
 
 
-def plan_as_json(
-    plan: Plan, forecast: Sequence[Plan], view: ClusterView, *, has_work: bool
-) -> Json:
+def plan_as_json(look: Look, forecast: Sequence[Plan]) -> Json:
     """Return this stage exactly, the later ones as forecast, and what slot moves would cost."""
+    plan, view = look.plan, look.view
     return {
         "healthy": plan.is_healthy,
-        "has_work": has_work,
+        "verdict": asdict(look.verdict),
+        "has_work": not plan.is_healthy,
+        "blocked": plan.is_waiting or bool(plan.refusals),
         "stage": plan.stage.name.lower() if plan.stage else None,
         "fingerprint": plan.fingerprint,
         "actions": [_named(describe(action), view) for action in plan.actions],
@@ -61,27 +63,24 @@ def _finding(finding: Finding) -> Json:
     return {"code": finding.code.value, "node": finding.node, "detail": finding.detail}
 
 
-def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> Json:
+def status_as_json(look: Look) -> Json:
     """Return nodes, shards, slots, failure domains and findings."""
-    facts = Facts(view, desired)
+    view, plan = look.view, look.plan
+    facts = Facts(view, look.desired)
+    not_seen = SlotSet.all() - facts.owned if plan.is_waiting else SlotSet()
     return {
         "healthy": plan.is_healthy,
+        "verdict": asdict(look.verdict),
         "nodes": [_node(node, facts) for node in view.nodes],
         "absent": [asdict(absent) for absent in view.absent],
         "shards": [
-            {
-                "primary": shard[0].name,
-                "replicas": [replica.name for replica in shard[1:]],
-                "slots": str(shard[0].slots),
-                "slot_count": len(shard[0].slots),
-                "keys": shard[0].keys,
-            }
-            for shard in facts.shards
+            _shard(shard) for shard in shards(facts) if shard.live or shard.number is not None
         ],
         "slots": {
             "owned": len(facts.owned),
             "total": SLOT_COUNT,
-            "uncovered": str(facts.uncovered),
+            "uncovered": str(facts.uncovered - not_seen),
+            "unknown": str(not_seen),
             "open": str(facts.open_slots),
         },
         "shared_domains": [
@@ -93,6 +92,19 @@ def status_as_json(view: ClusterView, plan: Plan, desired: DesiredTopology) -> J
         "findings": findings_as_json(plan),
         "notices": [_finding(notice) for notice in plan.notices],
         "refusals": [asdict(refusal) for refusal in plan.refusals],
+    }
+
+
+def _shard(shard: Shard) -> Json:
+    primary = shard.live[0] if shard.has_primary else None
+    return {
+        "number": shard.number,
+        "primary": primary.name if primary else None,
+        "primary_id": shard.primary_id,
+        "replicas": [node.name for node in shard.live if node is not primary],
+        "slots": str(shard.slots),
+        "slot_count": len(shard.slots),
+        "keys": primary.keys if primary else None,
     }
 
 

@@ -92,7 +92,7 @@ def test_slots_without_owner_contested_and_of_gone() -> None:
     lost = own(HEALTHY, 0, slots=slots("2-5461"))
     assert the(lost, FindingCode.SLOTS_UNCOVERED).detail == "2 slots owned by no node: 0-1"
     twice = told(HEALTHY, 1, 1, slots=at(HEALTHY, 1).slots | slots("0"))
-    assert the(twice, FindingCode.SLOTS_CONTESTED).detail == "1 slots owned by two nodes: 0"
+    assert the(twice, FindingCode.SLOTS_CONTESTED).detail == "1 slot owned by two nodes: 0"
     gone = without(view("3x0"), 2)
     assert the(gone, FindingCode.SLOTS_OF_GONE, "3x0").detail.startswith("5461 slots of ")
 
@@ -236,7 +236,7 @@ def test_primaries_may_differ_by_one_slot_and_by_no_more() -> None:
     assert codes(even) == set()
     low = own(own(HEALTHY, 1, slots=slots("5462-10921")), 2, slots=slots("10922-16383"))
     assert the(low, FindingCode.SLOTS_UNEVEN).detail == (
-        "1 primaries do not own 5461-5462 slots: redis-app-1 5460"
+        "slots are uneven, each primary should own 5461 or 5462: redis-app-1 5460"
     )
     high = own(own(HEALTHY, 0, slots=slots("0-5462")), 1, slots=slots("5463-10922"))
     assert "redis-app-0 5463" in the(high, FindingCode.SLOTS_UNEVEN).detail

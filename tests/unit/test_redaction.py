@@ -178,8 +178,9 @@ def test_cells_of_a_table_are_clean() -> None:
     """A table shows what peers say as it reads: secrets, control characters and markup of rich."""
     cleaning.hide([SECRET])
     table = Table()
-    tables._add_cells(table, f"[red]{EVIL}", SECRET)
-    text = tables.rendered(Group(table, tables._text(f"refused: {EVIL}{SECRET}", "red")))
+    table.add_row(tables.text(f"[red]{EVIL}"), tables.text(SECRET))
+    drawn = Group(table, tables.text(f"refused: {EVIL}{SECRET}", "red"))
+    text = tables.rendered(drawn, tables.console())
     assert is_safe(text)
     assert SECRET not in text
     assert "[red]" in text

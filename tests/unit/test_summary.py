@@ -1,15 +1,17 @@
 """The summary of a run says what happened, and stays short."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
 
 from bootstrap.core.topology import Absent
+from bootstrap.core.verdict import Severity, State, Verdict
 from bootstrap.errors import BootstrapError, NotConvergedError, Outcome, RefusedError
 from bootstrap.loop.timeout_cause import absent_cause
-from bootstrap.process.summary import MESSAGE_BYTES, Counters, Summary
+from bootstrap.process.summary import MESSAGE_BYTES, VERDICT_CHARS, Counters, Summary
 
 SERVICE = "redis-service.default.svc.cluster.local"
 NOT_YET = "no address in DNS yet"
@@ -141,3 +143,45 @@ def test_the_remedy_is_that_of_the_cause(causes: list[str], phase: str, word: st
     message = message_about(absent(*causes, phase=phase))
     assert word in str(message["remedy"])
     assert all(f"redis-app-{i}" in str(message["cause"]) for i in range(len(causes)))
+
+
+def test_a_summary_has_the_last_verdict() -> None:
+    """What the last observation showed, and for a failure what to do, kept short."""
+    seen = Verdict(
+        state=State.DATA_AT_RISK,
+        severity=Severity.CRITICAL,
+        reason="5461 slots of a member that is gone " * 50,
+        since="2026-11-27T16:20:03+00:00",
+        next="run applies it",
+    )
+    late = NotConvergedError(node="redis-app-0", cause="late", remedy="run it again")
+    summary = Summary.of(late, phase="plan", verdict=seen)
+    kept = json.loads(summary.message())["verdict"]
+    assert summary.fields()["verdict"] == kept
+    assert kept | {"reason": ""} == {
+        "state": "data_at_risk", "severity": "critical", "reason": "",
+        "since": seen.since, "next": "run it again",
+    }  # fmt: skip
+    assert 0 < len(kept["reason"]) < VERDICT_CHARS + 10
+    assert re.match(r"not_healthy \(data at risk, critical since \d\d:\d\d:03\): ", summary.text())
+
+
+def test_a_refusal_is_the_state_at_the_end() -> None:
+    """A refusal of a server counts as one of the plan does."""
+    seen = Verdict(
+        state=State.CONVERGING, severity=Severity.INFO, since="2026-11-27T16:20:03+00:00"
+    )
+    refusal = RefusedError(cause="it has no room", remedy="make some")
+    last = Summary.of(refusal, phase="drain", verdict=seen)
+    assert (last.verdict.state, last.verdict.reason) == (State.REFUSED, "it has no room")
+    assert last.text().startswith("refused (info since ")
+
+
+@pytest.mark.parametrize(("error", "state"), [(None, "healthy"), (ValueError("x"), "unknown")])
+def test_without_an_observation_the_end_has_a_verdict_too(
+    error: Exception | None, state: str
+) -> None:
+    """Without an error it is healthy, otherwise unknown."""
+    summary = Summary.of(error, phase="settings")
+    assert json.loads(summary.message())["verdict"]["state"] == state
+    assert "since" not in summary.text()

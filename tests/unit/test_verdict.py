@@ -1,12 +1,28 @@
 """The state of a cluster in one word."""
 
+from dataclasses import replace
+
 import pytest
 
+from bootstrap.core import planner
 from bootstrap.core.actions import Plan, Refusal
 from bootstrap.core.findings import Finding, FindingCode
-from bootstrap.core.topology import ClusterView
-from bootstrap.core.verdict import State, verdict
-from tests.support.builders import view
+from bootstrap.core.topology import Absent, ClusterView
+from bootstrap.core.verdict import Severity, State, Verdict, causes, verdict
+from tests.support.builders import (
+    POLICY,
+    absent,
+    field,
+    fresh,
+    joined,
+    node,
+    own,
+    slots,
+    told,
+    view,
+    wanted,
+    without,
+)
 
 SEEN = view("3x0")
 
@@ -60,3 +76,126 @@ def test_what_is_only_reported_keeps_the_state_from_healthy() -> None:
     surplus = Finding(code=FindingCode.PODS_SURPLUS, detail="redis-app-3 is in DNS")
     result = verdict(Plan(notices=(surplus,)), SEEN)
     assert (result.state, result.reason) == (State.CONVERGING, "redis-app-3 is in DNS")
+
+
+ALIVE = view("3x1")
+
+
+def judged(seen: ClusterView, shape: str = "3x1") -> Verdict:
+    """Return the verdict on a view."""
+    return verdict(planner.plan(seen, wanted(shape), POLICY), seen)
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "severity"),
+    [
+        (ALIVE, State.HEALTHY, Severity.OK),
+        (told(ALIVE, 4, 0, config_epoch=9), State.CONVERGING, Severity.INFO),
+        (joined(ALIVE, node(6), node(7)), State.CONVERGING, Severity.INFO),
+        (absent(ALIVE, 4), State.DEGRADED, Severity.WARNING),
+        (absent(ALIVE, 1), State.DEGRADED, Severity.CRITICAL),
+        (field(ALIVE, 0, state_ok=False), State.DEGRADED, Severity.CRITICAL),
+        (fresh(6), State.DEGRADED, Severity.WARNING),
+        (own(ALIVE, 0, slots=slots("0-5470")), State.DATA_AT_RISK, Severity.CRITICAL),
+        (field(ALIVE, 0, version=(6, 0, 0)), State.REFUSED, Severity.WARNING),
+        (replace(absent(ALIVE, 0), nodes=()), State.UNKNOWN, Severity.WARNING),
+    ],
+)
+def test_severity_is_what_clients_notice(
+    seen: ClusterView, state: State, severity: Severity
+) -> None:
+    """Pods that are to join make nothing worse; slots that are not served are critical."""
+    shape = "4x1" if len(seen.nodes) == 8 else "3x1"
+    result = judged(seen, shape)
+    assert (result.state, result.severity) == (state, severity)
+    assert result.next
+    assert state.words == state.value.replace("_", " ")
+
+
+def test_a_state_lasts_while_it_is_the_same() -> None:
+    """Another reason does not change since when."""
+    first = judged(absent(ALIVE, 4)).after(None, "10:00")
+    second = judged(absent(ALIVE, 5)).after(first, "10:01")
+    assert (first.since, second.since) == ("10:00", "10:00")
+    assert judged(ALIVE).after(second, "10:02").since == "10:02"
+
+
+def told_of(seen: ClusterView, shape: str = "3x1", most: int | None = 3) -> list[str]:
+    """Return the causes of what is wrong in a view."""
+    plan = planner.plan(seen, wanted(shape), POLICY)
+    return [cause.text for cause in causes(plan, seen, most=most)]
+
+
+def test_one_cause_is_told_once() -> None:
+    """Pods that are missing for one reason are one cause, and what follows from it is none."""
+    dead = "name servers gave no answer"
+    pods = (Absent(name=f"redis-app-{i}", ordinal=i, phase="dns", cause=dead) for i in range(34))
+    seen = ClusterView(nodes=(), absent=tuple(pods))
+    assert told_of(seen, "17x1") == [
+        f"redis-app-0, redis-app-1, redis-app-2 and 31 more (34 pods): {dead}"
+    ]
+    assert "redis-app-33" in told_of(seen, "17x1", most=None)[0]
+    refused = "redis-app-{0} at {1} port 6379 does not answer: refused"
+    hung = absent(absent(ALIVE, 1), 4)
+    hung = replace(
+        hung,
+        absent=tuple(
+            replace(
+                a,
+                address=f"10.0.0.{a.ordinal}",
+                cause=refused.format(a.ordinal, f"10.0.0.{a.ordinal}"),
+            )
+            for a in hung.absent
+        ),
+    )
+    assert told_of(hung) == [
+        "redis-app-1, redis-app-4 (2 pods): do not answer: refused",
+        "the owner of 5461 slots is unknown: no pod that answered",
+    ]
+
+
+def test_a_pod_is_named_once() -> None:
+    """A cause that begins with its name needs no other."""
+    assert told_of(absent(ALIVE, 4, "redis-app-4 is not ready: LOADING")) == [
+        "redis-app-4 is not ready: LOADING"
+    ]
+
+
+def test_a_member_that_was_not_seen_follows_from_a_pod_that_did_not_answer() -> None:
+    """Where there are more of them than pods, they are a cause."""
+    hung = told(absent(ALIVE, 4), 0, 4, link_up=True)
+    assert len(told_of(hung)) == 1
+    both = told(told(hung, 0, 4, link_up=True), 0, 5, link_up=True)
+    more = replace(both, nodes=tuple(n for n in both.nodes if n.endpoint.ordinal != 5))
+    assert "according to its peers" in " ".join(told_of(more))
+
+
+def test_like_findings_are_one_sentence() -> None:
+    """With the pods, or with the first ones and how many were left out."""
+    seen = view("5x0")
+    for number in range(4):
+        seen = own(seen, number, config_epoch=7)
+    assert told_of(seen, "5x0")[0] == (
+        "redis-app-0 shares config epoch 7; likewise redis-app-1, redis-app-2, redis-app-3"
+    )
+    gone = without(view("9x1"), 10, 11, 12, 13, 14)
+    text = next(cause for cause in told_of(gone, "9x1") if "is gone" in cause)
+    assert text.count("is gone") == 3
+    assert text.endswith(" and 2 more")
+    text = next(cause for cause in told_of(gone, "9x1", most=None) if "is gone" in cause)
+    assert text.count("is gone") == 5
+
+
+def test_new_pods_are_named() -> None:
+    """Not the pairs that do not know each other."""
+    text = "not a member of the cluster yet: redis-app-6, redis-app-7"
+    assert told_of(joined(ALIVE, node(6), node(7)), "4x1")[0] == text
+
+
+def test_a_refusal_is_told_with_what_else_is_wrong() -> None:
+    """The loss that is refused is not told again."""
+    lost = field(without(ALIVE, 2, 5), 4, link_up=False)
+    lost = replace(lost, nodes=tuple(replace(n, keys=5) for n in lost.nodes))
+    texts = told_of(lost)
+    assert "is gone with all its replicas" in texts[0]
+    assert not any("slots of member" in text for text in texts)

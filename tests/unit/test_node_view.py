@@ -38,7 +38,7 @@ def recorded(server: str) -> dict[str, Any]:
         "INFO": text("info-server"),
         "CLUSTER INFO": text("cluster-info"),
         "CLUSTER NODES": text("member0.nodes"),
-        "CONFIG GET cluster-*": [],
+        "CONFIG GET": [],
         "CLUSTER HELP": text("cluster-help").splitlines(),
     }
 
@@ -52,7 +52,7 @@ def read(replies: Mapping[str, Any], *, needs_config: bool = True) -> NodeView:
     client = RedisNode(name=POD.name, host=POD.host, ip="10.0.0.1", port=6379, access=Access())
 
     async def pipeline(_: RedisNode, commands: Sequence[Command], **_options: object) -> list[Any]:
-        return [replies.get(" ".join(map(str, command)), []) for command in commands]
+        return [replies.get(" ".join(map(str, command[:2])), []) for command in commands]
 
     reader = NodeReader(needs_config=needs_config, patience_s=1.0)
     reader.bound(100)
@@ -85,7 +85,7 @@ def test_fields_come_from_info_and_settings() -> None:
         b"maxmemory:2000\r\nmaxmemory_policy:allkeys-lru\r\nnumber_of_libraries:2\r\n"
         b"db0:keys=5,expires=0\r\n"
     )
-    replies["CONFIG GET cluster-*"] = [
+    replies["CONFIG GET"] = [
         *("cluster-announce-ip", "10.9.9.9", "cluster-replica-no-failover", "yes"),
         *("cluster-announce-human-nodename", "zone-a/node-1"),
     ]
@@ -98,7 +98,7 @@ def test_fields_come_from_info_and_settings() -> None:
 
 
 def test_a_server_outside_cluster_mode_has_a_view() -> None:
-    """Its run id stands for a node id, so that the refusal can name it."""
+    """The run id stands for a node id, so that the refusal can name the server."""
     run_id = "5" * 40
     info = f"redis_version:7.0.15\r\ncluster_enabled:0\r\nrun_id:{run_id}\r\ndb0:keys=3,x=0"
     seen = read({"INFO": info.encode()})
@@ -108,7 +108,7 @@ def test_a_server_outside_cluster_mode_has_a_view() -> None:
 
 
 def test_a_primary_that_loads_its_data_is_waited_for() -> None:
-    """Its counts are not complete; a replica that loads is read."""
+    """The counts of such a primary are not complete; a replica that loads is read."""
     replies = recorded("valkey-9.1")
     loading = replies["INFO"] + b"\r\nloading:1\r\nrole:"
     with pytest.raises(NodeNotReadyError, match="LOADING"):
@@ -119,13 +119,11 @@ def test_a_primary_that_loads_its_data_is_waited_for() -> None:
 def test_settings_may_be_hidden_but_not_forbidden() -> None:
     """A command that is disabled is no mistake; whoever only reads needs no CONFIG GET."""
     replies = recorded("redis-7.0")
-    renamed = {**replies, "CONFIG GET cluster-*": error("ERR unknown command 'CONFIG'")}
+    renamed = {**replies, "CONFIG GET": error("ERR unknown command 'CONFIG'")}
     assert read(renamed).no_failover is None
     denied = {
         **replies,
-        "CONFIG GET cluster-*": error(
-            "NOPERM this user has no permissions to run the 'config|get'"
-        ),
+        "CONFIG GET": error("NOPERM this user has no permissions to run the 'config|get'"),
     }
     assert read(denied, needs_config=False).no_failover is None
     with pytest.raises(CredentialsError):
@@ -135,7 +133,7 @@ def test_settings_may_be_hidden_but_not_forbidden() -> None:
 def test_replies_that_cannot_be_read_name_the_pod() -> None:
     """Other servers, malformed replies and host names as addresses are declared errors."""
     replies = recorded("redis-7.0")
-    announced = {**replies, "CONFIG GET cluster-*": ["cluster-announce-ip", "my-host"]}
+    announced = {**replies, "CONFIG GET": ["cluster-announce-ip", "my-host"]}
     for wrong, kind in (
         ({**replies, "INFO": b"nginx:1"}, SettingsError),
         ({**replies, "CLUSTER NODES": b"nonsense"}, InvariantError),

@@ -181,6 +181,7 @@ def orders(server: ServerBinary) -> Iterator[Orders]:
 
 
 def test_help_has_every_order_on_a_line_that_fits(orders: Orders) -> None:
+    """No line of the help is wider than a terminal, and no order is missing."""
     lines = orders.do(["help"]).splitlines()
     assert [line.split()[0] for line in lines] == names()
     assert all(len(line) <= 80 for line in lines)

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..core.lock_node import lock_node
 from ..core.situation import Policy
 from ..core.topology import ClusterView, DesiredTopology
 from ..loop.converge import Converger
@@ -109,7 +108,7 @@ def converger(
     """Return the loop of one run."""
 
     def lock_on(view: ClusterView) -> ConnectionLock:
-        return ConnectionLock(nodes.pool.open(lock_node(view).endpoint), run_id=run_id)
+        return ConnectionLock(nodes.pool.open(view.lock_node().endpoint), run_id=run_id)
 
     return Converger(
         assessor=nodes.assessor,

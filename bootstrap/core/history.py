@@ -79,25 +79,15 @@ class History:
         return self.repeats >= CONFIRMATIONS
 
     def is_proven_healthy(self, *, now: float, steady_s: float) -> bool:
-        """Return whether the cluster was healthy twice in a row and for long enough.
-
-        Args:
-            now: The present time.
-            steady_s: For how many seconds it must have been healthy.
-        """
-        return (
-            self.healthy_in_a_row >= CONFIRMATIONS
-            and self.has_shards
-            and now - self.healthy_since >= steady_s
-        )
+        """Return whether the cluster was healthy twice in a row and for so many seconds."""
+        is_confirmed = self.healthy_in_a_row >= CONFIRMATIONS and self.has_shards
+        return is_confirmed and now - self.healthy_since >= steady_s
 
     @property
     def wants_shards(self) -> bool:
         """Return whether shard ids matter now: nothing is left to do but to let views agree."""
-        plan = self.plan
-        return (
-            plan is not None and plan.stage in (None, Stage.REFRESH_VIEWS) and not self.is_waiting
-        )
+        ends = (None, Stage.REFRESH_VIEWS)
+        return self.plan is not None and self.plan.stage in ends and not self.is_waiting
 
     @property
     def is_waiting(self) -> bool:
@@ -105,11 +95,7 @@ class History:
         return self.plan is not None and any(f.code in WAITING for f in self.plan.findings)
 
     def may_apply(self, *, has_acted: bool) -> bool:
-        """Return whether the last plan may be applied now, or must be seen once more before.
-
-        Args:
-            has_acted: Whether this run has changed anything already.
-        """
+        """Return whether the last plan may be applied now, or must be seen once more before."""
         if self.plan is None or not self.plan.actions:
             return False
         if _is_calm(self.plan, has_acted=has_acted):

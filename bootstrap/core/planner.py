@@ -74,10 +74,9 @@ def _separate(situation: Situation) -> Plan:
     actions = [replace(a, reason=code) for a in forming.replicate(facts, situation.roles)]
     if not actions or situation.unfit_targets:
         return Plan()
-    moved = [facts.live[action.node].name for action in actions]
-    names = ", ".join(moved)
-    detail = f"members of a shard share a zone or node, and can be apart: {names} move"
-    finding = Finding(code=code, node=moved[0], detail=detail)
+    names = [facts.live[action.node].name for action in actions]
+    detail = f"members of a shard share a zone or node, and can be apart: {', '.join(names)} move"
+    finding = Finding(code=code, node=names[0], detail=detail)
     return Plan(stage=Stage.REPLICATE, actions=tuple(actions), findings=(finding,))
 
 

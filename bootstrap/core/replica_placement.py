@@ -29,10 +29,10 @@ def place_replicas(
 
     Args:
         facts: What is known of the cluster.
-        primaries: The staying primaries in the end.
+        primaries: See `Roles.primaries`.
         successors: By the owner that leaves, the replica that takes its place.
-        drained: Owners that are to own nothing.
-        converted: Replicas that become primaries.
+        drained: See `Roles.drain`.
+        converted: See `Roles.convert`.
     """
     shards: dict[NodeId, list[NodeView]] = {primary: [] for primary in primaries}
     taken = {*primaries, *converted, *drained}

@@ -26,18 +26,17 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
     owned = {i: facts.live[i].slots for i in roles.primaries}
     if not owned:
         return []
-    drained = [(i, facts.live[i].slots) for i in roles.drain]
-    targets = _target_counts(owned) if rebalance else {i: len(owned[i]) for i in owned}
-    if not rebalance:
-        targets = _with_drained(targets, sum(len(slots) for _, slots in drained))
-    sources = [
-        *drained,
-        *(
-            (i, slots.highest(len(slots) - targets[i]))
-            for i, slots in owned.items()
-            if len(slots) > targets[i]
-        ),
-    ]
+    sources = [(i, facts.live[i].slots) for i in roles.drain]
+    if rebalance:
+        by_size = sorted(owned, key=lambda i: -len(owned[i]))
+        targets = dict(zip(by_size, even_counts(len(owned)), strict=True))
+    else:
+        targets = _with_drained(owned, sum(len(slots) for _, slots in sources))
+    sources += (
+        (i, slots.highest(len(slots) - targets[i]))
+        for i, slots in owned.items()
+        if len(slots) > targets[i]
+    )
     reason = FindingCode.MEMBER_LEAVING if roles.drain else FindingCode.SLOTS_UNEVEN
     room = {i: targets[i] - len(slots) for i, slots in owned.items()}
     moves = []
@@ -52,14 +51,9 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
     return moves
 
 
-def _target_counts(owned: dict[NodeId, SlotSet]) -> dict[NodeId, int]:
-    by_size = sorted(owned, key=lambda i: -len(owned[i]))
-    return dict(zip(by_size, even_counts(len(owned)), strict=True))
-
-
-def _with_drained(targets: dict[NodeId, int], drained: int) -> dict[NodeId, int]:
+def _with_drained(owned: dict[NodeId, SlotSet], drained: int) -> dict[NodeId, int]:
     """Spread drained slots over the primaries with the fewest, without evening out the rest."""
-    result = dict(targets)
+    result = {i: len(slots) for i, slots in owned.items()}
     while drained:
         low = min(result.values())
         lowest = [i for i, count in result.items() if count == low]

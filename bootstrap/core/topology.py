@@ -70,10 +70,7 @@ class Place:
         return self.zone or self.node
 
     def overlap(self, other: Place) -> int:
-        """Return 0 where nothing is shared, 1 for the zone, 2 for the node, 3 for both.
-
-        A node fails more often than a zone, so sharing one weighs twice as much.
-        """
+        """Return 1 for a shared zone plus 2 for a shared node, which fails more often."""
         zone = bool(self.zone) and self.zone == other.zone
         node = bool(self.node) and self.node == other.node
         return zone + 2 * node
@@ -86,9 +83,8 @@ class Endpoint:
     Attributes:
         name: Pod name or configured host; what people know.
         host: Full DNS name, against which certificates are verified.
-        ordinal: Position in the StatefulSet or in the configured list.
+        ordinal: Position in the StatefulSet or in the configured list; negative for no pod of ours.
         addresses: Numeric addresses of the one chosen family.
-        port: Client port.
     """
 
     name: str
@@ -127,7 +123,6 @@ class NodeView:
     """What one node said about itself and about every node that it knows.
 
     Attributes:
-        endpoint: The pod that answered.
         address: Where it is to be met: announced, otherwise where it answered.
         announced_ip: `cluster-announce-ip` when it is set, otherwise empty.
         known: All it knows, itself included, by id; handshake entries are in `handshakes`.
@@ -187,7 +182,7 @@ class NodeView:
 
     @property
     def ordinal(self) -> int:
-        """Return the pod's ordinal; negative for a member that is not one of the pods."""
+        """Return the pod's ordinal."""
         return self.endpoint.ordinal
 
     @property
@@ -257,11 +252,8 @@ class Absent:
 class Outsider:
     """A member that gossip names and that is not one of the pods, and whose address answers.
 
-    It was asked without credentials, so nothing else is known of it.
-
-    Attributes:
-        address: Where gossip says that it is.
-        is_verified: It gave this id itself; otherwise any process may have answered.
+    It was asked without credentials, so nothing else is known of it. `is_verified`: it gave this id
+    itself; otherwise any process may have answered.
     """
 
     node_id: NodeId
@@ -274,9 +266,6 @@ class ClusterView:
     """Everything that was seen in one observation.
 
     Attributes:
-        nodes: Views of pods that answered, by ordinal; leaving pods come last.
-        absent: Pods that did not.
-        outsiders: Live members that are not one of the configured pods.
         slot_keys: Slots in question for which a node has keys; asked only where it matters.
     """
 
@@ -289,14 +278,21 @@ class ClusterView:
         """Return the views by node id."""
         return {node.node_id: node for node in self.nodes}
 
+    def lock_node(self) -> NodeView:
+        """Return the pod on which runs agree who may change the cluster: the lowest that answered.
+
+        Every run must choose the same, and ids and addresses change. A member that is not one of
+        the configured pods is never chosen: it is not sent credentials.
+        """
+        pods = (n for n in self.nodes if n.ordinal >= 0)
+        return min(pods, key=lambda n: (n.ordinal, n.name, n.node_id))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredTopology:
-    """What the cluster is to be.
+    """How many pods the cluster is to have, and how many replicas per primary.
 
-    Attributes:
-        nodes: How many pods; ordinals below it stay, the others leave.
-        replicas: Replicas per primary.
+    Pods with ordinals below `nodes` stay, the others leave.
     """
 
     nodes: int

@@ -35,26 +35,17 @@ class RunLock:
     Attributes:
         lock_on: Returns the lock on the agreed node of a view.
         holder: The other run that has it; None when no other run is known to.
+        is_ours: Whether the last attempt acquired it.
     """
 
     lock_on: Callable[[ClusterView], Lock]
     holder: str | None = None
+    is_ours: bool = False
     _lock: Lock | None = None
-    _is_ours: bool = False
-
-    @property
-    def is_ours(self) -> bool:
-        """Return whether the last attempt acquired the lock."""
-        return self._is_ours
 
     async def acquire(self, view: ClusterView) -> bool:
-        """Acquire the lock, or confirm it; return whether it is ours.
-
-        Raises:
-            BootstrapError: The node of the lock does not answer, or refuses.
-        """
-        if self._lock is None:
-            self._lock = self.lock_on(view)
+        """Acquire the lock, or confirm it; return whether it is ours."""
+        self._lock = self._lock or self.lock_on(view)
         try:
             holder = await self._lock.try_acquire()
         except TransientError:
@@ -63,8 +54,8 @@ class RunLock:
             raise
         if holder and holder != self.holder:
             _log.info("lock.waited", holder=holder)
-        self.holder, self._is_ours = holder, holder is None
-        return self._is_ours
+        self.holder, self.is_ours = holder, holder is None
+        return self.is_ours
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:
@@ -83,6 +74,6 @@ class RunLock:
 
     async def release(self) -> None:
         """Release the lock, if there is one."""
-        lock, self._lock, self._is_ours = self._lock, None, False
+        lock, self._lock, self.is_ours = self._lock, None, False
         if lock is not None:
             await lock.release()

@@ -52,16 +52,9 @@ async def run_until(
     is_closing: Callable[[], bool] = lambda: False,
     closing_s: float = CLOSING_S,
 ) -> _T | None:
-    """Return the result of the work, or None where it was stopped before it had one.
+    """Return the result of the work, or None where the stop was set before it had one.
 
-    Args:
-        stop: Ends the work when it is set.
-        work: What to do.
-        is_closing: Whether the work has changes under way that it should finish first.
-        closing_s: How long it may take for that.
-
-    Raises:
-        Exception: What the work raises.
+    Work that `is_closing` has changes under way and may take `closing_s` to finish them.
     """
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())

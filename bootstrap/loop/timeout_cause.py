@@ -51,8 +51,8 @@ def timeout_cause(
         lock_holder: The other run that has the lock.
         blocked: Pods that do not reach each other's bus port.
         findings: What the last observation found.
-        failure: Why the last attempt that failed did so.
-        has_actions: Whether the last plan has something to do, so that the failure still matters.
+        failure: Why the last attempt that failed did so; it matters while the plan `has_actions`.
+        has_actions: Whether the last plan has something to do.
         unanswered: Pods that gave no answer, where no observation was ever completed.
     """
     if absent:

@@ -191,7 +191,7 @@ def _next(plan: Plan, first: Cause) -> str:
     if any(notice.code is FindingCode.PODS_SURPLUS for notice in plan.notices):
         return "nothing by itself: set BOOTSTRAP_NODES to the number of pods, or scale back"
     if plan.notices:
-        return "nothing by itself: a person should look at it"
+        return "nothing by itself: inspect what the reason names"
     return "nothing to do"
 
 

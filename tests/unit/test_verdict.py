@@ -199,3 +199,10 @@ def test_a_refusal_is_told_with_what_else_is_wrong() -> None:
     texts = told_of(lost)
     assert "is gone with all its replicas" in texts[0]
     assert not any("slots of member" in text for text in texts)
+
+
+def test_a_notice_asks_for_a_person() -> None:
+    """Nothing happens by itself where something is only reported."""
+    notice = Finding(code=FindingCode.REPLICA_BUFFER_SMALL, detail="redis-app-0 has little room")
+    result = verdict(Plan(notices=(notice,)), SEEN)
+    assert result.next.startswith("nothing by itself")

@@ -148,7 +148,7 @@ def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
     node = nodes.pop(node_id)
     fresh = NodeId(node_id[::-1])
     known = {fresh: replace(node.myself, node_id=fresh, address=node.address, flags=frozenset())}
-    nodes[fresh] = replace(node, node_id=fresh, known=known, current_epoch=0, keys=0, link_up=True)
+    nodes[fresh] = replace(node, node_id=fresh, known=known, current_epoch=0, keys=0)
 
 
 def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:

@@ -355,6 +355,20 @@ def test_replies_with_an_odd_number_of_words_lose_the_last() -> None:
         wire.parse_shards([["nodes", [["ip", "10.0.0.1"]]]])
 
 
+def test_the_longest_quote_is_not_cut() -> None:
+    """One character more is cut, with a mark."""
+    longest = wire.printable("x" * 1000).index("…")
+    assert wire.printable("x" * longest) == "x" * longest
+    assert wire.printable("x" * (longest + 1)) == "x" * longest + "…"
+
+
+def test_the_highest_port_is_65535() -> None:
+    """The next number is no port, so the address is unknown."""
+    assert wire.parse_address("10.0.0.1:65535@65535").port == 65535
+    with pytest.raises(wire.WireError):
+        wire.parse_address("10.0.0.1:65536@1")
+
+
 def test_an_empty_line_of_help_is_no_command() -> None:
     """Lines that explain a command are left out as well."""
     assert wire.parse_commands([b"", b"MEET <ip>", b"    Connect."]) == {"MEET"}

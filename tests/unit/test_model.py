@@ -213,3 +213,27 @@ def test_a_reset_makes_a_fresh_node() -> None:
     primary = own(seen, 5, role=Role.PRIMARY, primary_id=None, slots=slots("5"), config_epoch=9)
     again = at(expected(primary, Reset(node=ID[5], reason=WHY)), 5)
     assert again.myself == reborn.myself
+
+
+def test_gossip_follows_every_action() -> None:
+    """Epochs, links, shard ids and the state of the cluster are those after the exchange."""
+    ids = frozenset(ID[number] for number in range(6))
+    seen = field(HEALTHY, 3, link_up=False, current_epoch=0, shards=frozenset({ids}))
+    seen = field(seen, 4, state_ok=False)
+    after = expected(seen, SetNoFailover(node=ID[5], no_failover=True, reason=WHY))
+    assert at(after, 5).no_failover is True
+    assert at(after, 4).state_ok
+    assert at(after, 4).shards is None
+    assert (at(after, 3).link_up, at(after, 3).current_epoch) == (True, 3)
+    assert at(after, 3).shards == frozenset(
+        frozenset({ID[number], ID[number + 3]}) for number in range(3)
+    )
+    only = expected(view("1x0"), BumpEpoch(node=ID[0], reason=WHY))
+    assert at(only, 0).state_ok
+
+
+def test_a_replica_owns_nothing() -> None:
+    """What the node owned before is owned by nobody then."""
+    after = expected(HEALTHY, Replicate(node=ID[0], primary=ID[1], reason=WHY))
+    assert at(after, 0).slots == SlotSet()
+    assert not at(after, 1).state_ok

@@ -11,9 +11,10 @@ IMAGE := redis-cluster-bootstrap:$(VERSION)
 TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Modules outside of core that decide, read or write text. What awaits is left out, see pyproject.toml.
 PURE := $(shell echo bootstrap/{options,settings,validation,errors}.py \
-  bootstrap/process/{cleaning,escaping,redaction,summary}.py bootstrap/report/*.py \
-  bootstrap/net/{announced,commands,connect_errors,databases,dns_causes,replies,resolv_conf,server_ports}.py \
-  bootstrap/net/migration/{link,reply_errors}.py | tr ' ' ,)
+  bootstrap/process/{cleaning,summary}.py bootstrap/report/*.py bootstrap/commands/metrics.py \
+  bootstrap/net/{announced,commands,connect_errors,databases,dns_causes,lock,node_view,replies}.py \
+  bootstrap/net/{resolv_conf,server_ports}.py \
+  bootstrap/net/migration/{key_conflicts,link,reply_errors,server_tasks,session,slot_states}.py | tr ' ' ,)
 # Called with a directory, a tag and IMAGE_ARGS.
 BUILD_IMAGE ?= scripts/build-image
 

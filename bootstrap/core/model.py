@@ -113,11 +113,7 @@ def _next_epoch(nodes: dict[NodeId, NodeView]) -> int:
 
 def _assign(nodes: dict[NodeId, NodeView], owner: NodeId, slots: SlotSet) -> None:
     for node_id, node in tuple(nodes.items()):
-        if node_id != owner and node.slots & slots:
-            _own(nodes, node_id, slots=node.slots - slots)
-        lines = nodes[node_id].known.items()
-        known = {i: k if i in nodes else _without(k, slots) for i, k in lines}
-        nodes[node_id] = replace(nodes[node_id], known=known)
+        _own(nodes, node_id, slots=node.slots - slots)
     _own(nodes, owner, slots=nodes[owner].slots | slots, config_epoch=_next_epoch(nodes))
 
 
@@ -148,7 +144,7 @@ def _reset(nodes: dict[NodeId, NodeView], node_id: NodeId) -> None:
     node = nodes.pop(node_id)
     fresh = NodeId(node_id[::-1])
     known = {fresh: replace(node.myself, node_id=fresh, address=node.address, flags=frozenset())}
-    nodes[fresh] = replace(node, node_id=fresh, known=known, current_epoch=0, keys=0, link_up=True)
+    nodes[fresh] = replace(node, node_id=fresh, known=known, current_epoch=0, keys=0)
 
 
 def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
@@ -160,7 +156,10 @@ def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
         replace(
             n,
             shards=None if n.shards is None else shards,
-            known={i: truth.get(i) or _without(k, owned) for i, k in n.known.items()},
+            # A view assigns each slot to one node, so a member that is gone loses what others own.
+            known={
+                i: truth.get(i) or replace(k, slots=k.slots - owned) for i, k in n.known.items()
+            },
             handshakes=frozenset(),
             state_ok=owned == SlotSet.all() and owners <= n.known.keys(),
             current_epoch=max(
@@ -170,8 +169,3 @@ def _gossip(nodes: tuple[NodeView, ...]) -> tuple[NodeView, ...]:
         )
         for n in nodes
     )
-
-
-def _without(gone: KnownNode, owned: SlotSet) -> KnownNode:
-    """Return the line of a member that is gone; a view assigns each slot to one node."""
-    return replace(gone, slots=gone.slots - owned) if gone.slots & owned else gone

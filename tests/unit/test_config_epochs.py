@@ -155,3 +155,13 @@ def test_an_owner_is_bumped_over_a_live_node_that_gave_the_slot_away() -> None:
     seen = told(seen, B, C, slots=at(HEALTHY, C).slots)
     (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)
+
+
+def test_a_target_with_the_epoch_of_its_source_is_low() -> None:
+    """Only a higher epoch wins."""
+    for epoch, is_ordered in ((1, False), (2, False), (3, True)):
+        seen = acquaint([node(0, "0-16383", epoch=2), node(1, epoch=epoch)])
+        move = MoveSlots(
+            source=node_id(0), target=node_id(1), slots=slots("5"), reason=FindingCode.SLOTS_UNEVEN
+        )
+        assert config_epochs.are_ordered(facts(seen, "2x0"), [move]) is is_ordered

@@ -106,3 +106,11 @@ def test_keys_where_no_member_knows_whose_they_are() -> None:
     assert "backup" in refusal_of_lost_file(field(fresh(3), 0, keys=9)).remedy
     contested = own(view("2x0"), 0, slots=SlotSet.all())
     assert "backup" in refusal_of_lost_file(joined(contested, node(2, keys=9))).remedy
+
+
+def test_an_outsider_of_the_other_address_family_alone_is_no_copy() -> None:
+    """A pod on IPv6 and an outsider on IPv6 are compared, as two on IPv4 are."""
+    modern = Address("fd00::1", 6379, 16379)
+    seen = field(HEALTHY, 1, address=modern)
+    assert refusals(answering(seen, address=Address("fd00::9", 6379, 16379))) != []
+    assert refusals(answering(seen, address=ELSEWHERE)) == []

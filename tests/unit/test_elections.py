@@ -136,3 +136,15 @@ def test_a_member_that_is_gone_has_no_say() -> None:
     """Only those who answer count."""
     seen = replace(LEAVING, nodes=LEAVING.nodes[1:])
     assert elections.handover_can_be_won(facts(seen, SHRUNK), replica(seen))
+
+
+def test_voters_are_primaries_with_slots_that_live() -> None:
+    """More than half of them must be alive in the replica's own view, whatever their number."""
+    for shards, lost, has_voters in ((3, 1, True), (3, 2, False), (4, 1, True), (4, 2, False)):
+        seen = without(view(f"{shards}x1"), *range(lost))
+        known = facts(seen, f"{shards}x1")
+        assert elections.has_voters(known, at(seen, shards)) is has_voters
+    suspected = view("3x1")
+    for number in (1, 2):
+        suspected = told(suspected, 3, number, flags=frozenset({Flag.PFAIL}))
+    assert not elections.has_voters(facts(suspected, "3x1"), at(suspected, 3))

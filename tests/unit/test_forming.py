@@ -388,3 +388,14 @@ def test_shard_ids_are_refreshed_from_both_sides() -> None:
     assert meets(seen) == both
     shaking = field(seen, 0, handshakes=frozenset({address(3)}))
     assert meets(shaking) == both - {(node_id(0), node_id(3))}
+
+
+def test_holds_are_those_of_the_actions_in_order() -> None:
+    """A hold that is released is none any more, and others stay."""
+    why = FindingCode.ADDRESS_STALE
+    hold = SetNoFailover(node=node_id(3), no_failover=True, reason=why)
+    release = replace(hold, no_failover=False)
+    before = frozenset({node_id(4)})
+    assert forming.holds_after(before, [hold]) == {node_id(3), node_id(4)}
+    assert forming.holds_after(before, [hold, release]) == before
+    assert forming.holds_after(before, [release, hold]) == {node_id(3), node_id(4)}

@@ -183,3 +183,57 @@ def test_closing_a_slot_closes_it_on_the_replicas_too() -> None:
     assert at(after, 1).importing == {5: ID[0], 6: ID[0]}
     gathered = expected(OPEN, GatherKeys(source=ID[1], target=ID[0], slots=FIVE, reason=WHY))
     assert (at(gathered, 0).migrating, at(gathered, 1).importing) == ({}, {6: ID[0]})
+
+
+def test_a_failover_changes_its_shard_and_nothing_else() -> None:
+    """The old primary and its replicas follow the new one, and slots in transit are closed."""
+    seen = field(field(view("3x2"), 0, migrating={5: ID[1]}), 1, importing={9: ID[2]})
+    after = expected(seen, Failover(node=ID[6], mode=FailoverMode.COORDINATED, reason=WHY))
+    promoted = at(after, 6).myself
+    assert (promoted.role, promoted.primary_id) == (Role.PRIMARY, None)
+    assert (promoted.slots, promoted.config_epoch) == (slots("0-5461"), 4)
+    for number in (0, 3):
+        follower = at(after, number).myself
+        assert (follower.role, follower.primary_id) == (Role.REPLICA, ID[6])
+        assert follower.slots == SlotSet()
+    assert at(after, 0).migrating == {}
+    assert at(after, 1).importing == {9: ID[2]}
+    for number in (1, 2, 4, 5, 7, 8):
+        assert at(after, number).myself == at(seen, number).myself
+
+
+def test_a_reset_makes_a_fresh_node() -> None:
+    """Role, epochs, keys and peers are gone, and the address is the one where it answers."""
+    seen = own(HEALTHY, 5, flags=frozenset({Flag.FAIL}), address=address(5, moved=True))
+    seen = field(seen, 5, keys=7, link_up=False)
+    reborn = at(expected(seen, Reset(node=ID[5], reason=WHY)), 5)
+    assert len(reborn.node_id) == len(ID[5])
+    assert reborn.myself == replace(line(5), node_id=reborn.node_id)
+    assert (reborn.current_epoch, reborn.keys, reborn.link_up) == (0, 0, True)
+    primary = own(seen, 5, role=Role.PRIMARY, primary_id=None, slots=slots("5"), config_epoch=9)
+    again = at(expected(primary, Reset(node=ID[5], reason=WHY)), 5)
+    assert again.myself == reborn.myself
+
+
+def test_gossip_follows_every_action() -> None:
+    """Epochs, links, shard ids and the state of the cluster are those after the exchange."""
+    ids = frozenset(ID[number] for number in range(6))
+    seen = field(HEALTHY, 3, link_up=False, current_epoch=0, shards=frozenset({ids}))
+    seen = field(seen, 4, state_ok=False)
+    after = expected(seen, SetNoFailover(node=ID[5], no_failover=True, reason=WHY))
+    assert at(after, 5).no_failover is True
+    assert at(after, 4).state_ok
+    assert at(after, 4).shards is None
+    assert (at(after, 3).link_up, at(after, 3).current_epoch) == (True, 3)
+    assert at(after, 3).shards == frozenset(
+        frozenset({ID[number], ID[number + 3]}) for number in range(3)
+    )
+    only = expected(view("1x0"), BumpEpoch(node=ID[0], reason=WHY))
+    assert at(only, 0).state_ok
+
+
+def test_a_replica_owns_nothing() -> None:
+    """What the node owned before is owned by nobody then."""
+    after = expected(HEALTHY, Replicate(node=ID[0], primary=ID[1], reason=WHY))
+    assert at(after, 0).slots == SlotSet()
+    assert not at(after, 1).state_ok

@@ -470,6 +470,10 @@ def test_lost_slots_fill_up_primaries_to_their_share() -> None:
     claims = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)
     shares = {c.node: len(c.slots) for c in claims if isinstance(c, ClaimSlots)}
     assert shares == {node_id(C): 5462, node_id(B): 5360}
+    seen = own(seen, A, slots=slots("0-49"))
+    claims = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=True)
+    shares = {c.node: len(c.slots) for c in claims if isinstance(c, ClaimSlots)}
+    assert shares == {node_id(C): 5462, node_id(A): 5412, node_id(B): 5360}
 
 
 def test_lost_slots_are_not_given_away_without_consent() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.core.actions import MoveSlots, Plan, Stage, kinds
+from bootstrap.core.actions import MoveSlots, Plan, Replicate, Stage, kinds
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected
 from bootstrap.core.planner import plan
@@ -313,3 +313,19 @@ def test_slots_that_leave_a_drained_owner_are_a_stage_of_their_own() -> None:
     }
     grown = plan(acquaint([*view("3x0").nodes, node(3, epoch=4)]), wanted("4x0"), POLICY)
     assert grown.stage is Stage.REBALANCE
+
+
+def test_replicas_that_are_placed_better_are_one_finding() -> None:
+    """The first pod that moves is named, and every action has the reason of the finding."""
+    places = {0: "b/1", 1: "c/2", 2: "a/1", 3: "b/0", 4: "a/1", 5: "a/2"}
+    found = plan(placed(view("2x2"), places), wanted("2x2"), Policy(separate=True))
+    (finding,) = found.findings
+    moved = [f"redis-app-{[node_id(i) for i in range(6)].index(a.node)}" for a in replicates(found)]
+    assert (finding.code, finding.node) == (FindingCode.PLACE_SHARED, moved[0])
+    assert ", ".join(moved) in finding.detail
+    assert {a.reason for a in replicates(found)} == {FindingCode.PLACE_SHARED}
+    assert found.stage is Stage.REPLICATE
+
+
+def replicates(found: Plan) -> list[Replicate]:
+    return [action for action in found.actions if isinstance(action, Replicate)]

@@ -66,6 +66,7 @@ def test_two_pods_with_one_id() -> None:
     (refusal,) = refusals(joined(HEALTHY, copy))
     assert "redis-app-1" in refusal.cause
     assert "redis-app-6" in refusal.cause
+    assert refusal.node == "redis-app-1"
     assert "node id" in refusal.cause
 
 
@@ -74,6 +75,7 @@ def test_one_process_behind_two_names() -> None:
     again = replace(at(HEALTHY, 1), endpoint=endpoint(6))
     (refusal,) = refusals(joined(HEALTHY, again))
     assert "same process" in refusal.cause
+    assert refusal.node == "redis-app-1"
 
 
 def test_keys_on_a_node_of_no_cluster() -> None:

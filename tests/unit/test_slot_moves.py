@@ -71,3 +71,13 @@ def test_no_primary_no_moves() -> None:
         primary_id=node_id(0),
     )
     assert moved(empty, "2x0") == []
+
+
+def test_without_rebalance_drained_slots_level_the_emptiest() -> None:
+    """The emptiest is filled up to the next one, then both get the same number."""
+    ranges = ["0-99", "100-201", "202-16374", "16375-16383"]
+    seen = acquaint([node(i, owned, epoch=i + 1) for i, owned in enumerate(ranges)])
+    assert moved(seen, "3x0", rebalance=False) == [(3, 0, "16375-16380"), (3, 1, "16381-16383")]
+    ranges = ["0-99", "100-199", "200-299", "300-16373", "16374-16383"]
+    seen = acquaint([node(i, owned, epoch=i + 1) for i, owned in enumerate(ranges)])
+    assert [len(slots(part)) for _, _, part in moved(seen, "4x0", rebalance=False)] == [4, 3, 3]

@@ -316,3 +316,59 @@ def test_functions_are_known_by_a_digest_of_engine_and_code() -> None:
     assert wire.parse_functions([one, two]) == wire.parse_functions([two, one])
     assert len(wire.parse_functions([one, two])) == 2
     assert wire.parse_functions([]) == frozenset()
+
+
+def test_info_fields_keep_what_follows_the_first_colon() -> None:
+    """Headings and lines without a colon are no fields."""
+    text = "# Server: x\r\nexecutable:/a:b \r\nno field\r\nempty:\r\n"
+    assert wire.parse_info(text) == {"executable": "/a:b", "empty": ""}
+
+
+def test_ranges_around_open_slots_are_read() -> None:
+    """A slot in transit may stand between ranges, and the highest one is 16383."""
+    me, other = "1" * 40, "2" * 40
+    head = f"{me} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected"
+    reply = wire.parse_nodes(f"{head} 0-5 [5->-{other}] 9-10 [16383-<-{other}]")
+    assert reply.known[NodeId(me)].slots == SlotSet.parse("0-5,9-10")
+    assert (reply.migrating, reply.importing) == ({5: other}, {16383: other})
+    with pytest.raises(wire.WireError):
+        wire.parse_nodes(f"{head} 0-5 [16384->-{other}]")
+
+
+def test_values_with_further_separators_are_read() -> None:
+    """Only the first slash parts zone and node, and the first equals sign parts name and value."""
+    place = {"cluster-announce-human-nodename": "zone/node/1"}
+    assert wire.parse_place({}, place) == Place(zone="zone", node="node/1")
+    assert wire.parse_place({"availability_zone": "a"}, {}) == Place(zone="a")
+    assert wire.count_keys({"db0": "keys=5,x=y=z", "db1": "keys=2"}) == 7
+    with pytest.raises(wire.WireError, match="''"):
+        wire.parse_version({})
+
+
+def test_replies_with_an_odd_number_of_words_lose_the_last() -> None:
+    """A name without a value is no field."""
+    ids = "1" * 40
+    assert wire.parse_pairs(["a", "1", "b"]) == {"a": "1"}
+    shard = ["slots", [], "nodes", [["id", ids]], "odd"]
+    assert wire.parse_shards([shard]) == {frozenset({NodeId(ids)})}
+    with pytest.raises(wire.WireError, match="''"):
+        wire.parse_shards([["nodes", [["ip", "10.0.0.1"]]]])
+
+
+def test_the_longest_quote_is_not_cut() -> None:
+    """One character more is cut, with a mark."""
+    longest = wire.printable("x" * 1000).index("…")
+    assert wire.printable("x" * longest) == "x" * longest
+    assert wire.printable("x" * (longest + 1)) == "x" * longest + "…"
+
+
+def test_the_highest_port_is_65535() -> None:
+    """The next number is no port, so the address is unknown."""
+    assert wire.parse_address("10.0.0.1:65535@65535").port == 65535
+    with pytest.raises(wire.WireError):
+        wire.parse_address("10.0.0.1:65536@1")
+
+
+def test_an_empty_line_of_help_is_no_command() -> None:
+    """Lines that explain a command are left out as well."""
+    assert wire.parse_commands([b"", b"MEET <ip>", b"    Connect."]) == {"MEET"}

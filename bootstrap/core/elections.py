@@ -1,4 +1,4 @@
-"""Whether the primaries would vote for a replica.
+"""Whether the primaries would vote for a replica, and so whether it fails over FORCE or TAKEOVER.
 
 Rules: a failover needs the votes of most primaries with slots, also a coordinated one. A primary
 votes over its bus link to the replica, and never where it knows a higher config epoch for one of
@@ -8,8 +8,9 @@ that missed the last epoch of its primary is denied forever (valkey-io/valkey#21
 
 from __future__ import annotations
 
+from .actions import FailoverMode
 from .facts import FAILING, Facts, is_at, is_linked
-from .topology import KnownNode, NodeId, NodeView, Role
+from .topology import Flag, KnownNode, NodeId, NodeView, Role
 
 
 def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
@@ -21,6 +22,24 @@ def handover_can_be_won(facts: Facts, replica: NodeView) -> bool:
     others = (node for node in facts.live.values() if node is not replica)
     lines = [node.known.get(replica.node_id) for node in others]
     return replica.link_up and all(k and is_linked(k) and is_at(k, replica) for k in lines)
+
+
+def failover_mode(facts: Facts, replica: NodeView, gone: NodeId) -> FailoverMode | None:
+    """Return how a replica is to become primary now; None while it is too early.
+
+    TAKEOVER is the only way where no node votes: without a quorum, for the replica of a primary
+    that owned nothing in that replica's own view, and where the others know a higher epoch of that
+    primary than the replica does.
+    """
+    flags = replica.known[gone].flags
+    quorum = bool(replica.known[gone].slots) and has_voters(facts, replica)
+    if not flags & ({Flag.FAIL, Flag.NOADDR} if quorum else {*FAILING, Flag.NOADDR}):
+        return None
+    if not quorum:
+        return FailoverMode.TAKEOVER
+    if not is_denied_for_ever(facts, replica, gone):
+        return FailoverMode.FORCE
+    return FailoverMode.TAKEOVER if takeover_is_safe(facts, replica, gone) else None
 
 
 def has_voters(facts: Facts, replica: NodeView) -> bool:

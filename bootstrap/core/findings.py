@@ -1,7 +1,8 @@
 """What keeps a cluster from being healthy, as coded values.
 
 Rules: `diagnose` reports everything that is not as required in any node's own view, and nothing
-beyond that: an empty result is the definition of *healthy*. Pairs of nodes are reported once per
+beyond that: an empty result is the definition of *healthy*. `notices` reports what is odd and does
+not keep a cluster from being healthy, such as surplus pods. Pairs of nodes are reported once per
 code with the first few names, so that a thousand nodes do not make a million findings.
 
 Invariant: equal views give equal findings, whatever the order of nodes.

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from . import elections, key_holders
 from .actions import Action, ClaimSlots, Failover, FailoverMode, GatherKeys, merge_slots
-from .facts import FAILING, Facts
+from .facts import Facts
 from .findings import FindingCode
 from .slots import SlotSet, union_by_key
-from .topology import Flag, NodeId, NodeView
+from .topology import NodeId, NodeView
 
 
 def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
@@ -31,27 +31,9 @@ def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
     for node_id in sorted(facts.slots_of_gone):
         replicas = [n for n in facts.successors_of(node_id) if node_id in n.known]
         best = max(replicas, key=_freshness, default=None)
-        if best and (mode := _failover_mode(facts, best, node_id)):
+        if best and (mode := elections.failover_mode(facts, best, node_id)):
             actions.append(Failover(node=best.node_id, mode=mode, reason=FindingCode.SLOTS_OF_GONE))
     return actions
-
-
-def _failover_mode(facts: Facts, replica: NodeView, gone: NodeId) -> FailoverMode | None:
-    """Return how a replica is to become primary now; None while it is too early.
-
-    TAKEOVER is the only way where no node votes: without a quorum, for the replica of a primary
-    that owned nothing in that replica's own view, and where the others know a higher epoch of that
-    primary than the replica does.
-    """
-    flags = replica.known[gone].flags
-    quorum = bool(replica.known[gone].slots) and elections.has_voters(facts, replica)
-    if not flags & ({Flag.FAIL, Flag.NOADDR} if quorum else {*FAILING, Flag.NOADDR}):
-        return None
-    if not quorum:
-        return FailoverMode.TAKEOVER
-    if not elections.is_denied_for_ever(facts, replica, gone):
-        return FailoverMode.FORCE
-    return FailoverMode.TAKEOVER if elections.takeover_is_safe(facts, replica, gone) else None
 
 
 def _freshness(node: NodeView) -> tuple[int, int, int]:

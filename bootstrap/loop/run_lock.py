@@ -1,4 +1,8 @@
-"""The lock of a run: acquired before the first change, kept alive, released at the end."""
+"""The lock of a run: acquired before the first change, kept alive, released at the end.
+
+A run that has lost it carries on the plan that is under way, since every step can be repeated
+(`net.lock`); it applies no further one and asks for the lock again at every pass (`converge`).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ class RunLock:
     """The lock as one run uses it.
 
     Attributes:
-        lock_on: Returns the lock on the agreed node of a view.
+        lock_on: Returns the lock on the agreed node of a view (`ClusterView.lock_node`).
         holder: The other run that has it; None when no other run is known to.
         is_ours: Whether the last attempt acquired it.
     """
@@ -70,7 +74,8 @@ class RunLock:
         while self._lock is not None:
             await asyncio.sleep(KEEP_ALIVE_EVERY_S)
             with suppress(BootstrapError):
-                await self._lock.try_acquire()
+                self.holder = await self._lock.try_acquire()
+                self.is_ours = self.holder is None
 
     async def release(self) -> None:
         """Release the lock, if there is one."""

@@ -1,7 +1,8 @@
 """Why pods have no address in DNS, as far as the records of their Service show it.
 
 The usual causes (a pending claim, an image that is not pulled) are a guess, and what the records
-show is not: it comes first.
+show is not: it comes first. Where no name server gives an answer (SERVFAIL, timeout), `dns_queries`
+has the cause.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """One run at a time, without a key, RBAC or a timeout to choose.
 
 A key cannot be written before slots are owned, a Lease needs RBAC. So each run names its
-connection to an agreed node, and the oldest named connection (the lowest client id) of our own ACL
-user has the lock; any user may name its connections, so those of others do not count. The lock ends
-with its connection. Where it fails, as when two runs see different nodes, no harm is done: every
-step can be repeated and refuses what another run has changed.
+connection to an agreed node (`ClusterView.lock_node`: the lowest pod that answered), and the oldest
+named connection (the lowest client id) of our own ACL user has the lock; any user may name its
+connections, so those of others do not count. The lock ends with its connection. Where it fails, as
+when two runs see different nodes, no harm is done: every step can be repeated and refuses what
+another run has changed.
 """
 
 from __future__ import annotations

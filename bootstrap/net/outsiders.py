@@ -2,8 +2,9 @@
 
 The cluster bus has no authentication: whoever reaches it can become a member and announce any
 address as its own. So an address that only gossip names receives neither a password nor a command
-that changes anything. `CLUSTER MYID` shows who answers where no password is set; with one, or under
-TLS, all that can be known is that something answers.
+that changes anything; `pool` connects only to the pods that discovery named. `CLUSTER MYID` shows
+who answers where no password is set; with one, or under TLS, all that can be known is that
+something answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Connections to the pods: one for everybody, further ones on request.
+"""Connections to the pods that DNS names; no other server is sent a password.
 
 Rules: a connection belongs to a pod that discovery named and to one of the addresses that its name
 has (`announced` has the one exception); once the name has other addresses it is closed. Only this

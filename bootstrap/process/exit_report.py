@@ -1,7 +1,8 @@
 """How a command reports its end, in the order in which readers depend on it.
 
 The termination message first, as the kubelet keeps it; then the last line of stderr; then stdout,
-which may block or be closed.
+which may block or be closed. What they say is made in `summary`; the exit codes are
+`errors.ExitCode`.
 """
 
 from __future__ import annotations

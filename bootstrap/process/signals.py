@@ -1,6 +1,6 @@
-"""What a stop by SIGTERM or SIGINT wakes.
+"""What a stop by SIGTERM or SIGINT wakes; the handlers are in `stop_signal`.
 
-The handlers of `stop_signal` stay for the life of the process. Those of asyncio end with its loop
+They stay for the life of the process. Those of asyncio end with its loop
 and restore the default action, so that a later signal would end the process without a last line.
 """
 

@@ -11,7 +11,7 @@ brought a deleted key back. It may replace the target's copy
 Where the target serves the slot (it owns it already, or stray keys are gathered at it) the source's
 copy is deleted, when both are equal. Any other two copies are for a person: nothing shows which
 one holds the last acknowledged write. An error reply is an error, never a difference. No DEBUG: it
-is off by default.
+is off by default. `key_copier` recognizes the reply and carries the decision out.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bootstrap.commands.reconcile import rendered
+from bootstrap.commands.metrics import rendered
 from bootstrap.core.topology import DesiredTopology
 from bootstrap.loop.health import Health
 from tests.support.rendering import MANIFESTS, Object

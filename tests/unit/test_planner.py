@@ -283,7 +283,9 @@ def test_primaries_meet_again_while_a_pod_is_absent() -> None:
     """Replicas wait for the pod, and so do pods that were never members."""
     step = planned(absent(own(HEALTHY, 0, address=address(0, moved=True)), 2))
     assert step.stage is Stage.INTRODUCE
-    assert {(a.node, a.target) for a in step.actions} == {(node_id(1), node_id(0))}
+    assert [(a.node, a.target) for a in step.actions if isinstance(a, Meet)] == [
+        (node_id(1), node_id(0))
+    ]
     for number in range(1, 6):
         assert not planned(absent(fresh(6), number)).actions
         few = absent(fresh(6), number)

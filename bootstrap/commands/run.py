@@ -20,6 +20,7 @@ from ..process.summary import Counters, Summary
 from . import inspect, wiring
 
 if TYPE_CHECKING:
+    from ..net.discovery import Discovery
     from ..report.run_screen import RunScreen
     from ..settings import Settings
 
@@ -86,6 +87,7 @@ async def converge_until(
     progress: ProgressLog | None = None,
     may_change: bool = True,
     expect: str | None = None,
+    discovery: Discovery | None = None,
 ) -> Summary:
     """Run the loop until the cluster is healthy or the event is set; see `converge`."""
     run_id = secrets.token_hex(4)
@@ -103,7 +105,7 @@ async def converge_until(
                 nodes=settings.nodes,
                 replicas=settings.replicas,
             )
-        async with wiring.connected(settings, acts=may_change) as nodes:
+        async with wiring.connected(settings, acts=may_change, discovery=discovery) as nodes:
             deadline = Deadline(stop, settings.timeout_s)
             progress = progress or ProgressLog(desired=nodes.assessor.desired)
             executor = wiring.executor(nodes, progress, stop)

@@ -32,6 +32,7 @@ class Nodes:
 
     pool: ConnectionPool
     assessor: Assessor
+    discovery: Discovery
 
 
 def desired(settings: Settings) -> DesiredTopology:
@@ -48,7 +49,11 @@ def policy(settings: Settings, *, acts: bool) -> Policy:
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, *, acts: bool, patience_s: float = COMMAND_TIMEOUT_S
+    settings: Settings,
+    *,
+    acts: bool,
+    patience_s: float = COMMAND_TIMEOUT_S,
+    discovery: Discovery | None = None,
 ) -> AsyncIterator[Nodes]:
     """Provide what asks the nodes; its connections are closed at the end.
 
@@ -56,13 +61,15 @@ async def connected(
         settings: Which cluster.
         acts: Whether the plans are for a run, or only say what is there.
         patience_s: How long a pod may take for one answer.
+        discovery: What has looked for the pods before and knows what caches hold.
     """
+    discovery = discovery or _discovery(settings)
     access = Access(
         username=settings.username, passwords=settings.passwords, tls=settings.tls_context
     )
     pool = ConnectionPool(access)
     observer = Observer(
-        discovery=_discovery(settings),
+        discovery=discovery,
         pool=pool,
         nodes=settings.nodes,
         needs_config=acts,
@@ -72,7 +79,7 @@ async def connected(
         source=observer, desired=desired(settings), policy=policy(settings, acts=acts)
     )
     try:
-        yield Nodes(pool=pool, assessor=assessor)
+        yield Nodes(pool=pool, assessor=assessor, discovery=discovery)
     finally:
         await pool.close()
 

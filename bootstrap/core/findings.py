@@ -100,7 +100,8 @@ def notices(facts: Facts) -> tuple[Finding, ...]:
         return ()
     detail = (
         f"{listed(surplus)}: in DNS beyond the {facts.desired.nodes} wanted pods, and no members; "
-        "usual causes: an overlay whose size did not reach BOOTSTRAP_NODES, or kubectl scale"
+        "usual causes: an overlay whose size did not reach BOOTSTRAP_NODES, or kubectl scale; "
+        f"apply the size that is wanted (replicas:), or scale back to {facts.desired.nodes}"
     )
     return (Finding(code=FindingCode.PODS_SURPLUS, node=surplus[0], detail=detail),)
 

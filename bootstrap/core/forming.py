@@ -52,7 +52,27 @@ def form(facts: Facts) -> list[Action]:
 
 def introduce(facts: Facts) -> list[Action]:
     """Return the MEETs that are missing, and what makes them safe: epochs, and no failover."""
-    return [*_epochs(facts), *_disable_failovers(facts), *_meets(facts)]
+    meets = reunite_quorum(facts) or _meets(facts)
+    return [*_epochs(facts), *_disable_failovers(facts), *meets]
+
+
+def reunite_quorum(facts: Facts) -> list[Meet]:
+    """Return the MEETs among as many primaries as are a majority, where no majority is left.
+
+    After an outage most primaries suspect all others. Where more than a majority meets at once,
+    they mark each other as failed, and all slots stay without service for two node timeouts, and
+    5 s more because no primary saw a majority. A majority is too few to mark one of its own, and
+    does not wait for pods that are still missing. Replicas wait, so that none is elected meanwhile.
+    """
+    owners = {i for n in facts.live.values() for i, k in n.known.items() if k.slots}
+    live = [owner.node_id for owner in facts.owners]
+    size = len(owners.union(live)) // 2 + 1
+    moved = {node.node_id for _, node in disagreements.stale_addresses(facts)}
+    if len(set(live) - moved) >= size:
+        return []
+    quorum = set(sorted(live, key=moved.__contains__)[:size])
+    stale = dict.fromkeys(_stale_pairs(facts), FindingCode.ADDRESS_STALE)
+    return _limited({pair: reason for pair, reason in stale.items() if quorum.issuperset(pair)})
 
 
 def _epochs(facts: Facts) -> Iterator[SetConfigEpoch]:
@@ -121,12 +141,17 @@ def _meets(facts: Facts) -> list[Meet]:
     for first, second in _next_unacquainted(facts):
         if not _is_meeting(facts.live[first], facts.live[second]):
             wanted[first, second] = FindingCode.NODE_UNKNOWN
+    wanted |= dict.fromkeys(_stale_pairs(facts), FindingCode.ADDRESS_STALE)
+    return _limited(wanted)
+
+
+def _stale_pairs(facts: Facts) -> Iterator[Pair]:
+    """Yield who has to meet whom at its new address."""
     for knower, moved in disagreements.stale_addresses(facts):
         others = (n for n in facts.live.values() if n is not moved)
         sender = knower if knower is not moved else next(others, None)
         if sender and not _is_meeting(sender, moved, mutual=False):
-            wanted[sender.node_id, moved.node_id] = FindingCode.ADDRESS_STALE
-    return _limited(wanted)
+            yield sender.node_id, moved.node_id
 
 
 def _next_unacquainted(facts: Facts) -> Collection[Pair]:

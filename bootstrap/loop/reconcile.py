@@ -93,8 +93,7 @@ class Reconciler:
         """Return whether a run has something to do that no other tool is doing."""
         at = now()
         return (
-            bool(seen.plan.actions)
-            and self._history.is_confirmed
+            self._history.may_apply(has_acted=False)
             and self._stillness.allows(seen.plan, seen.view, now=at)
             and at >= self._next_run_at
         )

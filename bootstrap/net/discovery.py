@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -29,6 +29,7 @@ from .dns_queries import (
     resolver_for,
     system_addresses,
 )
+from .moved_pods import MovedPods
 from .service_records import Records, ServiceRecords
 
 QUERIES_AT_ONCE = 64
@@ -57,8 +58,8 @@ class Found:
 class Discovery(Protocol):
     """A source of endpoints."""
 
-    async def find(self) -> Found:
-        """Ask once."""
+    async def find(self, silent: Collection[str] = ()) -> Found:
+        """Ask once; `silent` pods did not answer at the address that was found last."""
 
 
 class ServiceDiscovery:
@@ -90,29 +91,30 @@ class ServiceDiscovery:
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._kinds: tuple[str, ...] = ()
         self._unlisted: set[int] = set()
+        self._moved = MovedPods(self._records, nodes=nodes)
         self._turn = 0
         self._ask_at = 0.0
         self._named_at = time.monotonic()
         self._last = self._all_absent(NOT_YET)
 
-    async def find(self) -> Found:
+    async def find(self, silent: Collection[str] = ()) -> Found:
         """Ask the Service, then the pods that can exist; too early, return the last answer."""
-        now = time.monotonic()
-        if self._last.absent and now < self._ask_at:
-            return self._last
-        before = self._last
+        now, before = time.monotonic(), self._last
+        self._moved.note(before.endpoints, silent)
+        if (before.absent or self._moved.ordinals) and now < self._ask_at:
+            return before
         try:
             self._last = await self._found(now)
         except DiscoveryError as error:
             self._last = self._all_absent(error.cause, error.remedy)
-        if self._last.absent:
+        if self._last.absent or self._moved.ordinals:
             self._turn = 0 if len(self._last.endpoints) > len(before.endpoints) else self._turn + 1
             pause = PAUSES_S[min(self._turn, len(PAUSES_S) - 1)]
             self._ask_at = now + (pause if self._last.endpoints else min(pause, NOTHING_YET_S))
         return self._last
 
     async def _found(self, now: float) -> Found:
-        records = await self._records.observe(self._nodes, again=not self._last.absent)
+        records = await self._records.observe(self._nodes)
         self._kinds = self._kinds or (self._records.family,)
         ordinals = self._ordinals(records, now)
         if records.addresses and self._records.are_all_cached:
@@ -120,7 +122,7 @@ class ServiceDiscovery:
             missing = set(range(self._nodes)) - ordinals - self._unlisted
             answers = await asyncio.gather(*map(self._is_there, missing))
             self._unlisted |= {i for i, there in zip(missing, answers, strict=True) if there}
-        asked = sorted(ordinals | self._unlisted)
+        asked = sorted(ordinals | self._unlisted | self._moved.ordinals)
         found = await asyncio.gather(*map(self._pod, asked))
         chosen = self._chosen(dict(zip(asked, found, strict=True)), records)
         return self._without_doubtful(chosen, now)
@@ -153,7 +155,7 @@ class ServiceDiscovery:
 
         async def question(kind: str) -> tuple[str, ...]:
             async with self._gate:
-                return await self._records.addresses(self._names.host(ordinal), kind)
+                return await self._moved.addresses(ordinal, self._names.host(ordinal), kind)
 
         try:
             if self._kinds == FAMILIES:
@@ -251,7 +253,7 @@ class StaticDiscovery:
         self._endpoints = endpoints
         self._resolver = resolver_for(nameservers, timeout_s=timeout_s) if nameservers else None
 
-    async def find(self) -> Found:
+    async def find(self, silent: Collection[str] = ()) -> Found:  # noqa: ARG002 - all are asked again
         """Resolve every host that is not an address already."""
         answers = await asyncio.gather(*(self._addresses(host) for host, _ in self._endpoints))
         family = one_family(a for a in answers[: self._nodes] if isinstance(a, dict))

@@ -50,6 +50,7 @@ class Observer:
         self._found = Found(endpoints=(), absent=())
         self._found_at = -DISCOVER_EVERY_S
         self._is_sure = False
+        self._silent: frozenset[str] = frozenset()
         self._gate = asyncio.Semaphore(OBSERVED_AT_ONCE)
         self.unanswered: set[str] = set()
 
@@ -66,6 +67,7 @@ class Observer:
         answers = await asyncio.gather(*(self._ask(e, shards=shards) for e in endpoints))
         nodes = [answer for answer in answers if isinstance(answer, NodeView)]
         absent = [answer for answer in answers if isinstance(answer, Absent)]
+        self._silent = frozenset(each.name for each in absent if each.phase == "connect")
         absent += self._found.absent
         self._is_sure = not absent
         view = ClusterView(nodes=await self._with_functions(nodes), absent=tuple(absent))
@@ -94,7 +96,7 @@ class Observer:
         now = time.monotonic()
         if self._is_sure and now - self._found_at < DISCOVER_EVERY_S:
             return
-        self._found = self._with_answering(await self._discovery.find())
+        self._found = self._with_answering(await self._discovery.find(self._silent))
         self._found_at = now
         await self._pool.update(self._found.endpoints)
 

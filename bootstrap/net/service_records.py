@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,6 +44,7 @@ class Records:
 
 
 class _Question(NamedTuple):
+    name: str
     kind: str
     flags: int
 
@@ -65,8 +65,9 @@ class ServiceRecords:
         self._probes = (f"TYPE{number}" for number in types)
         self._exists = True
         self.family = "A"
-        self._question = _Question(kind="A", flags=0)
+        self._question = _Question(name=service, kind="A", flags=0)
         self._expires: dict[_Question, float] = {}
+        self._pod_flags: dict[tuple[str, str], int] = {}
         self._full_ttl_s = 0.0
         self._made_at = 0.0
         self._records = Records()
@@ -77,19 +78,15 @@ class ServiceRecords:
         now = time.monotonic()
         return all(self._expires.get(q, 0.0) > now + _PATIENCE_S for q in self._questions())
 
-    async def observe(self, wanted: int, *, again: bool) -> Records:
-        """Ask one question more, or the last one `again`, and return all that is known now.
+    async def observe(self, wanted: int) -> Records:
+        """Ask one question more about `wanted` pods and return all that is known now.
 
         Raises:
             DiscoveryError: No name server answered, or an alias did.
         """
-        if not self._exists:
-            # A server that does not take unknown types is asked for what it knows.
-            with suppress(DiscoveryError):
-                if not await self.is_there(self._service):
-                    return self._records
-        if not again:
-            self._question = self._freshest()
+        if not self._exists and not await self.may_exist(self._service):
+            return self._records
+        self._question = self._freshest()
         if self._question.kind == "SRV":
             await self._list()
             count = len(self._records.targets or ())
@@ -107,9 +104,34 @@ class ServiceRecords:
         answer = await ask(self._resolver, name, next(self._probes), self._question.flags)
         return answer.exists
 
+    async def may_exist(self, name: str) -> bool:
+        """Return whether a name exists, past all caches; True where no server can tell."""
+        try:
+            return await self.is_there(name)
+        except DiscoveryError:
+            # A server that does not take unknown types is asked for what it knows.
+            return True
+
     async def addresses(self, name: str, kind: str) -> tuple[str, ...]:
-        """Return the addresses of a pod, asked with the bits of the question that named it."""
-        return (await self._ask(name, kind, self._question.flags)).values
+        """Return the addresses of a pod, asked with the bits that found them before.
+
+        Those of the question that named it otherwise. The others are left for `fresh_addresses`.
+        """
+        flags = self._pod_flags.get((name, kind), self._question.flags)
+        addresses = (await self._ask(_Question(name, kind, flags))).values
+        if addresses:
+            self._pod_flags[name, kind] = flags
+        return addresses
+
+    async def fresh_addresses(self, name: str, kind: str) -> tuple[str, ...] | None:
+        """Return the addresses of a pod past the caches; None while they have every answer."""
+        questions = (_Question(name, kind, flags) for flags in _FLAGS)
+        question = min(questions, key=lambda question: self._expires.get(question, 0.0))
+        if self._expires.get(question, 0.0) > time.monotonic():
+            return None
+        # From now on, or an older answer to another question would come back.
+        self._pod_flags[name, kind] = question.flags
+        return (await self._ask(question)).values
 
     async def _count(self) -> None:
         """Learn how many addresses the Service has, of the family that it has."""
@@ -143,10 +165,8 @@ class ServiceRecords:
         The time to live counts down in a cache, so it shows how old an answer is: what an earlier
         question left in a cache must not replace what a later one has learned.
         """
-        self._expires[question] = time.monotonic() + _FAILURE_CACHED_S
-        answer = await self._ask(self._service, *question)
+        answer = await self._ask(question)
         now = time.monotonic()
-        self._expires[question] = now + answer.ttl_s
         self._full_ttl_s = max(self._full_ttl_s, answer.ttl_s)
         made_at = now - (self._full_ttl_s - answer.ttl_s)
         # The time to live is in whole seconds.
@@ -155,8 +175,12 @@ class ServiceRecords:
         self._made_at = max(self._made_at, made_at)
         return answer
 
-    async def _ask(self, name: str, kind: str, flags: int) -> Answer:
-        answer = await ask(self._resolver, name, kind, flags)
+    async def _ask(self, question: _Question) -> Answer:
+        """Return an answer, and remember how long caches keep it."""
+        name = question.name
+        self._expires[question] = time.monotonic() + _FAILURE_CACHED_S
+        answer = await ask(self._resolver, *question)
+        self._expires[question] = time.monotonic() + answer.ttl_s
         if answer.alias:
             raise DiscoveryError(
                 node=name,
@@ -168,7 +192,8 @@ class ServiceRecords:
         return answer
 
     def _questions(self) -> list[_Question]:
-        return [_Question(kind, flags) for flags in _FLAGS for kind in (self.family, "SRV")]
+        name, kinds = self._service, (self.family, "SRV")
+        return [_Question(name, kind, flags) for flags in _FLAGS for kind in kinds]
 
     def _freshest(self) -> _Question:
         """Return the question whose answer no cache has; otherwise the one that expires first."""

@@ -379,6 +379,29 @@ def test_a_cache_of_half_a_minute_is_got_round(world: World, first_after: int) -
     assert needed <= 16
 
 
+def test_a_cache_does_not_hide_pods_beyond_the_wanted_number(world: World) -> None:
+    """All wanted pods are known, and still each look at the Service is a fresh one."""
+
+    async def found(proxy: Proxy) -> list[str]:
+        host, _, port = proxy.nameserver.partition(":")
+        discovery = ServiceDiscovery(
+            nodes=2,
+            statefulset="redis-app",
+            service=SERVICE,
+            port=world.port,
+            nameservers=[(host, int(port))],
+        )
+        for _ in range(3):
+            assert len((await discovery.find()).endpoints) == 2
+        world.dns.publish("redis-app-2", "127.9.9.3")
+        return [endpoint.name for endpoint in (await discovery.find()).endpoints]
+
+    for ordinal in range(2):
+        world.dns.publish(f"redis-app-{ordinal}", f"127.9.9.{ordinal + 1}")
+    with answering(world, Cache(30.0)) as proxy:
+        assert asyncio.run(found(proxy)) == ["redis-app-0", "redis-app-1", "redis-app-2"]
+
+
 def test_a_list_that_caches_keep_incomplete_is_got_round(world: World) -> None:
     """Where no list can be fresh, a missing pod is asked for in a way that harms no other."""
 
@@ -387,7 +410,7 @@ def test_a_list_that_caches_keep_incomplete_is_got_round(world: World) -> None:
         nameservers = [(host, int(port))]
         early = ServiceRecords(resolver_for(nameservers, timeout_s=60), SERVICE)
         for _ in range(8):
-            await early.observe(3, again=False)
+            await early.observe(3)
         world.dns.publish("redis-app-2", "127.9.9.3")
         late = ServiceDiscovery(
             nodes=3,

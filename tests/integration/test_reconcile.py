@@ -12,6 +12,7 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from tests.support import rig
+from tests.support.dns_proxy import Cache, answering
 from tests.support.migration_rig import wait_until
 from tests.support.reconciling import Reconciling, reconciling
 from tests.support.scenario import fill, formed, lost, node_id, primaries, shrink
@@ -69,6 +70,37 @@ def test_an_outage_of_all_pods_heals_by_itself(way_server: ServerBinary, tmp_pat
         assert [rig.role_of(pod) for pod in world.pods] == roles
         assert lost(world, KEYS) == 0
         print(f"ready {seconds:.1f} s after the last pod answered")
+
+
+@pytest.mark.parametrize("leaves_dns", ["before", "after", ""])
+def test_a_cache_does_not_delay_the_end_of_an_outage(
+    server: ServerBinary, tmp_path: Path, *, leaves_dns: str
+) -> None:
+    """Name servers keep former addresses, and their absence, for half a minute; it is quicker."""
+    with (
+        formed(server, keys=KEYS, durable=True, node_timeout_ms=5000) as world,
+        answering(world, Cache(30.0)) as proxy,
+        reconciling(world, tmp_path, nameservers=proxy.nameserver) as reconciler,
+    ):
+        reconciler.wait_until(ready=True)
+        for pod in world.pods:
+            pod.publish(leaves_dns != "before")
+        if leaves_dns == "before":
+            asked = len(proxy.queries)
+            rig.until(lambda: len(proxy.queries) > asked + 2 * len(world.pods), seconds=60)
+        for pod in world.pods:
+            pod.kill()
+            pod.publish(not leaves_dns)
+        reconciler.wait_until(ready=False)
+        for pod in world.pods:
+            pod.move()
+            pod.start()
+            pod.publish(True)
+        seconds = reconciler.wait_until(ready=True, timeout_s=HEALS_S)
+        print(f"ready {seconds:.1f} s after the last pod was started")
+        assert seconds < 20
+        assert rig.faults(world) == []
+        assert lost(world, KEYS) == 0
 
 
 def test_more_pods_are_reported_until_the_settings_follow(

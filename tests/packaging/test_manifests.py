@@ -61,9 +61,10 @@ def rendered(
 
 
 def test_objects_are_valid(rendered: tuple[str, Rendered]) -> None:
-    """Each rendered object follows the schema of its kind."""
+    """Each follows the schema of its kind; promtool checks those of the Prometheus operator."""
+    objects = [o for o in rendered[1] if o["apiVersion"] != "monitoring.coreos.com/v1"]
     for version in VERSIONS:
-        for one in rendered[1]:
+        for one in objects:
             kubernetes_validate.validate(one, version, strict=True)
 
 

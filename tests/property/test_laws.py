@@ -12,6 +12,7 @@ from bootstrap.core.actions import (
     Action,
     AssignSlots,
     Forget,
+    Meet,
     MoveSlots,
     Plan,
     Replicate,
@@ -159,7 +160,13 @@ def with_absent(draw: Draw) -> Scene:
 
 
 @given(scene=with_absent())
-def test_nothing_is_done_while_a_pod_is_absent(scene: Scene) -> None:
-    """Law 8 holds: while a wanted pod is absent, nothing is done."""
+def test_only_primaries_meet_again_while_a_pod_is_absent(scene: Scene) -> None:
+    """Law 8 holds: while a wanted pod is absent, nothing is done but MEETs of known primaries."""
     assume(any(scene.desired.stays(a.ordinal) for a in scene.view.absent))
-    assert not world_of(scene).plan().actions
+    nodes = scene.view.by_id()
+    for action in world_of(scene).plan().actions:
+        assert isinstance(action, Meet)
+        one, other = nodes[action.node], nodes[action.target]
+        assert one.slots
+        assert other.slots
+        assert other.node_id in one.known or one.node_id in other.known

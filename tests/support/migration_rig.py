@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -52,7 +52,7 @@ class Rig:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     history: MigrationHistory = field(default_factory=MigrationHistory)
 
-    async def find(self) -> Found:
+    async def find(self, silent: Collection[str] = ()) -> Found:  # noqa: ARG002 - they are fixed
         """Play discovery."""
         return Found(
             endpoints=tuple(

@@ -66,9 +66,9 @@ class Reconciling:
 
 @contextmanager
 def reconciling(
-    world: World, tmp_path: Path, *, name: str = "reconcile", replicas: int = 1
+    world: World, tmp_path: Path, *, name: str = "reconcile", replicas: int = 1, **more: str
 ) -> Iterator[Reconciling]:
-    """Start a reconciler for a world; it is gone afterwards."""
+    """Start a reconciler for a world, with more settings; it is gone afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -78,6 +78,7 @@ def reconciling(
         "BOOTSTRAP_REPLICAS": str(replicas),
         "BOOTSTRAP_HTTP_LISTEN": f"127.0.0.1:{port}",
         "BOOTSTRAP_TIMEOUT": "80",
+        **{f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()},
     }
     with log.open("w") as stderr, rig.started(variables, "reconcile", stderr=stderr) as process:
         yield Reconciling(process, log, port)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.core.actions import MoveSlots, Plan, Replicate, Stage, kinds
+from bootstrap.core.actions import Meet, MoveSlots, Plan, Replicate, Stage, kinds
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.model import expected
 from bootstrap.core.planner import plan
@@ -277,6 +277,35 @@ def test_no_slot_is_judged_while_an_address_is_stale() -> None:
     meeting = field(field(meeting, 3, no_failover=True), 4, migrating={5: node_id(1)})
     step = planned(meeting)
     assert (step.stage, step.actions) == (Stage.REFRESH_VIEWS, ())
+
+
+def test_primaries_meet_again_while_a_pod_is_absent() -> None:
+    """Replicas wait for the pod, and so do pods that were never members."""
+    step = planned(absent(own(HEALTHY, 0, address=address(0, moved=True)), 2))
+    assert step.stage is Stage.INTRODUCE
+    assert [(a.node, a.target) for a in step.actions if isinstance(a, Meet)] == [
+        (node_id(1), node_id(0))
+    ]
+    for number in range(1, 6):
+        assert not planned(absent(fresh(6), number)).actions
+        few = absent(fresh(6), number)
+        assert not planned(replace(few, nodes=few.nodes[:1])).actions
+
+
+def test_a_majority_of_primaries_meets_first_after_an_outage() -> None:
+    """More of them would mark each other as failed; the others follow at the next look."""
+    seen = HEALTHY
+    for number in range(6):
+        seen = own(seen, number, address=address(number, moved=True))
+    first = [a for a in planned(seen).actions if isinstance(a, Meet)]
+    assert {(a.node, a.target) for a in first} == {
+        (node_id(0), node_id(1)),
+        (node_id(1), node_id(0)),
+    }
+    for one, other in ((0, 1), (1, 0), (0, 0), (1, 1)):
+        seen = told(seen, one, other, address=address(other))
+    then = [a for a in planned(seen).actions if isinstance(a, Meet)]
+    assert {a.node for a in then} | {a.target for a in then} == {node_id(i) for i in range(6)}
 
 
 def test_slots_are_probed_again_as_long_as_they_are_in_question() -> None:

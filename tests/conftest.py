@@ -16,6 +16,11 @@ from tests.support.servers import VERSIONS
 EMBEDDED = "embedded"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker is left with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def server() -> ServerBinary:
     """The server that the sandbox command takes by default."""

@@ -13,7 +13,7 @@ from tests.support import rig
 from tests.support.certificates import Certificate, make_ca, make_leaf, server_config
 from tests.support.world import World
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 SERVICE = "redis-service.default.svc.cluster.local"
 DOCUMENT = rig.ROOT / "docs" / "acl.md"

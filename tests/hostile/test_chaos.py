@@ -16,7 +16,7 @@ from tests.support import chaos, rig
 from tests.support.peers import listening
 from tests.support.world import World
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 KEYS = 100
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "1"))

@@ -22,7 +22,7 @@ from tests.support.scenario import (
 )
 from tests.support.world import World
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 KEYS = int(os.environ.get("LIFE_KEYS", "5000"))
 
 

@@ -26,7 +26,7 @@ from tests.support.scenario import (
 )
 from tests.support.world import World
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 KEYS = 600
 
 

@@ -18,7 +18,7 @@ from tests.support.reconciling import Reconciling, reconciling
 from tests.support.scenario import fill, formed, lost, node_id, primaries, shrink
 from tests.support.world import World
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 KEYS = 2000
 # What a run may take after the last pod answers, on a busy machine.
 HEALS_S = 60.0

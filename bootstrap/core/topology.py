@@ -261,7 +261,7 @@ class Absent:
     def bare_cause(self) -> str:
         """Return the cause without the pod's own name and address: like causes are equal."""
         name, address = re.escape(self.name), re.escape(self.address)
-        return re.sub(rf"^{name}(?: at {address} port \d+)?:? (?:is )?", "", self.cause)
+        return re.sub(rf"^{name}(?: at {address}(?= port))?:? (?:is )?", "", self.cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

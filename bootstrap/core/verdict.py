@@ -6,6 +6,7 @@ what follows from another finding is no cause, and one cause is reported once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -272,7 +273,7 @@ def _absent_causes(
         first, names = by_name.get(group[0].node), [finding.node for finding in group]
         text = group[0].detail
         if len(names) > 1:
-            they = words.replace("does not", "do not", 1)
+            they = re.sub("^does not", "do not", words)
             text = f"{listed(names, most=most)} ({len(names)} pods): {they}"
         usual = USUAL_CAUSES if first and first.phase == "dns" else POD_REMEDY
         yield Cause(

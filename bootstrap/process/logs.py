@@ -70,11 +70,14 @@ def _clean(_logger: object, _method: str, event: Event) -> Event:
 
 
 def _console(_logger: object, _method: str, event: Event) -> str:
-    """Return time, level, event and values on one line, and sentences below it."""
+    """Return time, level, event and values on one line, and sentences below it.
+
+    The verdict is for programs: its reason is the cause that a sentence says.
+    """
     values = {
         key: _plain(value)
         for key, value in event.items()
-        if key not in _OWN and value not in (None, "", [], {})
+        if key not in _OWN and key != "verdict" and value not in (None, "", [], {})
     }
     sentences = [values.pop(key) for key in _SENTENCES if key in values]
     shown = " ".join(f"{key}={value}" for key, value in values.items())

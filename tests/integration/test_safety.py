@@ -1,5 +1,6 @@
 """What must not be started: data for servers that cannot take it, and members that do not fit."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -175,8 +176,7 @@ def test_a_copy_that_a_primary_may_drop_is_said_before(every_server: ServerBinar
         planned = attempt(world, None, "plan")
         result = attempt(world)
 
-        assert "replica_buffer_small: redis-app-" in planned.stdout
-        assert "client-output-buffer-limit replica" in planned.stdout
+        assert re.search(r"redis-app-\d.*client-output-buffer-limit replica", planned.stdout)
         assert result.code == 0, result.stderr
         assert any(line.get("code") == "replica_buffer_small" for line in result.logs)
 

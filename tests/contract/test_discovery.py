@@ -142,7 +142,9 @@ def test_missing_pods_are_named(world: World, has_srv: bool) -> None:  # noqa: F
     assert "redis-app-0" not in cause
     assert "redis-app-1" not in cause
     assert "PVC" in str(result.last["remedy"])
-    assert any(line.get("node") == "redis-app-2" for line in result.logs[:-1])
+    named = [line["pods"] for line in result.logs if line["event"] == "pods.waited"]
+    assert named
+    assert named[-1] == [f"redis-app-{i}" for i in range(2, len(world.pods))]
 
 
 def test_big_answers_come_by_tcp(world: World) -> None:

@@ -17,8 +17,10 @@ def listening(ip: str, port: int, talk: Talk) -> Iterator[None]:
     """Serve an address in a thread of its own for the length of a block."""
     ready = threading.Event()
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         try:
             with suppress(OSError, asyncio.IncompleteReadError, ValueError):
                 await talk(reader, writer)
@@ -32,6 +34,13 @@ def listening(ip: str, port: int, talk: Talk) -> Iterator[None]:
         ready.set()
         await stop.wait()
         server.close()
+        talks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # for the callbacks that close the sockets
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()

@@ -76,4 +76,4 @@ def takeover_is_safe(facts: Facts, replica: NodeView, gone: NodeId) -> bool:
     """
     reported = [n.known[gone].config_epoch for n in facts.live.values() if gone in n.known]
     is_free = not replica.known[gone].slots & facts.owned
-    return is_free and replica.current_epoch >= max(reported, default=0)
+    return is_free and replica.current_epoch >= max(reported)

@@ -74,9 +74,7 @@ def _choose_drains(facts: Facts) -> list[NodeId]:
     Of the leaving ones those without a successor come first, since the others can leave without
     moving a slot; then those with the fewest slots.
     """
-    surplus = len(facts.owners) - facts.desired.primaries
-    if surplus <= 0:
-        return []
+    surplus = max(0, len(facts.owners) - facts.desired.primaries)
 
     def cost(owner: NodeView) -> tuple[bool, bool, int, int]:
         stays = facts.stays(owner)
@@ -113,7 +111,7 @@ def _choose_converts(facts: Facts, primaries: Sequence[NodeId]) -> list[NodeId]:
     A pod that has not joined yet is an empty primary without a RESET.
     """
     wanted = facts.desired.primaries - len(primaries)
-    if wanted <= 0 or any(n.is_isolated for n in facts.staying):
+    if any(n.is_isolated for n in facts.staying):
         return []
     counts = Counter(n.myself.primary_id for n in facts.staying if n.role is Role.REPLICA)
     crowd = _primaries_per_domain(facts, primaries)

@@ -516,3 +516,26 @@ def test_a_release_that_fails_does_not_hide_how_the_run_ended(
     assert isinstance(run.run(), StoppedError)
     assert run.seconds == (2.0 if failure else 4.0)
     assert run.lock.released >= 1
+
+
+def test_only_a_plan_that_may_be_applied_is_made_again_under_a_new_lock() -> None:
+    """A step that needs a second observation is not observed twice in one pass."""
+    run = trial(GONE, GONE, HEALTHY)
+    assert run.run() is None
+    assert (run.passes, len(run.script.asked)) == (4, 4)
+    run = trial(APART, APART, APART, HEALTHY)
+    assert run.run() is None
+    assert len(run.applied.batches) == 2
+    assert len(run.script.asked) == run.passes + 1
+
+
+def test_a_hold_whose_release_failed_is_released_at_the_end() -> None:
+    """A release that may not have arrived does not count as one."""
+    held = builders.field(view("3x1"), 3, no_failover=True)
+    run = trial(moved_primaries(0), moved_primaries(0), held, desired=wanted("3x1"))
+    failure = StaleViewError(cause="cut", remedy="wait")
+    run.applied = Applied(failures=[None, failure])
+    run.stop_after_s = 2.0
+    assert isinstance(run.run(), StoppedError)
+    (released,) = run.applied.last
+    assert {a.node for a in released if isinstance(a, SetNoFailover)} == {node_id(3)}

@@ -148,3 +148,10 @@ def test_voters_are_primaries_with_slots_that_live() -> None:
     for number in (1, 2):
         suspected = told(suspected, 3, number, flags=frozenset({Flag.PFAIL}))
     assert not elections.has_voters(facts(suspected, "3x1"), at(suspected, 3))
+
+
+def test_primaries_without_slots_do_not_vote() -> None:
+    """Two of three owners are a majority, however many empty primaries are gone."""
+    empty = (node(6), node(7), node(8))
+    seen = without(acquaint([*view("3x1").nodes, *empty]), 0, 6, 7, 8)
+    assert elections.has_voters(facts(seen, "3x1"), at(seen, 3))

@@ -8,6 +8,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from bootstrap.core.bus_links import BLOCKED_AFTER_S
 from bootstrap.core.planner import plan
 from bootstrap.core.topology import ClusterView
 from bootstrap.errors import StaleViewError
@@ -20,7 +21,18 @@ from bootstrap.loop.progress import (
 )
 from bootstrap.net.migration.session import Progress
 from tests.support import virtual_time
-from tests.support.builders import POLICY, absent, estranged, field, fresh, view, wanted
+from tests.support.builders import (
+    POLICY,
+    absent,
+    estranged,
+    field,
+    fresh,
+    joined,
+    node,
+    told,
+    view,
+    wanted,
+)
 
 HEALTHY = view("3x1")
 MISSING = absent(absent(HEALTHY, 2), 4)
@@ -144,3 +156,58 @@ def test_every_refusal_is_logged() -> None:
     assert [event["node"] for event in found] == ["redis-app-0", "redis-app-2"]
     assert [event["cause"] for event in found] == [r.cause for r in refused.refusals]
     assert {event["log_level"] for event in found} == {"warning"}
+
+
+def test_each_finding_is_logged_when_it_is_new() -> None:
+    """What needs a person is a warning; pods that are missing for one reason are one line."""
+    log = ProgressLog(desired=DESIRED)
+    failing = field(HEALTHY, 0, state_ok=False)
+    surplus = joined(HEALTHY, node(6))
+
+    async def work() -> None:
+        for seen in (failing, failing, surplus, failing, MISSING):
+            log.observed(observation(seen))
+
+    found = events(work, "finding.detected")
+    assert [(e["code"], e["node"], e["log_level"]) for e in found[:3]] == [
+        ("state_fail", "redis-app-0", "debug"),
+        ("pods_surplus", "redis-app-6", "warning"),
+        ("state_fail", "redis-app-0", "debug"),
+    ]
+    (finding,) = observation(failing).plan.findings
+    assert found[0]["detail"] == finding.detail
+    (missing,) = (event for event in found if event["code"] == "pod_absent")
+    assert (missing["node"], missing["log_level"]) == ("redis-app-2", "warning")
+    assert "redis-app-4" in missing["detail"]
+
+
+def test_the_cause_at_the_deadline_is_what_was_seen_and_failed_last() -> None:
+    """A failure explains findings while there is something to do, and blocked bus ports first."""
+    failure = StaleViewError(node="redis-app-1", cause="moved", remedy="wait")
+    apart = estranged(HEALTHY, 0, 1)
+    failing = field(HEALTHY, 0, state_ok=False)
+
+    async def work() -> None:
+        log = ProgressLog(desired=DESIRED)
+
+        def cause(**known: Any) -> str | None:
+            return log.timeout_cause(**{"lock_holder": None, "unanswered": (), **known}).node
+
+        assert cause() is None
+        assert cause(unanswered=["redis-app-3"]) == "redis-app-3"
+        log.failed(failure, phase="apply")
+        assert cause() == "redis-app-1"
+        log.observed(observation(failing))
+        assert cause() == "redis-app-0"
+        log.observed(observation(apart))
+        assert cause() == "redis-app-1"
+        cut = told(apart, 4, 3, link_up=False)
+        for _ in range(2):
+            log.observed(observation(cut))
+            await asyncio.sleep(BLOCKED_AFTER_S)
+        assert cause() == "redis-app-3"
+        assert cause(lock_holder="other") is None
+        log.observed(observation(MISSING))
+        assert cause() == "redis-app-2"
+
+    assert [e["log_level"] for e in events(work, "bus.blocked")] == ["warning"]

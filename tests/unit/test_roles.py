@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from bootstrap.core.roles import Roles, assign_roles
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, NodeId, Place, Role
@@ -263,3 +265,57 @@ def test_a_shard_with_the_most_replicas_gets_no_further_one() -> None:
     seen = placed(seen, {0: "a/1", 1: "b/2", 7: "b/3", **{i: f"c{i}/{i}" for i in range(2, 7)}})
     found = following(roles(seen, DesiredTopology(nodes=8, replicas=2)))
     assert Counter(found.values()) == {0: 3, 1: 3}
+
+
+def test_an_heir_is_not_converted_before_another_replica() -> None:
+    """An heir with the highest ordinal becomes a primary without a RESET."""
+    seen = acquaint(
+        [
+            node(0, "0-8191", epoch=1),
+            node(1, of=0, epoch=1),
+            node(2, of=3, epoch=2),
+            node(3, "8192-16383", epoch=2),
+        ]
+    )
+    found = roles(seen, "3x0")
+    assert (numbers(found.failovers), numbers(found.convert)) == ([2], [1])
+
+
+@pytest.mark.parametrize(
+    ("shards", "expected"),
+    [
+        ((0, 0, 0, 0, 1, 1), [5, 4]),
+        ((0, 0, 0, 1, 1, 1), [7, 4]),
+        ((1, 1, 1, 1, 0, 0), [5, 4]),
+        ((0, 1, 1, 1, 1, 1), [7, 6]),
+    ],
+)
+def test_converts_are_of_the_shards_with_the_most_replicas(
+    shards: tuple[int, ...], expected: list[int]
+) -> None:
+    """The count of a shard falls with each replica that is taken from it."""
+    followers = [node(i, of=shard, epoch=shard + 1) for i, shard in enumerate(shards, 2)]
+    found = roles(acquaint([*view("2x0").nodes, *followers]), "4x1")
+    assert numbers(found.convert) == expected
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"),
+    [("abaabaab", [7, 3]), ("acaabaab", [7, 4])],
+)
+def test_a_convert_makes_its_zone_more_crowded(zones: str, expected: list[int]) -> None:
+    """The next one is of a zone with fewer primaries, and of any zone where they are equal."""
+    followers = [node(i, of=i // 5, epoch=i // 5 + 1) for i in range(2, 8)]
+    seen = acquaint([*view("2x0").nodes, *followers])
+    places = {i: f"{zone}/{i}" for i, zone in enumerate(zones)}
+    assert numbers(roles(placed(seen, places), "4x1").convert) == expected
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"), [("abaab", [2, 4]), ("bcaab", [2, 3]), ("aabbb", [2, 3])]
+)
+def test_a_new_primary_makes_its_zone_more_crowded(zones: str, expected: list[int]) -> None:
+    """The next one is of a zone with fewer primaries, and of any zone where they are equal."""
+    seen = acquaint([*view("2x0").nodes, *(node(i, epoch=i) for i in (2, 3, 4))])
+    places = {i: f"{zone}/{i}" for i, zone in enumerate(zones)}
+    assert numbers(roles(placed(seen, places), "4x1").new) == expected

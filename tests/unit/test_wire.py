@@ -340,7 +340,10 @@ def test_values_with_further_separators_are_read() -> None:
     place = {"cluster-announce-human-nodename": "zone/node/1"}
     assert wire.parse_place({}, place) == Place(zone="zone", node="node/1")
     assert wire.parse_place({"availability_zone": "a"}, {}) == Place(zone="a")
+    assert wire.parse_place({}, {}) == Place()
     assert wire.count_keys({"db0": "keys=5,x=y=z", "db1": "keys=2"}) == 7
+    with pytest.raises(wire.WireError, match="keys is not a number: '1=2'"):
+        wire.count_keys({"db0": "keys=1=2"})
     with pytest.raises(wire.WireError, match="''"):
         wire.parse_version({})
 
@@ -372,3 +375,15 @@ def test_the_highest_port_is_65535() -> None:
 def test_an_empty_line_of_help_is_no_command() -> None:
     """Lines that explain a command are left out as well."""
     assert wire.parse_commands([b"", b"MEET <ip>", b"    Connect."]) == {"MEET"}
+
+
+def test_bytes_that_are_no_utf_8_are_replaced() -> None:
+    """Words of a peer may be anything, and text is taken as it is."""
+    assert wire.parse_pairs([b"a\xff", "b"]) == {"a\ufffd": "b"}
+    assert wire.parse_pairs([b"\xc3\xa9", 7]) == {"é": "7"}
+
+
+def test_equal_code_for_two_engines_has_two_digests() -> None:
+    """A digest covers the engine and the code."""
+    one = [[b"engine", engine, b"library_code", b"code"] for engine in (b"LUA", b"JS")]
+    assert len(wire.parse_functions(one)) == 2

@@ -149,7 +149,7 @@ def test_one_cause_is_told_once() -> None:
         ),
     )
     assert told_of(hung) == [
-        "redis-app-1, redis-app-4 (2 pods): do not answer: refused",
+        "redis-app-1, redis-app-4 (2 pods): port 6379 does not answer: refused",
         "the owner of 5461 slots is unknown: no pod that answered",
     ]
 

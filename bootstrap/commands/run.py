@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..core.facts import Facts
-from ..core.findings import counted
 from ..loop.progress import ProgressLog
 from ..loop.stopping import Deadline
 from ..process import exit_report, logs, signals
@@ -20,7 +19,9 @@ from ..process.summary import Counters, Summary
 from . import inspect, wiring
 
 if TYPE_CHECKING:
+    from ..net.connection import Traffic
     from ..net.discovery import Discovery
+    from ..net.executor import Totals
     from ..report.run_screen import RunScreen
     from ..settings import Settings
 
@@ -94,20 +95,10 @@ async def converge_until(
     began = time.monotonic()
     error: Exception | None = None
     with structlog.contextvars.bound_contextvars(run_id=run_id, cluster=settings.cluster):
-        if progress is not None and progress.screen is not None:
-            replicas = counted(settings.replicas, "replica")
-            pods = counted(settings.nodes, "pod")
-            progress.screen.step(f"{settings.cluster}: {pods}, {replicas} per primary")
-        else:
-            _log.info(
-                "run.started",
-                cluster=settings.cluster,
-                nodes=settings.nodes,
-                replicas=settings.replicas,
-            )
+        progress = progress or ProgressLog(desired=wiring.desired(settings))
+        progress.started(settings.cluster)
         async with wiring.connected(settings, acts=may_change, discovery=discovery) as nodes:
             deadline = Deadline(stop, settings.timeout_s)
-            progress = progress or ProgressLog(desired=nodes.assessor.desired)
             executor = wiring.executor(nodes, progress, stop)
             loop = wiring.converger(
                 nodes,
@@ -122,9 +113,19 @@ async def converge_until(
                 await loop.run()
             except Exception as ended:  # noqa: BLE001 - however it ends, the summary says how far it came
                 error = ended
-    traffic, totals = nodes.pool.access.traffic, executor.totals
-    counters = Counters(
-        passes=loop.passes,
+    return Summary.of(
+        error,
+        phase=loop.phase,
+        run_id=run_id,
+        cluster=settings.cluster,
+        counters=_counters(loop.passes, executor.totals, nodes.pool.access.traffic, began),
+        verdict=progress.verdict,
+    )
+
+
+def _counters(passes: int, totals: Totals, traffic: Traffic, began: float) -> Counters:
+    return Counters(
+        passes=passes,
         actions=totals.actions,
         slots_moved=totals.slots_moved,
         keys_moved=totals.keys_moved,
@@ -132,12 +133,4 @@ async def converge_until(
         commands=traffic.commands,
         write_commands=traffic.writes,
         round_trips=traffic.round_trips,
-    )
-    return Summary.of(
-        error,
-        phase=loop.phase,
-        run_id=run_id,
-        cluster=settings.cluster,
-        counters=counters,
-        verdict=progress.verdict,
     )

@@ -64,6 +64,15 @@ class ProgressLog:
     _missing_at: float | None = None
     _missing_since: dict[str, str] = field(default_factory=dict)
 
+    def started(self, cluster: str) -> None:
+        """Log which cluster this run is about, and what it is to be."""
+        nodes, replicas = self.desired.nodes, self.desired.replicas
+        if self.screen is not None:
+            shape = f"{counted(nodes, 'pod')}, {counted(replicas, 'replica')} per primary"
+            self.screen.step(f"{cluster}: {shape}")
+        else:
+            _log.info("run.started", cluster=cluster, nodes=nodes, replicas=replicas)
+
     def observed(self, seen: Observation) -> None:
         """Log what is new: kinds of findings, missing pods, pairs without a bus link."""
         self.seen = seen

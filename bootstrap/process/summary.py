@@ -93,6 +93,8 @@ class Summary:
             error: What ended the run.
             phase: What the run was doing.
             counters: How much it did.
+            run_id: Its id.
+            cluster: Name of the cluster.
             verdict: What the last observation showed, where there was one.
         """
         if error is None:

@@ -43,7 +43,7 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
     for source, slots in sources:
         left = slots
         for target, free in room.items():
-            part = left.lowest(max(0, free))
+            part = left.lowest(free)
             if part:
                 room[target] = free - len(part)
                 left -= part

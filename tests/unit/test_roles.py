@@ -262,7 +262,7 @@ def test_a_shard_with_the_most_replicas_gets_no_further_one() -> None:
     """The surplus is spread before failure domains count."""
     replicas = [node(i, of=0 if i < 5 else 1, epoch=1) for i in range(2, 7)]
     seen = acquaint([*view("2x0").nodes, *replicas, node(7, of=9, epoch=1)])
-    seen = placed(seen, {0: "a/1", 1: "b/2", 7: "b/3", **{i: f"c{i}/{i}" for i in range(2, 7)}})
+    seen = placed(seen, {0: "a/0", 1: "b/1", 7: "b/7", **{i: f"c{i}/{i}" for i in range(2, 7)}})
     found = following(roles(seen, DesiredTopology(nodes=8, replicas=2)))
     assert Counter(found.values()) == {0: 3, 1: 3}
 

@@ -3,7 +3,17 @@
 import json
 from dataclasses import replace
 
-from bootstrap.core.actions import Forget, Meet, MoveSlots, Plan, Refusal, Stage, describe, kinds
+from bootstrap.core.actions import (
+    Forget,
+    Meet,
+    MoveSlots,
+    Plan,
+    Refusal,
+    SetConfigEpoch,
+    Stage,
+    describe,
+    kinds,
+)
 from bootstrap.core.findings import Finding, FindingCode
 from tests.support.builders import node_id, slots
 
@@ -22,6 +32,8 @@ def test_an_action_is_described_in_plain_values() -> None:
         "slots": "0-9,12",
         "reason": "slots_uneven",
     }
+    described = describe(SetConfigEpoch(node=node_id(0), epoch=4, reason=FindingCode.NODE_UNKNOWN))
+    assert described["epoch"] == 4
 
 
 def test_kinds_counts_actions() -> None:

@@ -188,10 +188,11 @@ def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
 
 
 def test_a_gone_member_is_named_by_its_last_address() -> None:
-    """There is no pod to name."""
+    """The member has no pod, so the finding is at the first pod that knows it."""
     ghost = line(9, flags=frozenset({Flag.FAIL}))
     seen = field(HEALTHY, 0, known={**at(HEALTHY, 0).known, ghost.node_id: ghost})
     detail = the(seen, FindingCode.MEMBER_GONE).detail
+    assert the(seen, FindingCode.MEMBER_GONE).node == "redis-app-0"
     assert detail.endswith("at 10.0.0.9:6379 is gone: no node has a link to it")
 
 

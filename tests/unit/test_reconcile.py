@@ -247,10 +247,10 @@ def test_a_run_that_ended_well_is_followed_by_another_without_a_pause() -> None:
     seen = replace(HEALTHY, nodes=(moved, *others))
     world = World(seen)
     reconcile(world, seconds=1.0, interval_s=0.25)
-    assert world.times(world.runs) == [0.125, 0.375, 0.625, 0.875]
+    assert world.times(world.runs) == [number / 8 for number in range(8)]
     world = World(seen, outcome=FAILED)
     reconcile(world, seconds=11.0, interval_s=0.25)
-    assert world.times(world.runs) == [0.125, 5.125]
+    assert world.times(world.runs) == [0.0, 5.0]
 
 
 def test_a_run_is_under_way_until_it_ends() -> None:

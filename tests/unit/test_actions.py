@@ -53,6 +53,7 @@ def test_fingerprints_are_of_what_would_be_done() -> None:
     plan = Plan(stage=Stage.REBALANCE, actions=(MOVE,))
     found = replace(plan, findings=(Finding(code=FindingCode.SLOTS_UNEVEN),))
     assert plan.fingerprint == found.fingerprint
+    assert len(plan.fingerprint) == 16
     others = [
         replace(plan, stage=Stage.DRAIN),
         replace(plan, actions=(replace(MOVE, slots=slots("0-9")),)),

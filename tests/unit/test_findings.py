@@ -264,3 +264,10 @@ def test_equal_and_more_libraries_are_enough() -> None:
         there = field(seen, 2, libraries=1, functions=frozenset(functions))
         found = functions_missing(facts(there, "3x0"))
         assert bool(found) is lacks, functions
+
+
+def test_names_beyond_the_most_are_counted() -> None:
+    """All are listed where there is no limit."""
+    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert listed(["a", "b", "c"], most=3) == "a, b, c"
+    assert listed(["a", "b", "c"], most=None) == "a, b, c"

@@ -119,7 +119,7 @@ def _after_failovers(facts: Facts, roles: Roles) -> Facts:
 
 
 def _owning(node: NodeView, slots: SlotSet) -> NodeView:
-    line = replace(node.myself, role=Role.PRIMARY, primary_id=None, slots=slots)
+    line = replace(node.myself, slots=slots)
     return replace(node, known={**node.known, node.node_id: line})
 
 

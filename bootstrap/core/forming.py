@@ -116,7 +116,7 @@ def _fill_up(facts: Facts, chosen: Sequence[NodeView]) -> Iterator[tuple[NodeId,
     left = facts.uncovered
     for node in primaries:
         share = -(-SLOT_COUNT // len(primaries)) - len(node.slots)
-        slots = left.lowest(max(0, share))
+        slots = left.lowest(share)
         left -= slots
         yield node.node_id, slots
 

@@ -104,7 +104,7 @@ def _know(nodes: dict[NodeId, NodeView], node_id: NodeId, line: KnownNode) -> No
 def _introduce(nodes: dict[NodeId, NodeView], one: NodeId, other: NodeId) -> None:
     for node_id, peer in ((one, other), (other, one)):
         _own(nodes, node_id, address=nodes[node_id].address)
-        _know(nodes, node_id, replace(nodes[peer].myself, flags=frozenset()))
+        _know(nodes, node_id, nodes[peer].myself)
 
 
 def _next_epoch(nodes: dict[NodeId, NodeView]) -> int:

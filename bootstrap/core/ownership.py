@@ -112,7 +112,7 @@ def _spread(facts: Facts, slots: SlotSet) -> Iterator[tuple[NodeId, SlotSet]]:
     primaries = sorted(facts.staying_primaries, key=lambda n: (len(n.slots), n.ordinal))
     total = sum(len(n.slots) for n in primaries) + len(slots)
     for node in primaries:
-        part = slots.lowest(max(0, -(-total // len(primaries)) - len(node.slots)))
+        part = slots.lowest(-(-total // len(primaries)) - len(node.slots))
         slots -= part
         if part:
             yield node.node_id, part

@@ -32,18 +32,14 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
         targets = dict(zip(by_size, even_counts(len(owned)), strict=True))
     else:
         targets = _with_drained(owned, sum(len(slots) for _, slots in sources))
-    sources += (
-        (i, slots.highest(len(slots) - targets[i]))
-        for i, slots in owned.items()
-        if len(slots) > targets[i]
-    )
+    sources += ((i, slots.highest(len(slots) - targets[i])) for i, slots in owned.items())
     reason = FindingCode.MEMBER_LEAVING if roles.drain else FindingCode.SLOTS_UNEVEN
     room = {i: targets[i] - len(slots) for i, slots in owned.items()}
     moves = []
     for source, slots in sources:
         left = slots
         for target, free in room.items():
-            part = left.lowest(max(0, free))
+            part = left.lowest(free)
             if part:
                 room[target] = free - len(part)
                 left -= part

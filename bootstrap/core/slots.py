@@ -105,7 +105,7 @@ class SlotSet:
             offset += ones
 
     def lowest(self, count: int) -> SlotSet:
-        """Return the `count` lowest slots, or all when there are fewer."""
+        """Return the `count` lowest slots: all when there are fewer, none below one."""
         mask = 0
         for first, last in self.ranges():
             take = min(count, last - first + 1)
@@ -116,7 +116,7 @@ class SlotSet:
         return SlotSet(mask)
 
     def highest(self, count: int) -> SlotSet:
-        """Return the `count` highest slots, or all when there are fewer."""
+        """Return the `count` highest slots: all when there are fewer, none below one."""
         return self - self.lowest(max(0, len(self) - count))
 
 

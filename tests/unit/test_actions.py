@@ -3,7 +3,17 @@
 import json
 from dataclasses import replace
 
-from bootstrap.core.actions import Forget, Meet, MoveSlots, Plan, Refusal, Stage, describe, kinds
+from bootstrap.core.actions import (
+    Forget,
+    Meet,
+    MoveSlots,
+    Plan,
+    Refusal,
+    SetConfigEpoch,
+    Stage,
+    describe,
+    kinds,
+)
 from bootstrap.core.findings import Finding, FindingCode
 from tests.support.builders import node_id, slots
 
@@ -22,6 +32,8 @@ def test_an_action_is_described_in_plain_values() -> None:
         "slots": "0-9,12",
         "reason": "slots_uneven",
     }
+    described = describe(SetConfigEpoch(node=node_id(0), epoch=4, reason=FindingCode.NODE_UNKNOWN))
+    assert described["epoch"] == 4
 
 
 def test_kinds_counts_actions() -> None:
@@ -41,6 +53,7 @@ def test_fingerprints_are_of_what_would_be_done() -> None:
     plan = Plan(stage=Stage.REBALANCE, actions=(MOVE,))
     found = replace(plan, findings=(Finding(code=FindingCode.SLOTS_UNEVEN),))
     assert plan.fingerprint == found.fingerprint
+    assert len(plan.fingerprint) == 16
     others = [
         replace(plan, stage=Stage.DRAIN),
         replace(plan, actions=(replace(MOVE, slots=slots("0-9")),)),

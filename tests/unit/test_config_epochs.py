@@ -165,3 +165,10 @@ def test_a_target_with_the_epoch_of_its_source_is_low() -> None:
             source=node_id(0), target=node_id(1), slots=slots("5"), reason=FindingCode.SLOTS_UNEVEN
         )
         assert config_epochs.are_ordered(facts(seen, "2x0"), [move]) is is_ordered
+
+
+def test_a_replica_with_the_epoch_of_the_source_is_no_target_yet() -> None:
+    """A replica reports the epoch of its primary, and no two primaries share one here."""
+    seen = view("3x1")
+    assert not config_epochs.are_ordered(facts(seen, "3x1"), [move(A, 3)])
+    assert config_epochs.are_ordered(facts(seen, "3x1"), [move(A, 4)])

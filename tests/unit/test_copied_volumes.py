@@ -72,6 +72,7 @@ def test_two_pods_with_one_id() -> None:
     """The run id tells a copy from one process behind two names."""
     copy = replace(at(HEALTHY, 1), endpoint=endpoint(3), run_id="other")
     (refusal,) = refusals(joined(HEALTHY, copy), "4x0")
+    assert refusal.node == "redis-app-1"
     assert "redis-app-1" in refusal.cause
     assert "redis-app-3" in refusal.cause
     assert "nodes.conf" in refusal.remedy

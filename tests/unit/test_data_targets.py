@@ -6,6 +6,7 @@ from bootstrap.core.actions import Refusal
 from bootstrap.core.data_targets import incoming, refuse_unfit_targets
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.planner import Policy, plan
+from bootstrap.core.slots import SLOT_COUNT
 from bootstrap.core.topology import ClusterView, DesiredTopology
 from tests.support.builders import (
     absent,
@@ -52,7 +53,7 @@ def test_a_new_pod_whose_last_save_failed_is_refused_before_it_is_met() -> None:
     assert refusal.node == "redis-app-3"
     assert "is to take slots" in refusal.cause
     assert "rdb_last_bgsave_status:err" in refusal.cause
-    assert "BGSAVE" in refusal.remedy
+    assert "run BGSAVE there" in refusal.remedy
     assert not plan(seen, wanted("4x0"), Policy()).actions
 
 
@@ -61,7 +62,7 @@ def test_errors_of_the_aof_count_too() -> None:
     errors = frozenset({"aof_last_write_status", "aof_last_bgrewrite_status"})
     found = refusals(field(GROWING, 3, persistence_errors=errors), "4x0")
     assert [r.node for r in found] == ["redis-app-3"] * 2
-    assert all("BGREWRITEAOF" in r.remedy for r in found)
+    assert all("run BGREWRITEAOF there" in r.remedy for r in found)
 
 
 def test_sources_are_not_asked() -> None:
@@ -239,3 +240,22 @@ def test_a_healthy_cluster_has_no_such_notice() -> None:
     (finding,) = plan(field(seen, 4, link_up=False), wanted("3x1"), Policy()).findings
     assert finding.code is FindingCode.REPLICA_LINK_DOWN
     assert "redis-app-4; redis-app-1 drops a copy of its 60.0 MiB" in finding.detail
+
+
+def test_a_target_may_be_filled_to_the_last_byte() -> None:
+    """Half of the slots move with half of the bytes; a copy takes all of them."""
+    alone = view("1x0", keys=9, data_bytes=SLOT_COUNT)
+    taken = SLOT_COUNT // 2
+    for room, refused in ((taken, 0), (taken - 1, 1)):
+        seen = joined(alone, node(1, used_memory=1000, max_memory=1000 + room))
+        assert len(refusals(seen, "2x0")) == refused
+    for room, refused in ((SLOT_COUNT, 0), (SLOT_COUNT - 1, 1)):
+        assert len(refusals(joined(alone, node(1, max_memory=room)), "1x1")) == refused
+
+
+def test_a_buffer_of_a_tenth_of_what_moves_is_not_noticed() -> None:
+    """A buffer that is one byte smaller is noticed."""
+    shard = view("1x1", keys=9, data_bytes=20 * SLOT_COUNT, commands=frozenset({"MIGRATION"}))
+    for limit, noticed in ((SLOT_COUNT, 0), (SLOT_COUNT - 1, 1)):
+        seen = joined(field(shard, 0, replica_buffer=limit), node(2), node(3))
+        assert len(plan(seen, wanted("2x1"), Policy()).notices) == noticed

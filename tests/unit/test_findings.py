@@ -188,10 +188,11 @@ def test_a_setting_on_every_node_is_not_an_earlier_runs() -> None:
 
 
 def test_a_gone_member_is_named_by_its_last_address() -> None:
-    """There is no pod to name."""
+    """The member has no pod, so the finding is at the first pod that knows it."""
     ghost = line(9, flags=frozenset({Flag.FAIL}))
     seen = field(HEALTHY, 0, known={**at(HEALTHY, 0).known, ghost.node_id: ghost})
     detail = the(seen, FindingCode.MEMBER_GONE).detail
+    assert the(seen, FindingCode.MEMBER_GONE).node == "redis-app-0"
     assert detail.endswith("at 10.0.0.9:6379 is gone: no node has a link to it")
 
 
@@ -263,3 +264,10 @@ def test_equal_and_more_libraries_are_enough() -> None:
         there = field(seen, 2, libraries=1, functions=frozenset(functions))
         found = functions_missing(facts(there, "3x0"))
         assert bool(found) is lacks, functions
+
+
+def test_names_beyond_the_most_are_counted() -> None:
+    """All are listed where there is no limit."""
+    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert listed(["a", "b", "c"], most=3) == "a, b, c"
+    assert listed(["a", "b", "c"], most=None) == "a, b, c"

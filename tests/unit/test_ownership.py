@@ -491,3 +491,10 @@ def test_a_slot_in_transit_that_is_owned_is_not_claimed() -> None:
     seen = counted(field(seen, A, migrating={SLOT: node_id(B)}), {A: {SLOT: 1}, B: {10923: 1}})
     actions = ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=False)
     assert shown(actions) == ["claim 10923 for B"]
+
+
+def test_what_others_remember_is_not_spread_as_lost() -> None:
+    """Each slot has one claimant, and what nobody remembers is spread by consent."""
+    forgetful = told(own(HEALTHY, C, slots=slots("10923-16000")), A, A, slots=slots("8-5461"))
+    claims = ownership.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=True)
+    assert shown(claims) == ["claim 0-7,16382-16383 for A", "claim 16001-16381 for C"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from structlog.testing import capture_logs
@@ -202,7 +203,7 @@ def test_the_cause_at_the_deadline_is_what_was_seen_and_failed_last() -> None:
         log.observed(observation(apart))
         assert cause() == "redis-app-1"
         cut = told(apart, 4, 3, link_up=False)
-        for _ in range(2):
+        for _ in range(3):
             log.observed(observation(cut))
             await asyncio.sleep(BLOCKED_AFTER_S)
         assert cause() == "redis-app-3"
@@ -210,4 +211,22 @@ def test_the_cause_at_the_deadline_is_what_was_seen_and_failed_last() -> None:
         log.observed(observation(MISSING))
         assert cause() == "redis-app-2"
 
-    assert [e["log_level"] for e in events(work, "bus.blocked")] == ["warning"]
+    (blocked,) = events(work, "bus.blocked")
+    assert blocked["log_level"] == "warning"
+    assert "redis-app-4 to redis-app-3" in blocked["detail"]
+
+
+def test_a_state_that_lasts_keeps_the_time_of_its_beginning() -> None:
+    """Another state has a time of its own."""
+    log = ProgressLog(desired=DESIRED)
+
+    async def work() -> None:
+        log.observed(observation(HEALTHY))
+        assert log.verdict is not None
+        log.verdict = replace(log.verdict, since="then")
+        log.observed(observation(HEALTHY))
+        assert log.verdict.since == "then"
+        log.observed(observation(MISSING))
+        assert log.verdict.since not in {"", "then"}
+
+    events(work)

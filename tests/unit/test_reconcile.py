@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from bootstrap.commands.reconcile import paths
+from bootstrap.core.planner import plan
 from bootstrap.core.situation import Policy
 from bootstrap.core.stillness import STILL_S
 from bootstrap.core.topology import ClusterView
@@ -57,9 +59,17 @@ class World:
         self.seen = self.after_run or self.seen
         return self.outcome
 
+    def times(self, events: Sequence[float]) -> list[float]:
+        """Return the times of events, from the first observation on."""
+        return [at - self.observed[0] for at in events]
+
 
 def reconcile(
-    world: World, *, seconds: float, changes: Sequence[tuple[float, ClusterView]] = ()
+    world: World,
+    *,
+    seconds: float,
+    changes: Sequence[tuple[float, ClusterView]] = (),
+    interval_s: float = 5.0,
 ) -> Health:
     """Let the reconciler work for some seconds, while others change the world."""
 
@@ -75,7 +85,7 @@ def reconcile(
             run_once=world.run,
             health=health,
             stop=stop,
-            interval_s=5.0,
+            interval_s=interval_s,
         ).run()
         statuses[id(health)] = int(paths(health)["/readyz"]().status)
         return health
@@ -158,6 +168,7 @@ def test_name_servers_that_fail_make_the_state_unknown() -> None:
     health = reconcile(world, seconds=20.0)
     assert not is_ready(health)
     assert health.verdict.state is State.UNKNOWN
+    assert "SERVFAIL" in health.verdict.reason
     health = reconcile(world, seconds=60.0, changes=[(20.0, HEALTHY)])
     assert is_ready(health)
 
@@ -183,3 +194,101 @@ def test_pods_beyond_the_wanted_number_are_not_ready() -> None:
     assert world.runs == []
     assert not is_ready(health)
     assert "redis-app-7" in health.verdict.reason
+
+
+@pytest.fixture
+def jitter(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """Make all intervals half as long as without jitter; return the bounds that were asked for."""
+    asked: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        asked.append((low, high))
+        return 0.5
+
+    monkeypatch.setattr("random.uniform", uniform)
+    return asked
+
+
+def test_intervals_vary_by_a_fifth(jitter: list[tuple[float, float]]) -> None:
+    """Healthy clusters are observed at the interval, and two observations in a row sooner."""
+    world = World(HEALTHY)
+    assert reconcile(world, seconds=9.0).observation_s == 0.0
+    assert world.times(world.observed) == [0.0, 0.5, 3.0, 5.5, 8.0]
+    assert set(jitter) == {(0.8, 1.2)}
+
+
+@pytest.mark.usefixtures("jitter")
+def test_the_interval_of_a_refusal_grows_by_half() -> None:
+    """The interval ends at half a minute, and a change of the world starts it again."""
+    world = World(REFUSED)
+    reconcile(world, seconds=90.0, changes=[(85.0, UNEVEN)])
+    waits = [later - sooner for sooner, later in pairwise(world.observed)]
+    assert waits[:8] == pytest.approx([0.5 * 1.5**number for number in range(1, 9)])
+    assert max(waits) == 15.0
+    world = World(UNEVEN, outcome=FAILED)
+    reconcile(world, seconds=3.0, changes=[(1.75, HEALTHY)])
+    assert world.times(world.observed) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+
+
+@pytest.mark.usefixtures("jitter")
+def test_the_pauses_between_runs_that_fail_double() -> None:
+    """The first pause is five seconds long, the longest one two minutes."""
+    world = World(UNEVEN, outcome=FAILED)
+    reconcile(world, seconds=520.0)
+    assert world.times(world.runs) == [4.0, 9.0, 19.0, 39.0, 79.0, 159.0, 279.0, 399.0, 519.0]
+
+
+@pytest.mark.usefixtures("jitter")
+def test_a_run_that_ended_well_is_followed_by_another_without_a_pause() -> None:
+    """Pods that come back at new addresses one after the other are not waited for."""
+    first, *others = HEALTHY.nodes
+    moved = replace(first, endpoint=replace(first.endpoint, addresses=("10.9.9.1",)))
+    moved = replace(moved, address=replace(first.address, ip="10.9.9.1"))
+    seen = replace(HEALTHY, nodes=(moved, *others))
+    world = World(seen)
+    reconcile(world, seconds=1.0, interval_s=0.25)
+    assert world.times(world.runs) == [number / 8 for number in range(8)]
+    world = World(seen, outcome=FAILED)
+    reconcile(world, seconds=11.0, interval_s=0.25)
+    assert world.times(world.runs) == [0.0, 5.0]
+
+
+def test_a_run_is_under_way_until_it_ends() -> None:
+    """A stop waits for a run that is under way, however that ends."""
+
+    async def work() -> None:
+        world, stop, seen = World(UNEVEN), asyncio.Event(), list[bool]()
+
+        async def run_once() -> Summary:
+            seen.append(reconciler.is_running)
+            stop.set()
+            raise NotConvergedError(cause="late", remedy="wait")
+
+        desired = wanted("3x0")
+        reconciler = Reconciler(
+            assessor=Assessor(source=world, desired=desired, policy=Policy()),
+            run_once=run_once,
+            health=Health(desired=desired, fresh_s=20.0),
+            stop=stop,
+            interval_s=5.0,
+        )
+        assert not reconciler.is_running
+        await reconciler.run()
+        assert (seen, reconciler.is_running) == ([True], False)
+
+    virtual_time.run(work())
+
+
+def test_a_state_is_logged_when_it_changes() -> None:
+    """A refusal is a warning with its remedy; other states have none."""
+    world = World(REFUSED)
+    with capture_logs() as events:
+        reconcile(world, seconds=60.0, changes=[(30.0, HEALTHY)])
+    logged = [event for event in events if event["event"] == "health.changed"]
+    (refusal,) = plan(REFUSED, wanted("3x0"), Policy()).refusals
+    assert [(e["state"], e["log_level"], e["remedy"]) for e in logged] == [
+        ("refused", "warning", refusal.remedy),
+        ("healthy", "info", None),
+    ]
+    assert "redis-app-1" in logged[0]["reason"]
+    assert logged[1]["reason"] is None

@@ -262,7 +262,7 @@ def test_a_shard_with_the_most_replicas_gets_no_further_one() -> None:
     """The surplus is spread before failure domains count."""
     replicas = [node(i, of=0 if i < 5 else 1, epoch=1) for i in range(2, 7)]
     seen = acquaint([*view("2x0").nodes, *replicas, node(7, of=9, epoch=1)])
-    seen = placed(seen, {0: "a/1", 1: "b/2", 7: "b/3", **{i: f"c{i}/{i}" for i in range(2, 7)}})
+    seen = placed(seen, {0: "a/0", 1: "b/1", 7: "b/7", **{i: f"c{i}/{i}" for i in range(2, 7)}})
     found = following(roles(seen, DesiredTopology(nodes=8, replicas=2)))
     assert Counter(found.values()) == {0: 3, 1: 3}
 
@@ -319,3 +319,10 @@ def test_a_new_primary_makes_its_zone_more_crowded(zones: str, expected: list[in
     seen = acquaint([*view("2x0").nodes, *(node(i, epoch=i) for i in (2, 3, 4))])
     places = {i: f"{zone}/{i}" for i, zone in enumerate(zones)}
     assert numbers(roles(placed(seen, places), "4x1").new) == expected
+
+
+def test_a_shard_that_has_what_is_wanted_gives_no_replica_away() -> None:
+    """A shard without a replica waits for the pod that is missing, wherever the others are."""
+    seen = acquaint([*view("3x0").nodes, node(3, of=0, epoch=1), node(4, of=1, epoch=2)])
+    seen = placed(seen, {0: "a/0", 1: "b/1", 2: "c/2", 3: "a/3", 4: "a/4"})
+    assert following(roles(seen, "3x1")) == {3: 0, 4: 1}

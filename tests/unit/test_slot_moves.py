@@ -81,3 +81,12 @@ def test_without_rebalance_drained_slots_level_the_emptiest() -> None:
     ranges = ["0-99", "100-199", "200-299", "300-16373", "16374-16383"]
     seen = acquaint([node(i, owned, epoch=i + 1) for i, owned in enumerate(ranges)])
     assert [len(slots(part)) for _, _, part in moved(seen, "4x0", rebalance=False)] == [4, 3, 3]
+
+
+def test_a_target_takes_no_more_than_its_share() -> None:
+    """Two sources fill two targets one after the other, and the reason is that slots are uneven."""
+    seen = acquaint([*view("2x0").nodes, node(2, epoch=3), node(3, epoch=4)])
+    assert moved(seen, "4x0") == [(0, 2, "4096-8191"), (1, 3, "12288-16383")]
+    known = facts(seen, "4x0")
+    found = slot_moves.move_slots(known, assign_roles(known), rebalance=True)
+    assert {m.reason for m in found} == {FindingCode.SLOTS_UNEVEN}

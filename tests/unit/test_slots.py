@@ -48,9 +48,11 @@ def test_lowest_and_highest_take_what_there_is() -> None:
     some = slots("1-2,5,9-10")
     assert some.lowest(3) == slots("1-2,5")
     assert some.lowest(0) == SlotSet()
+    assert some.lowest(-1) == SlotSet()
     assert some.lowest(99) == some
     assert some.highest(3) == slots("5,9-10")
     assert some.highest(0) == SlotSet()
+    assert some.highest(-1) == SlotSet()
     assert some.highest(99) == some
 
 

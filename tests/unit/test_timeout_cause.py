@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,3 +117,11 @@ def test_as_many_names_are_listed_as_a_message_has_room_for(
     )
     assert listed == ", ".join(names[:shown])
     assert rest == (f"{count - shown} more" if shown < count else "")
+
+
+def test_the_name_of_a_pod_is_not_repeated() -> None:
+    """A cause that begins with the name of the pod is reported as it is."""
+    refuses = replace(missing(1), cause="redis-app-1 at 10.0.0.1 port 6379: refused")
+    assert cause(absent=[refuses]).cause == refuses.cause
+    assert cause(absent=[missing(1)]).cause == "redis-app-1: connect fails"
+    assert cause(absent=[missing(1), missing(2)]).cause == "redis-app-1, redis-app-2: connect fails"

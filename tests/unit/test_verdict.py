@@ -206,3 +206,15 @@ def test_a_notice_asks_for_a_person() -> None:
     notice = Finding(code=FindingCode.REPLICA_BUFFER_SMALL, detail="redis-app-0 has little room")
     result = verdict(Plan(notices=(notice,)), SEEN)
     assert result.next.startswith("nothing by itself")
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [(2, "a; b and 2 more"), (3, "a; b; c and 1 more"), (4, "a; b; c; d"), (None, "a; b; c; d")],
+)
+def test_findings_of_one_kind_are_one_cause(most: int | None, words: str) -> None:
+    """The first finding gives the pod, and those that have no room are counted."""
+    code = FindingCode.VIEW_OUTDATED
+    findings = (Finding(code=code, node=f"redis-app-{i}", detail=t) for i, t in enumerate("abcd"))
+    (cause,) = causes(Plan(findings=tuple(findings)), SEEN, most=most)
+    assert (cause.code, cause.node, cause.text) == (code, "redis-app-0", words)

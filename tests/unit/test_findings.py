@@ -11,6 +11,7 @@ from bootstrap.core.findings import (
     abbreviate,
     diagnose,
     functions_missing,
+    listed,
     notices,
 )
 from bootstrap.core.planner import Policy, plan

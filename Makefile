@@ -49,10 +49,8 @@ check: $(VENV)/.ready prose ## Lint, types, import contracts, prose, branch cove
 	$(BIN)/python -m pytest tests/property -m "not slow"
 	$(BIN)/python -m pytest -n auto -rs tests/packaging $(ARGS)
 
-# A file is a story of its own; the one that stops nodes has the cluster to itself.
 e2e: $(VENV)/.ready ## Tests on the Kubernetes cluster that KUBECONFIG names
-	$(BIN)/python -m pytest tests/e2e -m kind -rs -n 3 --dist loadfile --ignore tests/e2e/test_nodes.py $(ARGS)
-	$(BIN)/python -m pytest tests/e2e/test_nodes.py -m kind -rs $(ARGS)
+	$(BIN)/python -m pytest tests/e2e -m kind -rs $(ARGS)
 
 prose: $(VENV)/.ready ## Words and phrases of the documents
 	$(BIN)/python -m docs.prose

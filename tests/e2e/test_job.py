@@ -171,7 +171,8 @@ def test_quota_is_in_the_way(new_story: Callable[..., Story]) -> None:
     story.k("apply", "-f", "-", stdin=yaml.safe_dump(quota))
     once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
     story.apply(patches=[with_env("BOOTSTRAP_TIMEOUT", "8"), once])
-    story.wait_until(lambda: len(story.pods(MEMBERS) + story.pods(JOBS)) == 5, told="five pods")
+    # Pods that are created at the same time can exceed a quota for a moment.
+    story.wait_until(lambda: len(story.pods(MEMBERS) + story.pods(JOBS)) >= 5, told="five pods")
     if story.pods(JOBS):
         assert failed_reason(story) == "BackoffLimitExceeded"
         print(f"\n{story.last_words()}")

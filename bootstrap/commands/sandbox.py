@@ -52,7 +52,8 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
             click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
             with signals.calling(signals.interrupt):
                 world.start()
-                code = console.execute(orders.do, ["run"]) or console.execute(orders.do, ["status"])
+                code = console.execute(orders.do, ["run"])
+                console.execute(orders.do, ["status"])
             if code or exits:
                 return code
             is_faultless = _take_orders(world, orders, lines)

@@ -33,6 +33,7 @@ def test_job_says_at_the_end_what_it_did(cluster: Story) -> None:
     log = cluster.k("logs", f"job/{cluster.job()}").splitlines()
     completed = next(line for line in log[-2:] if line.startswith("{"))  # the other is for people
     logged = json.loads(completed)
+    assert words.pop("schema_version") == 1
     assert {key: logged[key] for key in words} == words
     print(f"\n{words}")
 

@@ -170,7 +170,7 @@ class _Watch:
     async def run(self) -> None:
         """Observe and draw until it is cancelled."""
         while True:
-            began = _now()
+            began = stopping.now()
             try:
                 seen = await self._drawing(self.nodes.assessor.observe(shards=True))
                 before = self._look.verdict if self._look else None
@@ -178,15 +178,15 @@ class _Watch:
             except TransientError as error:
                 self._failure = f"the last observation failed: {error}"
                 _log.warning("pass.failed", phase="observe", node=error.node, cause=error.cause)
-            await self._drawing(asyncio.sleep(max(0.1, began + WATCH_EVERY_S - _now())))
+            await self._drawing(asyncio.sleep(max(0.1, began + WATCH_EVERY_S - stopping.now())))
 
     async def _drawing(self, work: Awaitable[_T]) -> _T:
         """Return the result of the work, and draw until there is one."""
-        task, began = asyncio.ensure_future(work), _now()
+        task, began = asyncio.ensure_future(work), stopping.now()
         try:
             while not task.done():
                 if self._look is not None:
-                    late = self._failure or self._late(self._look, _now() - began)
+                    late = self._failure or self._late(self._look, stopping.now() - began)
                     self.draw(self._look, datetime.now().astimezone(), late)
                 await asyncio.wait({task}, timeout=REDRAW_EVERY_S)
         finally:
@@ -199,7 +199,3 @@ class _Watch:
         names = sorted(self.nodes.assessor.source.unanswered - known)
         is_late = names and waited_s >= REDRAW_EVERY_S
         return f"{', '.join(names)}: no answer for {waited_s:.1f} s" if is_late else ""
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -247,9 +247,14 @@ class Plan:
         return not self.findings and not self.refusals
 
     @property
-    def is_waiting(self) -> bool:
-        """Return whether nothing can be done while a pod or a member was not observed."""
+    def is_partial(self) -> bool:
+        """Return whether a wanted pod or a live member was not observed."""
         return any(finding.code in WAITING for finding in self.findings)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether nothing is done until every pod and member was observed."""
+        return self.is_partial and not self.actions
 
     @property
     def fingerprint(self) -> str:

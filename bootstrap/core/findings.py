@@ -169,8 +169,7 @@ def _membership(facts: Facts) -> Iterator[Finding]:
 
 
 def _slots(facts: Facts) -> Iterator[Finding]:
-    is_blocked = facts.blocking_pods or facts.unseen
-    unowned = "not owned by a pod that answered" if is_blocked else "owned by no node"
+    unowned = "not owned by a pod that answered" if facts.is_blocked else "owned by no node"
     for code, slots, state in (
         (FindingCode.SLOTS_UNCOVERED, facts.uncovered, unowned),
         (FindingCode.SLOTS_CONTESTED, facts.contested, "owned by two nodes"),

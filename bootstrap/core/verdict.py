@@ -143,7 +143,7 @@ def verdict(plan: Plan, view: ClusterView) -> Verdict:
         state = State.REFUSED
     elif not view.nodes:
         state = State.UNKNOWN
-    elif plan.is_waiting:
+    elif plan.is_partial:
         state = State.DEGRADED
     elif found & _AT_RISK:
         state = State.DATA_AT_RISK
@@ -189,8 +189,6 @@ def _next(plan: Plan, first: Cause) -> str:
         return f"run applies {counted(len(plan.actions), 'action')} of the stage {plan.stage}"
     if plan.findings:
         return "the servers need time for gossip, an election or replication; look again"
-    if any(notice.code is FindingCode.PODS_SURPLUS for notice in plan.notices):
-        return "nothing by itself: set BOOTSTRAP_NODES to the number of pods, or scale back"
     if plan.notices:
         return "nothing by itself: inspect what the reason names"
     return "nothing to do"
@@ -218,7 +216,7 @@ def causes(plan: Plan, view: ClusterView, *, most: int | None = 3) -> Iterator[C
         yield Cause(code=FindingCode.SLOTS_UNCOVERED, text=text)
         return
     unseen = SlotSet.all() - union(node.slots for node in view.nodes)
-    if unseen and view.nodes and by_code.keys() & _LOST and plan.is_waiting:
+    if unseen and view.nodes and by_code.keys() & _LOST and plan.is_partial:
         text = f"the owner of {counted(len(unseen), 'slot')} is unknown: no pod that answered"
         yield Cause(code=FindingCode.SLOTS_UNCOVERED, text=text)
     isolated = [node.name for node in view.nodes if node.is_isolated]

@@ -67,7 +67,7 @@ def status_as_json(look: Look) -> Json:
     """Return nodes, shards, slots, failure domains and findings."""
     view, plan = look.view, look.plan
     facts = Facts(view, look.desired)
-    not_seen = SlotSet.all() - facts.owned if plan.is_waiting else SlotSet()
+    not_seen = SlotSet.all() - facts.owned if plan.is_partial else SlotSet()
     return {
         "healthy": plan.is_healthy,
         "verdict": asdict(look.verdict),

@@ -161,8 +161,8 @@ def _role(line: KnownNode) -> Row:
 def _row(node: NodeView, facts: Facts) -> Row:
     faults = [] if node.state_ok else ["new" if node.is_isolated and not node.slots else "fail"]
     faults += ["link down"] * (not node.link_up)
-    faults += ["leaving"] * (not facts.desired.stays(node.endpoint.ordinal))
-    primary = facts.live.get(node.myself.primary_id or node.node_id)
+    faults += ["leaving"] * (not facts.stays(node))
+    primary = facts.primary_of(node)
     row = {
         "POD": node.name,
         "ADDRESS": str(node.address),
@@ -182,10 +182,9 @@ def _row(node: NodeView, facts: Facts) -> Row:
 def bar(facts: Facts, drawn: Sequence[Shard], cells: int) -> str:
     """Return the slot space: for each cell the last digit of its shard, or what is wrong there."""
     missing = SlotSet.all() - facts.owned
-    is_blocked = bool(facts.blocking_pods or facts.unseen)
     special = {
         CONTESTED: facts.contested,
-        UNKNOWN if is_blocked else UNSERVED: missing,
+        UNKNOWN if facts.is_blocked else UNSERVED: missing,
         OPEN: facts.open_slots,
     }
     owners = [(shard.slots, str(shard.number % 10)) for shard in drawn if shard.number is not None]

@@ -14,13 +14,14 @@ from ..core.actions import (
     AssignSlots,
     Failover,
     GatherKeys,
+    Meet,
     MoveSlots,
     Plan,
     Replicate,
     describe,
 )
 from ..core.facts import Facts
-from ..core.findings import abbreviate, counted, listed
+from ..core.findings import FindingCode, abbreviate, counted, listed
 from ..core.move_costs import move_cost
 from ..core.slots import union
 from ..core.topology import ClusterView, short_id
@@ -28,6 +29,7 @@ from . import layout, tables
 from .layout import Look
 
 _LEAST_ROWS = 5
+_MOVED = FindingCode.ADDRESS_STALE
 _AFTERWARDS = ("AFTERWARDS", "PRIMARY", "REPLICAS", "SLOTS", "PLACES")
 
 
@@ -73,13 +75,16 @@ def summary(look: Look, steps: Sequence[Plan]) -> str:
         return "Plan: nothing to do" if look.plan.is_healthy else waits
     facts = Facts(look.view, look.desired)
     joining = [node for node in facts.staying if node.is_isolated]
-    forgotten = len(facts.leaving) + len(facts.gone)
+    # A member that seems to be gone may be a pod that was not observed.
+    forgotten = len(facts.leaving) + (0 if look.plan.is_partial else len(facts.gone))
     cost = move_cost(steps, look.view)
     moved = f" ({layout.size(cost.bytes)}, {counted(cost.keys, 'key')})" if cost.keys else ""
     assigned = len(union(a.slots for a in actions if isinstance(a, AssignSlots)))
     replicas = sum(isinstance(a, Replicate) for a in actions)
     failovers = sum(isinstance(a, Failover) for a in actions)
+    again = {a.target for a in actions if isinstance(a, Meet) and a.reason is _MOVED}
     parts = [f"{len(joining)} to join"]
+    parts += [f"{len(again)} to introduce again"] if again else []
     parts += [f"{counted(assigned, 'slot')} to assign"] if assigned else []
     parts += [f"{counted(replicas, 'replica')} to attach"] if replicas else []
     parts += [f"{counted(failovers, 'failover')}"] if failovers else []

@@ -40,6 +40,15 @@ REFUSED = replace(
 GONE = builders.acquaint(HEALTHY.nodes, gone=[builders.line(9)])
 APART = estranged(HEALTHY, 0, 1)
 MISSING = builders.absent(HEALTHY, 2)
+# Two primaries are back on new addresses, the third one is missing.
+OUTAGE = builders.absent(
+    own(
+        own(HEALTHY, 0, address=builders.address(0, moved=True)),
+        1,
+        address=builders.address(1, moved=True),
+    ),
+    2,
+)
 DISAGREEING = builders.field(HEALTHY, 0, state_ok=False)  # only the servers have work
 Step = ClusterView | Exception
 
@@ -403,6 +412,15 @@ def test_an_expected_plan_is_compared_when_all_pods_are_there() -> None:
     fingerprint = plan(APART, DESIRED, Policy()).fingerprint
     run = trial(MISSING, MISSING, APART, APART, HEALTHY, expect=fingerprint)
     assert run.run() is None
+
+
+def test_primaries_do_not_meet_again_under_the_plan_that_was_expected() -> None:
+    """Also while a pod is missing, what is sent is compared with the reviewed plan."""
+    fingerprint = plan(APART, DESIRED, Policy()).fingerprint
+    assert plan(OUTAGE, DESIRED, Policy()).actions
+    run = trial(OUTAGE, OUTAGE, APART, expect=fingerprint)
+    assert isinstance(run.run(), RefusedError)
+    assert run.applied.batches == []
 
 
 def test_wait_applies_nothing() -> None:

@@ -21,10 +21,12 @@ from tests.support.builders import (
     POLICY,
     absent,
     acquaint,
+    address,
     estranged,
     field,
     fresh,
     node,
+    own,
     placed,
     view,
     wanted,
@@ -215,3 +217,18 @@ def test_metrics_name_the_present_state(state: State) -> None:
     assert f"# TYPE {prefix}keys_moved_total counter" in lines
     assert f"{prefix}slots 16384" in lines
     assert text.endswith("\n")
+
+
+def test_a_plan_that_introduces_primaries_again_is_not_blocked() -> None:
+    """After an outage with a pod still missing, the verdict and the summary name what is sent."""
+    seen = view("3x0")
+    for number in (0, 1):
+        seen = own(seen, number, address=address(number, moved=True))
+    seen = absent(seen, 2)
+    look = looked(seen, wanted("3x0"))
+    assert look.verdict.state is State.DEGRADED
+    assert look.verdict.next == "run applies 2 actions of the stage introduce"
+    assert plan_tables.summary(look, [look.plan]) == (
+        "Plan: 0 to join, 2 to introduce again, 0 slots to move, 0 to forget"
+    )
+    assert json_output.plan_as_json(look, [])["blocked"] is False

@@ -31,9 +31,8 @@ class History:
     Attributes:
         plan: Of the last observation; None when there was none, or when the last attempt failed.
         repeats: Observations in a row that gave this plan, the last one included.
-        healthy_in_a_row: Observations in a row that found the cluster healthy.
+        healthy_in_a_row: Observations with shard ids in a row that found the cluster healthy.
         healthy_since: When the first of these was made.
-        has_shards: Whether the last observation included shard ids.
         failure: Cause of the last attempt that failed, while its plan is still the plan.
         failures: How often in a row that plan ended with that failure.
         failing_since: When it did so first.
@@ -43,7 +42,6 @@ class History:
     repeats: int = 0
     healthy_in_a_row: int = 0
     healthy_since: float = 0.0
-    has_shards: bool = False
     failure: str | None = None
     failures: int = 0
     failing_since: float = 0.0
@@ -58,9 +56,8 @@ class History:
             history,
             plan=plan,
             repeats=self.repeats + 1 if is_same else 1,
-            healthy_in_a_row=self.healthy_in_a_row + 1 if plan.is_healthy else 0,
+            healthy_in_a_row=self.healthy_in_a_row + 1 if plan.is_healthy and has_shards else 0,
             healthy_since=self.healthy_since if self.healthy_in_a_row else now,
-            has_shards=has_shards,
         )
 
     def after_failure(self, cause: str, *, now: float) -> History:
@@ -80,8 +77,12 @@ class History:
 
     def is_proven_healthy(self, *, now: float, steady_s: float) -> bool:
         """Return whether the cluster was healthy twice in a row and for so many seconds."""
-        is_confirmed = self.healthy_in_a_row >= CONFIRMATIONS and self.has_shards
-        return is_confirmed and now - self.healthy_since >= steady_s
+        return self.healthy_in_a_row >= CONFIRMATIONS and now - self.healthy_since >= steady_s
+
+    @property
+    def is_healthy(self) -> bool:
+        """Return whether the last observation found the cluster healthy, shard ids or not."""
+        return self.plan is not None and self.plan.is_healthy
 
     @property
     def wants_shards(self) -> bool:

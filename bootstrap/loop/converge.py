@@ -180,8 +180,13 @@ class Converger:
             ) from error
 
     async def _pause(self, began: float) -> None:
-        """Wait before the next pass: not at all before the second observation of a healthy one."""
-        if self._history.healthy_in_a_row and not self._steady_s:
+        """Wait before the next pass; not where all is healthy and only to be seen once more.
+
+        After a change a packet of before it can still arrive, and a node then sees a shard as it
+        was: the two observations that count have a pause between them.
+        """
+        is_settled = not self._has_acted or not self._history.healthy_in_a_row
+        if self._history.is_healthy and is_settled and not self._steady_s:
             return
         delay_s = min(TICK_S * 2**self._history.delays, LONGEST_PAUSE_S)
         # A pass that took long is not followed at once by the next one: servers have work to do.

@@ -1,12 +1,13 @@
 """Servers with TLS, and the table of bad input."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
+from bootstrap.sandbox.world import World
 
 _WITH_TLS = ("redis-8.6", "valkey-9.1", "redis-7.0", "redis-8.0", "valkey-8.1")
 _HEAD = """# Bad input
@@ -24,6 +25,14 @@ def tls_server(installed: Mapping[str, str]) -> ServerBinary | None:
     """An installed server that was built with TLS; the embedded one is not."""
     name = next((name for name in _WITH_TLS if name in installed), None)
     return find_server(installed[name]) if name else None
+
+
+@pytest.fixture(scope="module")
+def fresh(server: ServerBinary) -> Iterator[World]:
+    """Three pods that do not know each other; no test may change them."""
+    with World(nodes=3, server=server) as world:
+        world.start()
+        yield world
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,6 +11,7 @@ from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
 from tests.support import rig
 from tests.support.certificates import Certificate, make_ca, make_leaf, server_config
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
@@ -19,11 +20,6 @@ SERVICE = "redis-service.default.svc.cluster.local"
 DOCUMENT = rig.ROOT / "docs" / "acl.md"
 PASSWORD = "least-privilege"
 KEYS = 60
-
-
-def alone(world: World, **more: str) -> dict[str, str]:
-    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
 
 
 @pytest.fixture(params=["redis-6.2", "redis-7.0", "redis-8.6", "embedded"])

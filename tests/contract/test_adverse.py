@@ -8,6 +8,7 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.errors import ReplyError
 from tests.support import rig
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = pytest.mark.redis
@@ -15,11 +16,6 @@ pytestmark = pytest.mark.redis
 # While loading, servers answer clients every so many bytes; each key takes this long.
 SLOW = {"key-load-delay": "150000", "loading-process-events-interval-bytes": "1024"}
 KEYS = 300
-
-
-def alone(world: World, **more: str) -> dict[str, str]:
-    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
 
 
 def is_loading(world: World, ordinal: int) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from bootstrap.sandbox.binary import ServerBinary
 from tests.support import rig
 from tests.support.evidence import commands_of, untouched, written
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = pytest.mark.redis
@@ -36,18 +37,6 @@ def healthy(server: ServerBinary) -> Iterator[World]:
         result = rig.run(world.env())
         assert result.code == 0, result.stderr
         yield world
-
-
-@pytest.fixture(scope="module")
-def fresh(server: ServerBinary) -> Iterator[World]:
-    """Three pods that do not know each other; no test may change them."""
-    with World(nodes=3, server=server) as world:
-        world.start()
-        yield world
-
-
-def alone(world: World) -> dict[str, str]:
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0"}
 
 
 def test_run_makes_the_cluster_healthy(every_server: ServerBinary, tmp_path: Path) -> None:

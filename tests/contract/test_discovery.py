@@ -24,6 +24,7 @@ from tests.support.dns_proxy import (
     refusing_edns,
     service_only,
 )
+from tests.support.rig import alone
 from tests.support.world import FaultyZoneServer, World
 
 pytestmark = pytest.mark.redis
@@ -38,11 +39,6 @@ def world(server: ServerBinary) -> Iterator[World]:
     """Three pods, not started and not in DNS."""
     with World(nodes=3, server=server) as world:
         yield world
-
-
-def alone(world: World, **more: str) -> dict[str, str]:
-    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
 
 
 def asked(world: World) -> set[str]:

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,23 +10,12 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from tests.support import rig, schemas
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 
 DEBUG = {"BOOTSTRAP_LOG_LEVEL": "debug"}
-
-
-@pytest.fixture(scope="module")
-def fresh(server: ServerBinary) -> Iterator[World]:
-    """Three pods that do not know each other; no test may change them."""
-    with World(nodes=3, server=server) as world:
-        world.start()
-        yield world
-
-
-def alone(world: World) -> dict[str, str]:
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0"}
 
 
 def documents(text: str) -> list[dict[str, object]]:

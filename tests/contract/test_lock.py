@@ -9,6 +9,7 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from tests.support import rig
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = pytest.mark.redis
@@ -22,11 +23,6 @@ def world(server: ServerBinary) -> Iterator[World]:
     with World(nodes=3, server=server) as world:
         world.start()
         yield world
-
-
-def alone(world: World, **more: str) -> dict[str, str]:
-    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
 
 
 def hold(world: World, resources: ExitStack) -> socket.socket:

@@ -13,6 +13,7 @@ import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
 from tests.support import rig
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = pytest.mark.redis
@@ -26,10 +27,6 @@ def world(server: ServerBinary) -> Iterator[World]:
     with World(nodes=3, server=server) as world:
         world.start()
         yield world
-
-
-def alone(world: World) -> dict[str, str]:
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0"}
 
 
 def read_until(running: subprocess.Popen[str], event: str) -> None:

@@ -9,17 +9,13 @@ from bootstrap.sandbox.binary import ServerBinary
 from bootstrap.sandbox.pod import Pod
 from tests.support import rig
 from tests.support.peers import Recorder, Talk, forwarder, listening
+from tests.support.rig import alone
 from tests.support.world import World
 
 pytestmark = pytest.mark.redis
 
 PASSWORD = "s3cret-of-the-pods"
 ANNOUNCED_PORT = 7777
-
-
-def alone(world: World, **more: str) -> dict[str, str]:
-    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in more.items()}
-    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
 
 
 @pytest.fixture

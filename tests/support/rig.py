@@ -81,6 +81,12 @@ def started(
         process.communicate()
 
 
+def alone(world: World, **settings: str) -> dict[str, str]:
+    """Return the variables for a cluster without replicas, and further settings."""
+    changed = {f"BOOTSTRAP_{name.upper()}": value for name, value in settings.items()}
+    return {**world.env(), "BOOTSTRAP_REPLICAS": "0", **changed}
+
+
 def run(
     variables: Mapping[str, str],
     *args: str,

@@ -60,11 +60,13 @@ class Script:
     steps: list[Step]
     unanswered: set[str] = field(default_factory=set)
     asked: list[bool] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)
     answer_s: float = 0.0
 
     async def observe(self, *, shards: bool = False) -> ClusterView:
         """Return the next view, after the time that an answer takes."""
         self.asked.append(shards)
+        self.asked_at.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.answer_s)
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
@@ -187,11 +189,19 @@ def moved_primaries(*numbers: int) -> ClusterView:
 
 
 def test_two_healthy_observations_in_a_row_end_a_run() -> None:
-    """The second includes shard ids and is made without a pause; the lock is not needed."""
+    """Both include shard ids and are made without a pause; the lock is not needed."""
     run = trial(HEALTHY)
     assert run.run() is None
-    assert run.script.asked == [False, True]
-    assert (run.passes, run.seconds, run.lock.asked, run.applied.batches) == (2, 0.0, 0, [])
+    assert run.script.asked == [False, True, True]
+    assert (run.passes, run.seconds, run.lock.asked, run.applied.batches) == (3, 0.0, 0, [])
+
+
+def test_a_run_that_changed_something_pauses_between_the_two() -> None:
+    """A packet of before the change may still arrive, and a node then disagrees again."""
+    run = trial(GONE, GONE, HEALTHY)
+    assert run.run() is None
+    before_last, last = run.script.asked_at[-2:]
+    assert last - before_last >= TICK_S
 
 
 @pytest.mark.parametrize("between", [APART, DiscoveryError(cause="SERVFAIL", remedy="wait")])
@@ -199,7 +209,7 @@ def test_healthy_observations_must_follow_each_other(between: Step) -> None:
     """A finding or a failure in between starts the count again."""
     run = trial(HEALTHY, between, HEALTHY, between, HEALTHY, HEALTHY, may_change=False)
     assert run.run() is None
-    assert run.passes == 6
+    assert run.passes == 7
 
 
 def test_a_refusal_must_be_seen_twice_in_a_row() -> None:
@@ -540,7 +550,7 @@ def test_only_a_plan_that_may_be_applied_is_made_again_under_a_new_lock() -> Non
     """A step that needs a second observation is not observed twice in one pass."""
     run = trial(GONE, GONE, HEALTHY)
     assert run.run() is None
-    assert (run.passes, len(run.script.asked)) == (4, 4)
+    assert (run.passes, len(run.script.asked)) == (5, 5)
     run = trial(APART, APART, APART, HEALTHY)
     assert run.run() is None
     assert len(run.applied.batches) == 2

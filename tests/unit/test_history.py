@@ -75,12 +75,13 @@ def test_healthy_twice_in_a_row_is_proven() -> None:
     assert not history(HEALTHY, GOSSIP, HEALTHY).is_proven_healthy(now=2.0, steady_s=0.0)
 
 
-def test_the_last_observation_must_include_shard_ids() -> None:
-    """The first observation may lack them."""
+def test_both_observations_must_include_shard_ids() -> None:
+    """An observation without them is none of the two."""
     without = history(HEALTHY, HEALTHY, shards=False)
     assert not without.is_proven_healthy(now=2.0, steady_s=0.0)
-    with_ids = history(HEALTHY, shards=False).after(HEALTHY, now=1.0, has_shards=True)
-    assert with_ids.is_proven_healthy(now=1.0, steady_s=0.0)
+    once = without.after(HEALTHY, now=2.0, has_shards=True)
+    assert not once.is_proven_healthy(now=2.0, steady_s=0.0)
+    assert once.after(HEALTHY, now=3.0, has_shards=True).is_proven_healthy(now=3.0, steady_s=0.0)
 
 
 def test_a_steady_time_counts_from_the_first_healthy_observation() -> None:

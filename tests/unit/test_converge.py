@@ -425,7 +425,7 @@ def test_an_expected_plan_is_compared_when_all_pods_are_there() -> None:
 
 
 def test_primaries_do_not_meet_again_under_the_plan_that_was_expected() -> None:
-    """Also while a pod is missing, what is sent is compared with the reviewed plan."""
+    """What is sent is compared with the reviewed plan, while a pod is missing as well."""
     fingerprint = plan(APART, DESIRED, Policy()).fingerprint
     assert plan(OUTAGE, DESIRED, Policy()).actions
     run = trial(OUTAGE, OUTAGE, APART, expect=fingerprint)

@@ -55,7 +55,7 @@ def test_cluster_made_by_the_servers_own_tool_is_taken_over_unchanged(
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
-        assert "healthy: exit code 0, 2 passes, 0 actions" in done.stdout
+        assert re.search(r"healthy: exit code 0, \d passes, 0 actions", done.stdout), done.stdout
         assert (world.pods[0].command("CLUSTER", "MYID"), slots(world)) == before
 
 

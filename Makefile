@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE := redis-cluster-bootstrap:$(VERSION)
 # Most tests wait for servers: more of them at once than the machine has cores.
 TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Each of them starts pods of its own on the Kubernetes cluster.
+E2E_WORKERS ?= 3
 # Modules outside of core that decide, read or write text. What awaits is left out, see pyproject.toml.
 PURE := $(shell echo bootstrap/{options,settings,validation,errors}.py \
   bootstrap/process/{cleaning,summary}.py bootstrap/report/*.py bootstrap/commands/metrics.py \
@@ -50,7 +52,8 @@ check: $(VENV)/.ready prose ## Lint, types, import contracts, prose, branch cove
 	$(BIN)/python -m pytest -n auto -rs tests/packaging $(ARGS)
 
 e2e: $(VENV)/.ready ## Tests on the Kubernetes cluster that KUBECONFIG names
-	$(BIN)/python -m pytest tests/e2e -m kind -rs $(ARGS)
+	$(BIN)/python -m pytest tests/e2e -m "kind and not machines" -n $(E2E_WORKERS) --dist loadgroup -rs $(ARGS)
+	$(BIN)/python -m pytest tests/e2e -m machines -rs $(ARGS)
 
 prose: $(VENV)/.ready ## Words and phrases of the documents
 	$(BIN)/python -m docs.prose

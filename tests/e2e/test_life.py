@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.story import MEMBERS, Object, Story
 
+pytestmark = pytest.mark.slow
 KEYS = 3000
 
 

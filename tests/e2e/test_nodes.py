@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.story import Story, kubectl
 
+pytestmark = pytest.mark.machines
 KEYS = 500
 
 

@@ -12,9 +12,9 @@ TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Each of them starts pods of its own on the Kubernetes cluster.
 E2E_WORKERS ?= 3
 # Modules outside of core that decide, read or write text. What awaits is left out, see pyproject.toml.
-PURE := $(shell echo bootstrap/{options,settings,validation,errors}.py \
+PURE := $(shell echo bootstrap/{settings,settings_checks,validation,errors}.py \
   bootstrap/process/{cleaning,summary}.py bootstrap/report/*.py bootstrap/commands/metrics.py \
-  bootstrap/net/{announced,commands,connect_errors,databases,dns_causes,lock,node_view,replies}.py \
+  bootstrap/net/{announced,commands,connect_errors,connection_lock,databases,dns_causes,node_view,replies}.py \
   bootstrap/net/{resolv_conf,server_ports}.py \
   bootstrap/net/migration/{key_conflicts,link,reply_errors,server_tasks,session,slot_states}.py | tr ' ' ,)
 # Called with a directory, a tag and IMAGE_ARGS.

@@ -1,4 +1,4 @@
-"""The command line, made of the table in `options`.
+"""The command line, made of the table in `settings`.
 
 Only `main` and the commands catch broadly, and only `__main__` exits. What a command needs is
 imported when it runs, so that `--help`, faulty settings and early signals cost no time.
@@ -18,10 +18,10 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from . import __version__, options
+from . import __version__
 from .errors import ExitCode, SettingsError
-from .options import DECLARED
 from .process import stdio, stop_signal
+from .settings import DECLARED, OPTIONS, SWITCH, Group, Option
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -44,10 +44,8 @@ class _Command(_Verbatim):
         """Write a section for each group of options."""
         flags = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         records = {flag.name: flag.get_help_record(ctx) for flag in flags}
-        for group in options.Group:
-            declared = [
-                option for option in options.OPTIONS[self.name or ""] if option.group is group
-            ]
+        for group in Group:
+            declared = [option for option in OPTIONS[self.name or ""] if option.group is group]
             found = [record for option in declared if (record := records.pop(option.name))]
             if found:
                 with formatter.section(group.value):
@@ -94,12 +92,12 @@ def cli() -> None:
     """Hold the commands together."""
 
 
-def _parameter(declared: options.Option) -> click.Option:
+def _parameter(declared: Option) -> click.Option:
     """Return a flag and a variable; the text is checked together with all others."""
     default, kind = declared.default or declared.absent, declared.kind
     known = f"{declared.variable}; default: {default}" if default else declared.variable
     # A switch may stand alone; the flag of any other option needs a value.
-    alone: dict[str, Any] = {"flag_value": "true"} if kind is options.SWITCH else {}
+    alone: dict[str, Any] = {"flag_value": "true"} if kind is SWITCH else {}
 
     def complete(
         _ctx: click.Context, _param: click.Parameter, incomplete: str
@@ -144,7 +142,7 @@ def _command(*examples: str) -> Callable[[Callable[..., int]], click.Command]:
         lines = (f"  redis-cluster-bootstrap {name} {example}" for example in examples)
         return cli.command(
             cls=_Command,
-            params=[_parameter(declared) for declared in options.OPTIONS[name]],
+            params=[_parameter(declared) for declared in OPTIONS[name]],
             short_help=work.__doc__,
             epilog="\n".join(["Examples:", *lines]),
         )(checked)
@@ -222,14 +220,14 @@ def _load(texts: Texts) -> Settings:
     """Return checked settings; configure the log with what was given, faulty or not."""
     import structlog
 
-    from . import settings
+    from . import settings_checks
     from .process import cleaning, logs
 
     logs.configure(log_format=texts["log_format"], level=texts["log_level"])
     log, password = structlog.get_logger(), DECLARED["password"]
-    given = settings.passwords_in(texts.get(password.name) or "")
+    given = settings_checks.passwords_in(texts.get(password.name) or "")
     cleaning.hide(given)
-    if unread := settings.unread_variables():
+    if unread := settings_checks.unread_variables():
         log.warning("settings.ignored", variables=unread)
     source = click.get_current_context().get_parameter_source(password.name)
     if given and source is ParameterSource.COMMANDLINE:
@@ -238,7 +236,7 @@ def _load(texts: Texts) -> Settings:
             detail=f"{password.flag} is visible in the process list; "
             f"use {DECLARED['password_file'].variable} or {password.variable}",
         )
-    loaded = settings.load(texts)
+    loaded = settings_checks.load(texts)
     cleaning.hide((*given, *loaded.passwords))
     structlog.contextvars.bind_contextvars(cluster=loaded.cluster)
     return loaded
@@ -286,7 +284,7 @@ def _misuse(error: click.ClickException) -> int:
     # click has read nothing else, so only variables can say how to report it.
     texts: Texts = {
         option.name: os.environ.get(option.variable) or option.default
-        for option in options.OPTIONS[command]
+        for option in OPTIONS[command]
     }
     logs.configure(log_format=texts["log_format"], level=None)
     fault = SettingsError(

@@ -1,279 +1,232 @@
-"""Checks and completes settings before anything is contacted.
+"""Every setting, declared once: attribute, flag, variable, parser, default, help and completion.
 
-All faults are reported together, in one `SettingsError`.
+`--help`, the table in README.md, validation and `Settings` are made from these declarations. Cheap
+to import, as `--help` needs nothing else.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import validation
-from .errors import SettingsError
-from .net import resolv_conf
-from .options import DECLARED, VARIABLES
-from .options import Settings as Settings  # noqa: PLC0414 - what this module returns
-from .validation import Host
+from .validation import Host, number, optional
 
-FEWEST_PRIMARIES = 3
-MOST_PRIMARIES = 16384
-# The pods' label controller-revision-hash is this name, a dash and ten characters, and a label
-# has at most 63: kubernetes/kubernetes#64023.
-LONGEST_STATEFULSET = 52
-DNS_PORT = 53
+if TYPE_CHECKING:
+    import ssl
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_PREFIX = "BOOTSTRAP_"
+COMMANDS = ("run", "reconcile", "plan", "status", "wait", "sandbox")
+_CLUSTER_COMMANDS = COMMANDS[:-1]
 
 
-class Reader:
-    """Parses the texts of options and collects what is wrong with them.
+class Group(StrEnum):
+    """Headings under which `--help` lists options, in this order."""
 
-    A faulty option reads as its default, so that the others are checked as well.
+    CLUSTER = "Cluster"
+    DISCOVERY = "Discovery"
+    ACCESS = "Authentication and TLS"
+    BEHAVIOR = "Behavior"
+    OUTPUT = "Output"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T_co]):
+    """What the text of an option may be.
 
     Attributes:
-        values: What was read.
-        faults: What is wrong, as clauses.
+        metavar: What `--help` shows for it; PATH completes to file names.
+        parse: Returns the value of a text; raises `validation.Fault`.
+        choices: The words to choose from.
     """
 
-    def __init__(self, texts: Mapping[str, str | None]) -> None:
-        self._given: set[str] = set()
-        self._faulty: set[str] = set()
-        self.faults: list[str] = []
-        values: dict[str, Any] = {}
-        for field, option in DECLARED.items():
-            if text := texts.get(option.name):
-                self._given.add(field)
-                try:
-                    values[field] = option.kind.parse(text)
-                except validation.Fault as fault:
-                    self.reject(field, *fault.problems)
-        self.values = Settings(**values)
+    metavar: str
+    parse: Callable[[str], T_co]
+    choices: tuple[str, ...] = ()
 
-    def is_given(self, field: str) -> bool:
-        """Return whether there is a text; an empty variable of a manifest is none."""
-        return field in self._given
-
-    def reject(self, field: str, *problems: str) -> None:
-        """Add what is wrong with a setting: predicates, such as `must be a whole number`."""
-        self._faulty.update([field] if problems else [])
-        faults = (f"{_variable(field)} {problem}" for problem in problems)
-        self.faults += (fault for fault in faults if fault not in self.faults)
-
-    def accepts(self, *fields: str) -> bool:
-        """Return whether nothing is wrong with any of these, so that they can be compared."""
-        return self._faulty.isdisjoint(fields)
-
-    def file(self, field: str) -> bytes:
-        """Return the content of the file that a setting names; nothing if it cannot be read."""
-        path = getattr(self.values, field)
-        try:
-            return Path(path).read_bytes() if self.accepts(field) else b""
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            self.reject(field, f"names {path!r}, which cannot be read: {reason}")
-            return b""
+    def or_none(self) -> Kind[T_co | None]:
+        """Return the kind that is None where no text is given."""
+        return Kind(self.metavar, optional(self.parse, None))
 
 
-def _variable(field: str) -> str:
-    return DECLARED[field].variable
+def _words(*choices: str) -> Kind[str]:
+    return Kind(f"[{'|'.join(choices)}]", validation.one_of(choices), choices)
 
 
-def load(texts: Mapping[str, str | None]) -> Settings:
-    """Return the settings that texts make, by the name of their options.
+_SECONDS = Kind("SECONDS", validation.seconds)
+_NAME = Kind("NAME", validation.label)
+_PATH = Kind("PATH", validation.text)
+SWITCH = Kind("[true|false]", validation.switch, ("true", "false"))
 
-    Raises:
-        SettingsError: With all faults.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A setting, as a flag and as a variable.
+
+    Attributes:
+        name: The flag as an identifier.
+        meaning: One sentence.
+        default: The text that applies where none is given; empty where there is none.
+        absent: What applies where none is given and there is no default text.
+        commands: Which commands have it.
     """
-    reader = Reader(texts)
-    given = reader.values
-    endpoints = _hosts(reader, "endpoints", given.endpoints, default_port=given.port)
-    nodes = _nodes(reader, len(endpoints))
-    settings = replace(
-        given,
-        nodes=nodes,
-        service="" if reader.is_given("endpoints") else _service(reader, nodes),
-        nameservers=_hosts(reader, "nameservers", given.nameservers, default_port=DNS_PORT),
-        endpoints=endpoints,
-        passwords=_passwords(reader),
-        tls_context=_tls(reader),
+
+    name: str
+    group: Group
+    kind: Kind[object]
+    meaning: str
+    default: str = ""
+    absent: str = ""
+    commands: tuple[str, ...] = _CLUSTER_COMMANDS
+
+    @property
+    def flag(self) -> str:
+        """Return the flag."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable."""
+        return f"{_PREFIX}{self.name.upper()}"
+
+
+def _option(
+    group: Group, kind: Kind[T], meaning: str, *, default: str = "", **more: str | tuple[str, ...]
+) -> T:
+    """Return what declares an attribute of `Settings` together with its `Option`."""
+    declared = {"group": group, "kind": kind, "meaning": meaning, "default": default, **more}
+    return field(default=kind.parse(default), metadata=declared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # passwords stay out of messages
+class Settings:
+    """Settings as they are given; `settings.load` returns them checked and completed.
+
+    Attributes:
+        nodes: Completed where endpoints are given without a number.
+        service: Completed to the absolute name without the last dot; empty with endpoints.
+        endpoints: Host and port; DNS discovery when empty.
+        nameservers: Address and port; those of resolv.conf when empty.
+        passwords: Of the variable or the file, in the order to try.
+        tls_context: Verifies; None for plain TCP.
+    """
+
+    # A table: kind and meaning of each setting.
+    # fmt: off
+    nodes: int = _option(Group.CLUSTER, Kind("N", optional(number(least=1), 0)),
+        "Number of pods that the cluster must have. Required, unless --endpoints is given.")
+    replicas: int = _option(Group.CLUSTER, Kind("N", number(least=0)),
+        "Number of replicas per primary.", default="1", commands=COMMANDS)
+    statefulset: str = _option(Group.CLUSTER, _NAME,
+        "StatefulSet whose pods are NAME-0, NAME-1, …", default="redis-app")
+    service: str = _option(Group.CLUSTER, _NAME,
+        "Headless Service of the StatefulSet.", default="redis-service")
+    namespace: str | None = _option(Group.CLUSTER, _NAME.or_none(),
+        "Namespace of the StatefulSet.", absent="the namespace of this pod")
+    cluster_domain: str | None = _option(Group.CLUSTER, Kind("DOMAIN", validation.domain).or_none(),
+        "DNS domain of the Kubernetes cluster.",
+        absent="the one in the search list of resolv.conf")
+    port: int = _option(Group.CLUSTER, Kind("PORT", number(least=1, most=validation.HIGHEST_PORT)),
+        "Client port of the pods. The bus port is what each node announces.", default="6379")
+    server: str = _option(Group.CLUSTER, _PATH,
+        "Path of redis-server or valkey-server.", absent="the bundled server",
+        commands=("sandbox",))
+    nameservers: tuple[Host, ...] = _option(
+        Group.DISCOVERY, Kind("IP[:PORT],…", validation.addresses),
+        "DNS servers to query.", absent="those of resolv.conf")
+    endpoints: tuple[Host, ...] = _option(
+        Group.DISCOVERY, Kind("HOST[:PORT],…", validation.hosts),
+        "List of nodes to use instead of DNS discovery.", absent="DNS discovery")
+    username: str | None = _option(Group.ACCESS, Kind("NAME", validation.text).or_none(),
+        "ACL user.", absent="the default user")
+    password: str = _option(Group.ACCESS, Kind("TEXT", validation.text),
+        "Password. Several may be given, one per line; they are tried in order. "
+        "Prefer the variable or a file: a flag is visible in the process list.",
+        absent="no authentication")
+    password_file: str = _option(Group.ACCESS, _PATH,
+        "File that holds the password or passwords; one trailing newline is dropped.",
+        absent="no authentication")
+    tls: bool = _option(Group.ACCESS, SWITCH,
+        "Use TLS, verified against the pod's DNS name.", default="false")
+    tls_ca: str = _option(Group.ACCESS, _PATH,
+        "CA certificates in PEM.", absent="the CA certificates of the system")
+    tls_cert: str = _option(Group.ACCESS, _PATH,
+        "Client certificate in PEM.", absent="no client certificate")
+    tls_key: str = _option(Group.ACCESS, _PATH,
+        "Private key of the client certificate in PEM.", absent="no client certificate")
+    timeout_s: float = _option(Group.BEHAVIOR, _SECONDS,
+        "Time limit for the whole run. Keep it below activeDeadlineSeconds of the Job.",
+        default="600")
+    allow_data_loss: bool = _option(Group.BEHAVIOR, SWITCH,
+        "Consent to assign slots whose data is lost to new owners.", default="false")
+    rebalance: bool = _option(Group.BEHAVIOR, SWITCH,
+        "Rebalance slots evenly across primaries.", default="true")
+    expect: str | None = _option(Group.BEHAVIOR, Kind("FINGERPRINT", validation.text).or_none(),
+        "Run only if the plan has this fingerprint.", absent="any plan", commands=("run",))
+    interval_s: float = _option(Group.BEHAVIOR, _SECONDS,
+        "Time between two observations of a healthy cluster.", default="5",
+        commands=("reconcile",))
+    http_listen: tuple[str, int] = _option(
+        Group.BEHAVIOR, Kind("IP:PORT", validation.listen_address),
+        "Address on which readiness and metrics are served over HTTP.", default="0.0.0.0:9102",
+        commands=("reconcile",))
+    exit_code: bool = _option(Group.BEHAVIOR, SWITCH,
+        "Exit 10 when there is work to do.", default="false", commands=("plan",))
+    watch: bool = _option(Group.BEHAVIOR, SWITCH,
+        "Refresh about once a second.", default="false", commands=("status",))
+    script: str = _option(Group.BEHAVIOR, _PATH,
+        "File with orders, one a line.", absent="stdin, at a prompt or from a pipe",
+        commands=("sandbox",))
+    exit: bool = _option(Group.BEHAVIOR, SWITCH,
+        "Stop the servers once the cluster is healthy.", default="false", commands=("sandbox",))
+    output: str = _option(Group.OUTPUT, _words("text", "json"),
+        "Output format of stdout.", default="text", commands=("run", "plan", "status", "wait"))
+    termination_log: str = _option(Group.OUTPUT, _PATH,
+        "File to write the JSON summary to.", default="/dev/termination-log",
+        commands=("run", "wait"))
+    log_format: str = _option(Group.OUTPUT, _words("auto", "json", "console"),
+        "Log format of stderr. auto: console on a terminal, otherwise json.", default="auto",
+        commands=COMMANDS)
+    log_level: str = _option(Group.OUTPUT, _words("debug", "info", "warning", "error"),
+        "Minimum log level.", default="info", commands=COMMANDS)
+    # fmt: on
+    passwords: tuple[str, ...] = ()
+    tls_context: ssl.SSLContext | None = None
+
+    @property
+    def cluster(self) -> str:
+        """Return a name for logs."""
+        return self.endpoints[0][0] if self.endpoints else f"{self.statefulset}.{self.service}"
+
+
+# By attribute of Settings; the option of `timeout_s` is `timeout`.
+DECLARED = {
+    each.name: Option(name=each.name.removesuffix("_s"), **each.metadata)
+    for each in fields(Settings)
+    if each.metadata
+}
+_SANDBOX_NODES = Option(
+    name="nodes",
+    group=Group.CLUSTER,
+    kind=Kind("N", number(least=1)),
+    meaning="Number of servers to start.",
+    default="6",
+    commands=("sandbox",),
+)
+OPTIONS = {
+    command: tuple(
+        option for option in (_SANDBOX_NODES, *DECLARED.values()) if command in option.commands
     )
-    if reader.faults:
-        raise SettingsError(cause="; ".join(reader.faults), remedy="fix the settings and run again")
-    return settings
+    for command in COMMANDS
+}
+VARIABLES = frozenset(option.variable for option in DECLARED.values())
 
 
-def _hosts(
-    reader: Reader, field: str, given: tuple[Host, ...], *, default_port: int
-) -> tuple[Host, ...]:
-    """Return hosts with their ports; no host may be named twice."""
-    hosts = tuple((host, port or default_port) for host, port in given)
-    folded = [(host.lower(), port) for host, port in hosts]
-    repeated = sorted({host for host in folded if folded.count(host) > 1})
-    reader.reject(field, *(f"names {host}:{port} twice" for host, port in repeated))
-    return hosts
-
-
-def _nodes(reader: Reader, endpoints: int) -> int:
-    """Return the number of pods, if it can make a cluster with these replicas."""
-    replicas, nodes = reader.values.replicas, reader.values.nodes or endpoints
-    if not reader.is_given("nodes") and not reader.is_given("endpoints"):
-        reader.reject("nodes", "is required: the number of pods of the StatefulSet")
-    if not reader.accepts("nodes", "replicas", "endpoints"):
-        return 1
-    if endpoints and nodes > endpoints:
-        named = _variable("endpoints")
-        reader.reject("nodes", f"is {nodes}, but {named} names {endpoints} hosts")
-        return nodes
-    primaries = nodes // (replicas + 1)
-    if primaries > MOST_PRIMARIES:
-        problem = f"is {nodes}, but {primaries} primaries cannot share {MOST_PRIMARIES} slots"
-        reader.reject("nodes", problem)
-    if primaries < FEWEST_PRIMARIES:
-        least = FEWEST_PRIMARIES * (replicas + 1)
-        reader.faults.append(
-            f"{_counted(nodes, 'node')} with {_counted(replicas, 'replica')} per primary allow "
-            f"only {_counted(primaries, 'primary', 'primaries')}, but at least "
-            f"{FEWEST_PRIMARIES} are required: set {_variable('nodes')} to {least} or more, "
-            f"or {_variable('replicas')} lower"
-        )
-    return nodes
-
-
-def _counted(count: int, one: str, several: str = "") -> str:
-    noun = one if count == 1 else several or one + "s"
-    return f"{count} {noun}"
-
-
-def _service(reader: Reader, nodes: int) -> str:
-    """Return the Service's absolute name; namespace and domain from the pod's search list."""
-    given = reader.values
-    if len(given.statefulset) > LONGEST_STATEFULSET:
-        reader.reject(
-            "statefulset",
-            f"has {len(given.statefulset)} characters, but Kubernetes creates no pods for a "
-            f"StatefulSet whose name is longer than {LONGEST_STATEFULSET}",
-        )
-    found = _search_list()
-    namespace = given.namespace or found[0] or "default"
-    domain = given.cluster_domain or found[1] or "cluster.local"
-    service = f"{given.service}.{namespace}.svc.{domain}"
-    last = f"{given.statefulset}-{nodes - 1}.{service}"
-    if len(last) > validation.LONGEST_NAME:
-        named = ", ".join(map(_variable, ("statefulset", "service", "namespace")))
-        reader.faults.append(
-            f"{named} and {_variable('cluster_domain')} make names of {len(last)} "
-            f"characters, but DNS allows {validation.LONGEST_NAME}: {last}"
-        )
-    return service
-
-
-def _search_list() -> tuple[str, str]:
-    """Return namespace and cluster domain out of `search NAMESPACE.svc.DOMAIN …`."""
-    for name in resolv_conf.read().search:
-        namespace, svc, domain = name.partition(".svc.")
-        if svc and "." not in namespace:
-            return namespace, domain.strip(".")
-    return "", ""
-
-
-def _passwords(reader: Reader) -> tuple[str, ...]:
-    """Return the passwords, in the order to try; the file wins over the variable."""
-    given = reader.values
-    field = next(filter(reader.is_given, ("password_file", "password")), None)
-    if field is None:
-        if reader.is_given("username"):
-            needed = f"needs {_variable('password')} or {_variable('password_file')}"
-            reader.reject("username", needed)
-        return ()
-    text, fault = given.password, "is blank"
-    if field == "password_file":
-        fault = f"names {given.password_file!r}, which has no password"
-        try:
-            text = reader.file(field).decode()
-        except UnicodeDecodeError:
-            reader.reject(field, f"names {given.password_file!r}, which is not UTF-8 text")
-    passwords = passwords_in(text)
-    if not passwords and reader.accepts(field):
-        reader.reject(field, fault)
-    return passwords
-
-
-def passwords_in(text: str) -> tuple[str, ...]:
-    """Return the passwords of a variable or a file, in the order to try.
-
-    One per line; a trailing newline is dropped, and the byte order mark of Windows editors.
-    """
-    lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
-    return tuple(line for line in (line.removesuffix("\r") for line in lines) if line)
-
-
-def _tls(reader: Reader) -> ssl.SSLContext | None:
-    """Return a verifying context; there is no way to skip verification."""
-    files = [field for field in ("tls_ca", "tls_cert", "tls_key") if reader.is_given(field)]
-    if not reader.values.tls:
-        for field in files if reader.accepts("tls") else ():
-            reader.reject(field, f"is set, but {_variable('tls')} is not true")
-        return None
-    for field, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
-        if field in files and other not in files:
-            reader.reject(field, f"needs {_variable(other)}")
-    for field in files:
-        _check_pem(reader, field)
-    return _context(reader) if reader.accepts(*files) else None
-
-
-def _check_pem(reader: Reader, field: str) -> None:
-    """Reject what can be named better than OpenSSL does."""
-    content, named = reader.file(field), f"names {getattr(reader.values, field)!r}"
-    if not reader.accepts(field):
-        return
-    kind, line = "certificate", b"CERTIFICATE-----"
-    if field == "tls_key":
-        kind, line = "private key", b"PRIVATE KEY-----"
-    if b"-----BEGIN " not in content:
-        reader.reject(field, f"{named}, which is not a PEM file")
-    elif line not in content:
-        reader.reject(field, f"{named}, which holds no {kind}")
-    elif field == "tls_key" and b"ENCRYPTED" in content:
-        reader.reject(
-            field,
-            f"{named}, whose key is encrypted: store it without "
-            "a passphrase (openssl pkey -in KEY -out KEY.plain)",
-        )
-
-
-def _context(reader: Reader) -> ssl.SSLContext | None:
-    """Return the context; rejects files that OpenSSL cannot use."""
-    certificate, key = reader.values.tls_cert, reader.values.tls_key
-    field = "tls_ca"
-    try:
-        context = ssl.create_default_context(cafile=reader.values.tls_ca or None)
-        # Python 3.13 and later also require the extensions of RFC 5280 (VERIFY_X509_STRICT), which
-        # authorities made with `openssl req -x509` lack. Chain, dates and name are verified anyway.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if certificate:
-            # Loaded alone first, as an error does not say which of the two files it is about.
-            field = "tls_cert"
-            ssl.create_default_context(cafile=certificate)
-            field = "tls_key"
-            # Without a password OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        # ssl.SSLError is an OSError.
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        if reason == "KEY_VALUES_MISMATCH":
-            problem = f"names a key that does not match the certificate {certificate!r}"
-        else:
-            path, said = getattr(reader.values, field), reason.replace("_", " ").lower()
-            problem = f"names {path!r}, which is not valid PEM: {said}"
-        reader.reject(field, problem)
-        return None
-    return context
-
-
-def unread_variables() -> list[str]:
-    """Return BOOTSTRAP_* variables that no option reads, which are most often misspelled."""
-    given = (name for name in os.environ if name.startswith("BOOTSTRAP_"))
-    return sorted(name for name in given if name not in VARIABLES)
+def texts(variables: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the texts of variables by name of the option, as `settings.load` takes them."""
+    return {name.removeprefix(_PREFIX).lower(): text for name, text in variables.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bootstrap.cli import cli
 from bootstrap.errors import ExitCode
-from bootstrap.options import DECLARED, OPTIONS, SWITCH, Group, Option
+from bootstrap.settings import DECLARED, OPTIONS, SWITCH, Group, Option
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 _BLOCK = "<!-- generated: {} -->\n{}\n<!-- end -->"

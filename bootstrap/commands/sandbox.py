@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from .. import options, settings
+from .. import settings, settings_checks
 from ..errors import ExitCode, SettingsError, StoppedError
 from ..process import signals
 from ..sandbox import console
@@ -47,7 +47,7 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
         debug = {"enable-debug-command": "local"} if binary.engine == "valkey" else {}
         with World(nodes=nodes, server=binary, config=_CONFIG | debug) as world:
             orders = Orders(world, replicas=replicas)
-            settings.load(options.texts(orders.variables()))
+            settings_checks.load(settings.texts(orders.variables()))
             version = ".".join(map(str, binary.version))
             click.echo(f"starting {nodes} {binary.engine} {version} servers and a DNS server")
             with signals.calling(signals.interrupt):

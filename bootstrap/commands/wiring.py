@@ -16,9 +16,9 @@ from ..loop.progress import ProgressLog
 from ..loop.run_lock import RunLock
 from ..loop.stopping import Deadline
 from ..net.connection import COMMAND_TIMEOUT_S, Access
+from ..net.connection_lock import ConnectionLock
 from ..net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
 from ..net.executor import Executor
-from ..net.lock import ConnectionLock
 from ..net.observer import Observer
 from ..net.pool import ConnectionPool
 

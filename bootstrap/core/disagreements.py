@@ -2,8 +2,8 @@
 
 Rules: each function yields (observer, subject) pairs: what the observer reports about the subject
 is not what the subject reports about itself. A cluster of N nodes has N * N lines, so lines that
-are the same object as the subject's own (see `wire.LineCache`) are skipped without being compared,
-and observers whose lines are all right are left out (`Facts.differing`).
+are the same object as the subject's own (see `parsing.LineCache`) are skipped without being
+compared, and observers whose lines are all right are left out (`Facts.differing`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from . import config_epochs, departures, disagreements, forming, ownership
+from . import config_epochs, departures, disagreements, forming, introductions, ownership
 from .actions import Action, MoveSlots, Plan, Stage
 from .facts import Facts
 from .findings import Finding, FindingCode
@@ -57,7 +57,7 @@ def _next(situation: Situation) -> Plan:
     if not findings:
         return _separate(situation) if situation.policy.separate else Plan()
     if situation.facts.is_blocked:
-        meets = tuple(forming.reunite_quorum(situation.facts))
+        meets = tuple(introductions.reunite_quorum(situation.facts))
         return Plan(stage=Stage.INTRODUCE if meets else None, actions=meets, findings=findings)
     for row in TABLE:
         if row.guard(situation):
@@ -94,7 +94,7 @@ def _may_replicate_early(situation: Situation) -> bool:
     """
     facts = situation.facts
     unacquainted = disagreements.unacquainted_pairs(facts)
-    return forming.is_forming(facts) and not facts.uncovered and any(unacquainted)
+    return introductions.is_forming(facts) and not facts.uncovered and any(unacquainted)
 
 
 def _hands_over(situation: Situation) -> bool:
@@ -111,7 +111,7 @@ def _replicate(situation: Situation) -> Sequence[Action]:
 
 
 def _refresh_views(situation: Situation) -> Sequence[Action]:
-    return forming.refresh_views(situation.facts)
+    return introductions.refresh_views(situation.facts)
 
 
 def _promote(situation: Situation) -> Sequence[Action]:
@@ -145,7 +145,7 @@ TABLE = (
         lambda s: forming.form(s.facts),
     ),
     # Who is where comes before who owns what: a slot is not judged by half of its owners.
-    Row(Stage.INTRODUCE, _always, lambda s: forming.introduce(s.facts)),
+    Row(Stage.INTRODUCE, _always, lambda s: introductions.introduce(s.facts)),
     # One live owner for each slot. A replica of a lost primary may have keys of any slot.
     Row(Stage.PROMOTE_REPLICAS, _is_joined, _promote),
     Row(Stage.RESOLVE_CONTESTS, _is_joined, lambda s: ownership.resolve_contested_slots(s.facts)),
@@ -168,7 +168,7 @@ TABLE = (
     Row(Stage.FORGET, _is_joined, lambda s: departures.forget_gone(s.facts)),
     Row(Stage.REFRESH_VIEWS, lambda s: not s.views_agree, _refresh_views, is_last=True),
     # All views agree from here on, so slots and members may move.
-    Row(Stage.ALLOW_FAILOVERS, _always, lambda s: forming.allow_failovers(s.facts)),
+    Row(Stage.ALLOW_FAILOVERS, _always, lambda s: introductions.allow_failovers(s.facts)),
     # A move would take the slots that a hand-over spares, so it waits for one that is to come.
     Row(
         Stage.FAIL_OVER,

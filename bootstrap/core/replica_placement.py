@@ -22,6 +22,7 @@ def place_replicas(
     successors: Mapping[NodeId, NodeId],
     drained: Sequence[NodeId],
     converted: Sequence[NodeId],
+    preferred: Mapping[NodeId, NodeId],
 ) -> dict[NodeId, NodeId]:
     """Return the primary of each staying member that is to be a replica, where that is settled.
 
@@ -33,6 +34,7 @@ def place_replicas(
         successors: By the owner that leaves, the replica that takes its place.
         drained: See `Roles.drain`.
         converted: See `Roles.convert`.
+        preferred: By the node, the primary to choose among those that are as good.
     """
     shards: dict[NodeId, list[NodeView]] = {primary: [] for primary in primaries}
     taken = {*primaries, *converted, *drained}
@@ -45,16 +47,20 @@ def place_replicas(
             shards[primary].append(node)
         elif node.shard_primary not in drained:
             free.append(node)
-    return _Placement(facts, shards, free).place_all() if shards else {}
+    return _Placement(facts, shards, free, preferred).place_all() if shards else {}
 
 
 class _Placement:
     """The replicas of each shard while they are being placed, and those that have none."""
 
     def __init__(
-        self, facts: Facts, shards: dict[NodeId, list[NodeView]], free: list[NodeView]
+        self,
+        facts: Facts,
+        shards: dict[NodeId, list[NodeView]],
+        free: list[NodeView],
+        preferred: Mapping[NodeId, NodeId],
     ) -> None:
-        self._facts, self._shards, self._free = facts, shards, free
+        self._facts, self._shards, self._free, self._preferred = facts, shards, free, preferred
         self._least, self._most = facts.desired.replicas, facts.desired.most_replicas
 
     def place_all(self) -> dict[NodeId, NodeId]:
@@ -79,10 +85,13 @@ class _Placement:
         lacking = sum(max(0, self._least - len(nodes)) for nodes in self._shards.values())
         return lacking > len(self._free)
 
-    def _cost(self, node: NodeView, shard: NodeId) -> tuple[bool, bool, int, int, int]:
+    def _cost(self, node: NodeView, shard: NodeId) -> tuple[bool, bool, int, bool, int, int]:
         count, ordinal = len(self._shards[shard]), self._facts.live[shard].ordinal
-        conflicts = self._conflicts(node, shard)
-        return (count >= self._least, count >= self._most, conflicts, count, ordinal)
+        conflicts, is_other = (
+            self._conflicts(node, shard),
+            self._preferred.get(node.node_id) != shard,
+        )
+        return (count >= self._least, count >= self._most, conflicts, is_other, count, ordinal)
 
     def _conflicts(self, node: NodeView, shard: NodeId) -> int:
         """Return how much a node shares of its place with the other members of a shard."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .facts import Facts
 from .replica_placement import place_replicas
+from .shard_assignment import assign_shards
 from .topology import NodeId, NodeView, Role
 
 
@@ -56,7 +57,12 @@ def assign_roles(facts: Facts) -> Roles:
     primaries += new
     convert = _choose_converts(facts, primaries)
     following = place_replicas(
-        facts, primaries=primaries, successors=successors, drained=drain, converted=convert
+        facts,
+        primaries=primaries,
+        successors=successors,
+        drained=drain,
+        converted=convert,
+        preferred=_preferred(facts),
     )
     return Roles(
         primaries=tuple(sorted(primaries, key=lambda i: facts.live[i].ordinal)),
@@ -66,6 +72,18 @@ def assign_roles(facts: Facts) -> Roles:
         convert=tuple(convert),
         following=following,
     )
+
+
+def _preferred(facts: Facts) -> dict[NodeId, NodeId]:
+    """Return the primary that each pod follows in a new cluster, while this one looks like it.
+
+    These pairs meet first (`introductions`). Where a replica follows another one, nothing.
+    """
+    shards = assign_shards(facts.staying, facts.desired.primaries)
+    preferred = {node.node_id: shard[0].node_id for shard in shards for node in shard[1:]}
+    replicas = (n for n in facts.staying if n.role is Role.REPLICA)
+    fits = all(n.myself.primary_id == preferred.get(n.node_id) for n in replicas)
+    return preferred if fits else {}
 
 
 def _choose_drains(facts: Facts) -> list[NodeId]:

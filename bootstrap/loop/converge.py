@@ -1,8 +1,8 @@
 """The loop: observe, plan, apply, and again, until the cluster is healthy on every node.
 
 Rules: it decides nothing about clusters, `core.planner` does; what must be seen twice is decided by
-`core.history`; it never assumes what an earlier run, or an earlier pass, did. Every failure names
-the pod, the phase, the cause and what to do next.
+`core.confirmations`; it never assumes what an earlier run, or an earlier pass, did. Every failure
+names the pod, the phase, the cause and what to do next.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core import forming
+from ..core import introductions
 from ..core.actions import Action, Plan
-from ..core.history import History
+from ..core.confirmations import History
 from ..core.topology import ClusterView, NodeId
 from ..errors import (
     BootstrapError,
@@ -157,8 +157,8 @@ class Converger:
     async def _apply(self, seen: Observation) -> None:
         actions = seen.plan.actions
         # Noted before they are sent: a hold that may have arrived is released at the end.
-        self._holds |= forming.holds_after(self._holds, actions)
-        if forming.reintroduces_members(seen.view, actions):
+        self._holds |= introductions.holds_after(self._holds, actions)
+        if introductions.reintroduces_members(seen.view, actions):
             self._steady_s = STEADY_S
         self._has_acted = self._is_applying = True
         try:
@@ -166,7 +166,7 @@ class Converger:
                 await self.executor.apply(seen.view, actions)
         finally:
             self._is_applying = False
-        self._holds = forming.holds_after(self._holds, actions)
+        self._holds = introductions.holds_after(self._holds, actions)
 
     def _note_failure(self, error: TransientError) -> None:
         """Take note of a pass that failed; refuse where repeating it has proven useless."""
@@ -210,7 +210,7 @@ class Converger:
 
     async def _release(self) -> None:
         """Allow failovers again that this run has held back, and release the lock."""
-        actions = forming.release_holds(sorted(self._holds))
+        actions = introductions.release_holds(sorted(self._holds))
         if actions and self._view is not None:
             with suppress(BootstrapError, TimeoutError):
                 async with asyncio.timeout(RELEASE_TIMEOUT_S):

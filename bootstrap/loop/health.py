@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ..core.confirmations import History
 from ..core.facts import Facts
-from ..core.history import History
 from ..core.topology import DesiredTopology
 from ..core.verdict import State, Verdict, verdict
 from ..process.summary import Summary

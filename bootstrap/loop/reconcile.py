@@ -1,9 +1,10 @@
 """Keeps a cluster healthy: observes it again and again, and runs the loop when it is not.
 
-Rules: a run is started only when there is something to do, the same plan was seen twice in a row
-and the cluster has been still for a while (`core.stillness`), so that a person or another tool is
-never interrupted. Runs that fail are followed by others at growing intervals, and a refusal is
-observed again at growing intervals.
+Rules: a run is started only when there is something to do and the cluster has been still for a
+while (`core.stillness`), so that a person or another tool is never interrupted; pods on new
+addresses are introduced at once. What cannot be taken back must be seen twice in a row here and
+once more in the run (`core.confirmations`). Runs that fail are followed by others at growing
+intervals, and a refusal is observed again at growing intervals.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ..core.history import History
+from ..core.confirmations import History
 from ..core.stillness import Stillness
 from ..core.verdict import Verdict
 from ..errors import ExitCode, TransientError

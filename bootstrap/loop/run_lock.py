@@ -1,7 +1,8 @@
 """The lock of a run: acquired before the first change, kept alive, released at the end.
 
 A run that has lost it carries on the plan that is under way, since every step can be repeated
-(`net.lock`); it applies no further one and asks for the lock again at every pass (`converge`).
+(`net.connection_lock`); it applies no further one and asks for the lock again at every pass
+(`converge`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _log = structlog.get_logger()
 
 
 class Lock(Protocol):
-    """What `net.lock.ConnectionLock` offers."""
+    """What `net.connection_lock.ConnectionLock` offers."""
 
     async def try_acquire(self) -> str | None:
         """Return None when the lock is ours, otherwise its holder."""

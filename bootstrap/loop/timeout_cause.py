@@ -10,7 +10,7 @@ from ..core.findings import Finding, FindingCode
 from ..core.topology import Absent
 from ..core.verdict import POD_REMEDY, USUAL_CAUSES
 from ..errors import TransientError
-from ..net.dns_queries import DNS_REMEDY
+from ..net.resolver import DNS_REMEDY
 
 NAMES_CHARS = 1900
 _LONGER = "increase BOOTSTRAP_TIMEOUT"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from redis import exceptions
 
-from ..core.wire import printable
+from ..core.parsing import printable
 from ..errors import BootstrapError, NodeUnreachableError, SettingsError
 from . import protocol_probe
 from .replies import ReplyError

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from hiredis import pack_command
 from redis import exceptions
 
-from ..core.wire import Reply
+from ..core.parsing import Reply
 from ..errors import BootstrapError, CredentialsError, InvariantError
 from .connect_errors import ConnectErrors
 from .replies import CHECK_PEER, MALFORMED, Command, ReplyError, name_of, unreadable

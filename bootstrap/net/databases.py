@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.parsing import Reply, parse_info
 from ..core.topology import NodeView
-from ..core.wire import Reply, parse_info
 from .connection import COMMAND_TIMEOUT_S, RedisNode
 from .replies import Command, ReplyError, reading, text
 from .transport import DATA_LIMIT

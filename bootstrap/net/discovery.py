@@ -1,7 +1,7 @@
 """From names to endpoints, by asking the name servers directly.
 
 Rules: an answer is a hint that a connection confirms; a pod is asked for only when it can exist
-(`service_records`); all pods have one address family, because mixed ones end in handshake
+(`pod_names`); all pods have one address family, because mixed ones end in handshake
 timeouts (bitnami/charts#34822); what the records themselves show is the cause that is reported,
 before any guess.
 """
@@ -19,7 +19,9 @@ from typing import Protocol
 from ..core.topology import Absent, Address, Endpoint
 from ..errors import DiscoveryError
 from .dns_causes import NOT_YET, Names
-from .dns_queries import (
+from .moved_pods import MovedPods
+from .pod_names import PodNames, Records
+from .resolver import (
     FAMILIES,
     NAMED_BY_HAND,
     Addresses,
@@ -29,8 +31,6 @@ from .dns_queries import (
     resolver_for,
     system_addresses,
 )
-from .moved_pods import MovedPods
-from .service_records import Records, ServiceRecords
 
 QUERIES_AT_ONCE = 64
 BLIND_AFTER_S = 10.0
@@ -87,7 +87,7 @@ class ServiceDiscovery:
         self._blind_after_s = min(BLIND_AFTER_S, timeout_s / 2)
         self._doubt_for_s = min(DOUBT_FOR_S, timeout_s / 2)
         self._doubted_at: float | None = None
-        self._records = ServiceRecords(resolver_for(nameservers, timeout_s=timeout_s), service)
+        self._records = PodNames(resolver_for(nameservers, timeout_s=timeout_s), service)
         self._gate = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._kinds: tuple[str, ...] = ()
         self._unlisted: set[int] = set()

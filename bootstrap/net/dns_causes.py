@@ -1,7 +1,7 @@
 """Why pods have no address in DNS, as far as the records of their Service show it.
 
 The usual causes (a pending claim, an image that is not pulled) are a guess, and what the records
-show is not: it comes first. Where no name server gives an answer (SERVFAIL, timeout), `dns_queries`
+show is not: it comes first. Where no name server gives an answer (SERVFAIL, timeout), `resolver`
 has the cause.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from . import resolv_conf
-from .service_records import Records
+from .pod_names import Records
 
 NOT_YET = "no address in DNS yet"
 _EXAMPLES = 3
@@ -85,11 +85,10 @@ class Names:
     def _no_records(self) -> Reason:
         """Return the reason where the Service has no records at all."""
         cause = f"{NOT_YET}, nor has {self.service}"
-        for suffix in resolv_conf.read().search:
-            _, svc, domain = f".{suffix.strip('.')}".partition(".svc.")
-            if svc and not self.service.endswith(f".svc.{domain}"):
-                return Reason(
-                    f"{cause}; resolv.conf says that the cluster domain is {domain}",
-                    f"set BOOTSTRAP_CLUSTER_DOMAIN to {domain}, or leave it out",
-                )
-        return Reason(cause, "")
+        domain = resolv_conf.pod_domain(resolv_conf.read().search).cluster_domain
+        if not domain or self.service.endswith(f".svc.{domain}"):
+            return Reason(cause, "")
+        return Reason(
+            f"{cause}; resolv.conf says that the cluster domain is {domain}",
+            f"set BOOTSTRAP_CLUSTER_DOMAIN to {domain}, or leave it out",
+        )

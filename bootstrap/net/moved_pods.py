@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..core.topology import Endpoint
-from .service_records import ServiceRecords
+from .pod_names import PodNames
 
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 8.0
@@ -29,7 +29,7 @@ class _Answer:
 class MovedPods:
     """The pods that were found once and do not answer now, until they do."""
 
-    def __init__(self, records: ServiceRecords, *, nodes: int) -> None:
+    def __init__(self, records: PodNames, *, nodes: int) -> None:
         """Prepare to ask; pods beyond the wanted number are not looked for once they are gone."""
         self._records = records
         self._wanted = range(nodes)

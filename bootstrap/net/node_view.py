@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..core import info_fields, wire
+from ..core import info_fields, parsing
+from ..core.parsing import Reply
 from ..core.topology import Address, Endpoint, NodeView
-from ..core.wire import Reply
 from ..errors import RefusedError, SettingsError
 from .connection import RedisNode
 from .replies import ReplyError, reading, text
@@ -38,7 +38,7 @@ class NodeReader:
     needs_config: bool
     patience_s: float
     _commands: dict[str, frozenset[str]] = field(default_factory=dict)
-    _cache: wire.LineCache = field(default_factory=dict)
+    _cache: parsing.LineCache = field(default_factory=dict)
     _most: int = 0
 
     def bound(self, most: int) -> None:
@@ -62,16 +62,16 @@ class NodeReader:
             asked.append(("CLUSTER", "SHARDS"))
         replies = await client.pipeline(asked, timeout_s=self.patience_s)
         with reading(client.name, "INFO"):
-            info = wire.parse_info(text(client.require(replies[0])))
+            info = parsing.parse_info(text(client.require(replies[0])))
             _check_server(client, info)
             if info.get("cluster_enabled") == "0":
                 self._commands[endpoint.name] = frozenset()
                 return _outside_cluster(endpoint, info)
         with reading(client.name, "CLUSTER INFO"):
-            state = wire.parse_info(text(client.require(replies[1])))
+            state = parsing.parse_info(text(client.require(replies[1])))
         with reading(client.name, "CLUSTER NODES"):
             lines = text(client.require(replies[2]))
-            nodes = wire.parse_nodes(lines, self._cache, most=self._most)
+            nodes = parsing.parse_nodes(lines, self._cache, most=self._most)
         with reading(client.name, "CONFIG GET"):
             config = _config(client, replies[3], is_needed=self.needs_config)
             if config:
@@ -80,9 +80,9 @@ class NodeReader:
             with reading(client.name, "CLUSTER HELP"):
                 # Redis before 5 has no HELP; its version is refused later.
                 help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
-                commands = wire.parse_commands(help_reply)
+                commands = parsing.parse_commands(help_reply)
         with reading(client.name, "CLUSTER SHARDS"):
-            grouped = wire.parse_shards(client.require(replies[-1])) if asks_shards else None
+            grouped = parsing.parse_shards(client.require(replies[-1])) if asks_shards else None
         with reading(client.name, "INFO and CLUSTER INFO"):
             view = _node_view(endpoint, client.ip, info, state, config, nodes)
         self._commands[endpoint.name] = commands
@@ -114,7 +114,7 @@ def _config(client: RedisNode, reply: Reply | ReplyError, *, is_needed: bool) ->
     """Return the settings; none where CONFIG was renamed away, which is no mistake."""
     if isinstance(reply, ReplyError) and (reply.code != "NOPERM" or not is_needed):
         return {}
-    return wire.parse_pairs(client.require(reply))
+    return parsing.parse_pairs(client.require(reply))
 
 
 def _node_view(
@@ -123,9 +123,9 @@ def _node_view(
     info: Mapping[str, str],
     state: Mapping[str, str],
     config: Mapping[str, str],
-    nodes: wire.NodesReply,
+    nodes: parsing.NodesReply,
 ) -> NodeView:
-    engine, version = wire.parse_version(info)
+    engine, version = parsing.parse_version(info)
     announced = _announced_ip(endpoint, config)
     no_failover = config.get("cluster-replica-no-failover")
     offset = "slave_repl_offset" if "slave_repl_offset" in info else "master_repl_offset"
@@ -142,30 +142,30 @@ def _node_view(
         migrating=nodes.migrating,
         importing=nodes.importing,
         state_ok=state.get("cluster_state") == "ok",
-        current_epoch=wire.number(state, "cluster_current_epoch"),
-        keys=wire.count_keys(info),
+        current_epoch=parsing.number(state, "cluster_current_epoch"),
+        keys=parsing.count_keys(info),
         link_up=info.get("master_link_status", "up") == "up",
         primary_ip=info.get("master_host", ""),
-        replication_offset=wire.number(info, offset),
-        used_memory=wire.number(info, "used_memory"),
+        replication_offset=parsing.number(info, offset),
+        used_memory=parsing.number(info, "used_memory"),
         data_bytes=info_fields.data_bytes(info),
-        max_memory=wire.number(info, "maxmemory"),
+        max_memory=parsing.number(info, "maxmemory"),
         eviction_policy=info.get("maxmemory_policy", "noeviction"),
         persistence_errors=info_fields.persistence_errors(info, config),
-        min_replicas_to_write=wire.number(config, "min-replicas-to-write"),
+        min_replicas_to_write=parsing.number(config, "min-replicas-to-write"),
         replica_buffer=info_fields.replica_buffer(info, config),
-        node_timeout_s=wire.number(config, "cluster-node-timeout", 15000) / 1000,
+        node_timeout_s=parsing.number(config, "cluster-node-timeout", 15000) / 1000,
         no_failover=None if no_failover is None else no_failover == "yes",
-        libraries=wire.number(info, "number_of_libraries"),
-        place=wire.parse_place(info, config),
+        libraries=parsing.number(info, "number_of_libraries"),
+        place=parsing.parse_place(info, config),
     )
 
 
 def _announced_ip(endpoint: Endpoint, config: Mapping[str, str]) -> str:
     announced = config.get("cluster-announce-ip", "")
     try:
-        return wire.parse_ip(announced) if announced else ""
-    except wire.WireError as error:
+        return parsing.parse_ip(announced) if announced else ""
+    except parsing.ParseError as error:
         raise RefusedError(
             node=endpoint.name,
             cause=f"cluster-announce-ip of {endpoint.name} is {error}",
@@ -175,10 +175,10 @@ def _announced_ip(endpoint: Endpoint, config: Mapping[str, str]) -> str:
 
 def _outside_cluster(endpoint: Endpoint, info: Mapping[str, str]) -> NodeView:
     """Return the view of a server without cluster mode, which has no id and knows no other node."""
-    engine, version = wire.parse_version(info)
+    engine, version = parsing.parse_version(info)
     address = Address(ip=endpoint.addresses[0], port=endpoint.port, cport=0)
-    node_id = wire.parse_id(info.get("run_id", ""))
-    own = wire.parse_nodes(f"{node_id} {address}@0 myself,master - 0 0 0 connected")
+    node_id = parsing.parse_id(info.get("run_id", ""))
+    own = parsing.parse_nodes(f"{node_id} {address}@0 myself,master - 0 0 0 connected")
     return NodeView(
         endpoint=endpoint,
         address=address,
@@ -188,5 +188,5 @@ def _outside_cluster(endpoint: Endpoint, info: Mapping[str, str]) -> NodeView:
         version=version,
         known=own.known,
         cluster_enabled=False,
-        keys=wire.count_keys(info),
+        keys=parsing.count_keys(info),
     )

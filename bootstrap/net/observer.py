@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..core import wire
+from ..core import parsing
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
 from ..errors import NodeNotReadyError, TransientError
 from . import databases
@@ -149,7 +149,7 @@ class Observer:
             except (ReplyError, TransientError):
                 return node
             with reading(node.name, "FUNCTION LIST"):
-                return replace(node, functions=wire.parse_functions(reply))
+                return replace(node, functions=parsing.parse_functions(reply))
 
         if all(n.slots for n in holders) or not any(n.slots for n in holders):
             return tuple(nodes)

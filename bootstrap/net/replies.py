@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ..core.wire import Reply, WireError, printable
+from ..core.parsing import ParseError, Reply, printable
 from ..errors import (
     BootstrapError,
     CredentialsError,
@@ -122,7 +122,7 @@ def reading(node: str, what: str) -> Iterator[None]:
 def unreadable(node: str, what: str, error: Exception) -> InvariantError:
     """Return the error for a reply that does not have the documented form."""
     words = printable(str(error))
-    detail = words if isinstance(error, WireError) else f"{type(error).__name__}: {words}"
+    detail = words if isinstance(error, ParseError) else f"{type(error).__name__}: {words}"
     return InvariantError(
         node=node,
         cause=f"{node} answered {what} with a reply that cannot be read: {detail}",
@@ -146,14 +146,14 @@ def text(reply: Reply) -> str:
     """Return a string or integer reply as text.
 
     Raises:
-        WireError: It is a list, nil, or of a type that RESP2 does not have.
+        ParseError: It is a list, nil, or of a type that RESP2 does not have.
     """
     if isinstance(reply, bytes):
         return reply.decode("utf-8", "replace")
     if isinstance(reply, str) or type(reply) is int:
         return str(reply)
     kind = "nil" if reply is None else f"a {type(reply).__name__}"
-    raise WireError(f"{kind}, not a string")
+    raise ParseError(f"{kind}, not a string")
 
 
 def name_of(command: Command) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from ..core.parsing import count_keys, parse_info, parse_nodes
 from ..core.topology import NodeView, Role
-from ..core.wire import count_keys, parse_info, parse_nodes
 from .connection import RedisNode
 from .polling import retry
 from .replies import Command, ReplyError, stale_view, text

@@ -37,6 +37,22 @@ def read() -> ResolvConf:
     return found
 
 
+class PodDomain(NamedTuple):
+    """Where a pod is, according to its search list; empty where that does not say it."""
+
+    namespace: str
+    cluster_domain: str
+
+
+def pod_domain(search: list[str]) -> PodDomain:
+    """Return namespace and cluster domain out of `search NAMESPACE.svc.DOMAIN …`."""
+    for name in search:
+        namespace, svc, domain = name.partition(".svc.")
+        if svc and "." not in namespace:
+            return PodDomain(namespace, domain.strip("."))
+    return PodDomain("", "")
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

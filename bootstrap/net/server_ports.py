@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..core.wire import parse_pairs
+from ..core.parsing import parse_pairs
 from .connection import RedisNode
 from .replies import Command, ReplyError, reading
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from ..errors import BootstrapError, ExitCode
-from ..options import DECLARED
+from ..settings import DECLARED
 from . import cleaning, logs
 from .summary import SCHEMA_VERSION, Summary, utc_now
 

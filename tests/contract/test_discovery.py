@@ -11,8 +11,8 @@ import dns.rcode
 import pytest
 
 from bootstrap.net.discovery import ServiceDiscovery
-from bootstrap.net.dns_queries import NameServer, Resolver, ask, resolver_for
-from bootstrap.net.service_records import ServiceRecords
+from bootstrap.net.pod_names import PodNames
+from bootstrap.net.resolver import NameServer, Resolver, ask, resolver_for
 from bootstrap.sandbox.binary import ServerBinary
 from tests.support import rig
 from tests.support.dns_proxy import (
@@ -406,7 +406,7 @@ def test_a_list_that_caches_keep_incomplete_is_got_round(world: World) -> None:
     async def turns(proxy: Proxy) -> int:
         host, _, port = proxy.nameserver.partition(":")
         nameservers = [(host, int(port))]
-        early = ServiceRecords(resolver_for(nameservers, timeout_s=60), SERVICE)
+        early = PodNames(resolver_for(nameservers, timeout_s=60), SERVICE)
         for _ in range(8):
             await early.observe(3)
         world.dns.publish("redis-app-2", "127.9.9.3")

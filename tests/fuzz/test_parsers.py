@@ -1,4 +1,4 @@
-"""Every parser of a reply, fed with recorded replies that were damaged: nothing but `WireError`.
+"""Every parser of a reply, fed with recorded replies that were damaged: nothing but `ParseError`.
 
 The corpus is `tests/unit/cases`, what servers really answered, and the inputs that once escaped.
 """
@@ -12,10 +12,10 @@ import hiredis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bootstrap.core import info_fields, wire
-from bootstrap.core.wire import Reply, WireError
+from bootstrap.core import info_fields, parsing
+from bootstrap.core.parsing import ParseError, Reply
 from bootstrap.errors import InvariantError
-from bootstrap.net import lock
+from bootstrap.net import connection_lock
 from bootstrap.net.replies import ReplyError, reading, text
 
 CASES = Path(__file__).resolve().parent.parent / "unit" / "cases"
@@ -56,7 +56,7 @@ def attempt(parse: Callable[[], object]) -> object:
     """Parse; None where the reply is refused as what it is."""
     try:
         return parse()
-    except WireError as error:
+    except ParseError as error:
         message = str(error)
     assert message.isprintable()
     assert len(message) < 1000
@@ -70,10 +70,10 @@ def attempt(parse: Callable[[], object]) -> object:
 @example(f"{ONE} 1.2.3.4\x1b:1@2 myself,master - 0 0 1 connected")
 def test_cluster_nodes(reply: str) -> None:
     """Ids are ids, addresses are numeric, slots are slots."""
-    view = attempt(lambda: wire.parse_nodes(reply, most=2000))
+    view = attempt(lambda: parsing.parse_nodes(reply, most=2000))
     if view is None:
         return
-    assert isinstance(view, wire.NodesReply)
+    assert isinstance(view, parsing.NodesReply)
     for node_id, line in view.known.items():
         assert len(node_id) == 40
         assert int(node_id, 16) >= 0
@@ -90,13 +90,13 @@ def test_cluster_nodes(reply: str) -> None:
 @example(f"redis_version:{HUGE}")
 def test_info(reply: str) -> None:
     """Versions and numbers are numbers, places are printable."""
-    fields = wire.parse_info(reply)
-    version = attempt(lambda: wire.parse_version(fields))
+    fields = parsing.parse_info(reply)
+    version = attempt(lambda: parsing.parse_version(fields))
     assert version is None or isinstance(version, tuple)
-    attempt(lambda: wire.count_keys(fields))
+    attempt(lambda: parsing.count_keys(fields))
     for name in ("used_memory", "maxmemory", "cluster_current_epoch", "master_repl_offset"):
-        attempt(lambda name=name: wire.number(fields, name))  # type: ignore[misc]  # bound at once
-    place = wire.parse_place(fields, fields)
+        attempt(lambda name=name: parsing.number(fields, name))  # type: ignore[misc]  # bound at once
+    place = parsing.parse_place(fields, fields)
     assert place.zone.isprintable()
     assert place.node.isprintable()
     info_fields.persistence_errors(fields, fields)
@@ -121,8 +121,12 @@ def replies() -> st.SearchStrategy[Reply]:
 def test_structured_replies(reply: Reply) -> None:
     """CLUSTER SHARDS, CLUSTER HELP, CONFIG GET, FUNCTION LIST and strings."""
     parsers: tuple[Callable[[Reply], object], ...] = (
-        wire.parse_shards, wire.parse_commands, wire.parse_pairs, wire.parse_functions, text,
-    )  # fmt: skip
+        parsing.parse_shards,
+        parsing.parse_commands,
+        parsing.parse_pairs,
+        parsing.parse_functions,
+        text,
+    )
     for parse in parsers:
         attempt(lambda parse=parse: parse(reply))  # type: ignore[misc]  # bound at once
 
@@ -134,7 +138,7 @@ def test_structured_replies(reply: Reply) -> None:
 def test_client_list(reply: str, own_id: int) -> None:
     """A holder's name is printable."""
     data = reply.encode("utf-8", "surrogateescape") if "\udcff" in reply else reply.encode()
-    name = attempt(lambda: lock.holder(data, own_id=own_id))
+    name = attempt(lambda: connection_lock.holder(data, own_id=own_id))
     assert name is None or (isinstance(name, str) and name.isprintable())
 
 
@@ -165,7 +169,7 @@ def test_bytes(parts: list[bytes]) -> None:
             reader.feed(b"".join(parts))
             reply = reader.gets(False)
             if reply is not ... and not isinstance(reply, Exception):
-                wire.parse_nodes(text(reply))
-                wire.parse_shards(reply)
+                parsing.parse_nodes(text(reply))
+                parsing.parse_shards(reply)
     except (InvariantError, hiredis.ProtocolError):
         pass

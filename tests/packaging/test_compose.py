@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bootstrap import options, settings
+from bootstrap import settings, settings_checks
 from tests.support.rig import ROOT
 
 TEXT = (ROOT / "compose.yaml").read_text()
@@ -36,7 +36,7 @@ def started(services: dict[str, Any], profile: str | None = None) -> list[str]:
 
 def endpoints(variables: dict[str, str]) -> list[str]:
     """Return the hosts as the program reads them."""
-    loaded = settings.load(options.texts(variables))
+    loaded = settings_checks.load(settings.texts(variables))
     return [host for host, _ in loaded.endpoints]
 
 
@@ -44,7 +44,7 @@ def test_endpoints_are_the_servers(services: dict[str, Any]) -> None:
     """The program gets its nodes from BOOTSTRAP_ENDPOINTS, and waits for none that is not there."""
     bootstrap = services["bootstrap"]
     variables = bootstrap["environment"]
-    assert variables.keys() <= options.VARIABLES
+    assert variables.keys() <= settings.VARIABLES
     assert endpoints(variables) == started(services)
     assert len(started(services)) == 6
     assert bootstrap["build"] == "."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.settings import passwords_in
+from bootstrap.settings_checks import passwords_in
 from tests.support.rendering import MANIFESTS
 
 pytestmark = pytest.mark.redis

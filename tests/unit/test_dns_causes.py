@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.net import resolv_conf as resolv
 from bootstrap.net.dns_causes import NOT_YET, Names
-from bootstrap.net.service_records import Records
+from bootstrap.net.pod_names import Records
 
 SERVICE = "redis-service.default.svc.cluster.local"
 NAMES = Names(statefulset="redis-app", service=SERVICE, nodes=6, most=1000)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bootstrap.core import forming
+from bootstrap.core import forming, introductions
 from bootstrap.core.actions import (
     Action,
     AssignSlots,
@@ -58,7 +58,9 @@ def assigned(actions: list[Action]) -> dict[int, str]:
 
 def introduced(seen: ClusterView, desired: DesiredTopology | str) -> list[Action]:
     known = facts(seen, desired)
-    return (forming.form if forming.may_assign_first_slots(known) else forming.introduce)(known)
+    return (forming.form if forming.may_assign_first_slots(known) else introductions.introduce)(
+        known
+    )
 
 
 def test_a_fresh_start_is_one_plan() -> None:
@@ -189,13 +191,13 @@ def test_a_large_cluster_meets_sparsely_and_leaves_the_rest_to_gossip() -> None:
     assert len(sent) < 5 * 250
     nearly = view("250x0")
     for number in range(250):
-        near = {number + sign * hop for hop in forming.HOPS for sign in (1, -1)} | {number}
+        near = {number + sign * hop for hop in introductions.HOPS for sign in (1, -1)} | {number}
         ids = {node_id(n) for n in near if 0 <= n < 250}
         known = {i: line for i, line in at(nearly, number).known.items() if i in ids}
         nearly = field(nearly, number, known=known)
     rest = meets(introduced(nearly, "250x0"))
-    assert len(rest) <= forming.MEETS_PER_PLAN
-    assert max(sum(a == i for a, _ in rest) for i in range(250)) == forming.MEETS_PER_NODE
+    assert len(rest) <= introductions.MEETS_PER_PLAN
+    assert max(sum(a == i for a, _ in rest) for i in range(250)) == introductions.MEETS_PER_NODE
     spreading = field(nearly, 7, handshakes=frozenset({at(nearly, 9).address}))
     assert meets(introduced(spreading, "250x0")) == []
 
@@ -272,9 +274,9 @@ def test_reasons_tell_new_replicas_from_moved_ones() -> None:
 def test_an_outdated_view_is_nudged_by_the_node_it_is_wrong_about() -> None:
     """Slots travel only in a node's own header."""
     seen = told(HEALTHY, 0, 1, slots=SlotSet())
-    assert meets(forming.refresh_views(facts(seen, "3x1"))) == [(1, 0)]
+    assert meets(introductions.refresh_views(facts(seen, "3x1"))) == [(1, 0)]
     shaking = field(seen, 1, handshakes=frozenset({address(0)}))
-    assert meets(forming.refresh_views(facts(shaking, "3x1"))) == []
+    assert meets(introductions.refresh_views(facts(shaking, "3x1"))) == []
 
 
 def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
@@ -283,27 +285,29 @@ def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
     pair = frozenset({node_id(0), node_id(3)})
     wrong = (right - {pair}) | {frozenset({node_id(0)}), frozenset({node_id(3)})}
     seen = field(view("3x1", commands=frozenset({"MYSHARDID"})), 5, shards=wrong)
-    assert sorted(meets(forming.refresh_views(facts(seen, "3x1")))) == [
+    assert sorted(meets(introductions.refresh_views(facts(seen, "3x1")))) == [
         (0, 5),
         (3, 5),
         (5, 0),
         (5, 3),
     ]
     shaking = field(seen, 5, handshakes=frozenset({address(0)}))
-    assert (5, 0) not in meets(forming.refresh_views(facts(shaking, "3x1")))
+    assert (5, 0) not in meets(introductions.refresh_views(facts(shaking, "3x1")))
 
 
 def test_an_heir_is_not_nudged() -> None:
     """The MEET would cost it the votes that are on their way."""
     seen = told(told(HEALTHY, 1, 3, primary_id=node_id(2)), 2, 1, config_epoch=9)
     seen = without(own(seen, 0, flags=frozenset({Flag.FAIL})), 0)
-    assert meets(forming.refresh_views(facts(seen, "3x1"))) == [(1, 2)]
+    assert meets(introductions.refresh_views(facts(seen, "3x1"))) == [(1, 2)]
 
 
 def test_holds_are_released() -> None:
     """On replicas, and on those that have become primaries since."""
     for number in (4, 1):
-        actions = forming.allow_failovers(facts(field(HEALTHY, number, no_failover=True), "3x1"))
+        actions = introductions.allow_failovers(
+            facts(field(HEALTHY, number, no_failover=True), "3x1")
+        )
         assert actions == [
             SetNoFailover(
                 node=node_id(number), no_failover=False, reason=FindingCode.FAILOVER_DISABLED
@@ -332,17 +336,17 @@ def test_a_node_that_came_back_empty_takes_the_place_of_the_lost_one() -> None:
 def test_members_that_had_forgotten_each_other_are_introduced_again() -> None:
     """A FORGET travels with pings for 60 s, so *healthy* has to last a while after that."""
     apart = estranged(estranged(HEALTHY, 0, 1), 1, 0)
-    meeting = forming.introduce(facts(apart, "3x1"))
-    assert forming.reintroduces_members(apart, meeting)
+    meeting = introductions.introduce(facts(apart, "3x1"))
+    assert introductions.reintroduces_members(apart, meeting)
     down = apart
     for number in range(6):
         down = field(down, number, state_ok=False)
-    assert not forming.reintroduces_members(down, meeting)
+    assert not introductions.reintroduces_members(down, meeting)
     newcomer = joined(HEALTHY, node(6))
     desired = DesiredTopology(nodes=7, replicas=1)
-    assert not forming.reintroduces_members(newcomer, introduced(newcomer, desired))
+    assert not introductions.reintroduces_members(newcomer, introduced(newcomer, desired))
     moved = own(HEALTHY, 0, address=address(0, moved=True))
-    assert not forming.reintroduces_members(moved, introduced(moved, "3x1"))
+    assert not introductions.reintroduces_members(moved, introduced(moved, "3x1"))
 
 
 def test_an_epoch_is_set_only_where_a_server_takes_one() -> None:
@@ -367,11 +371,11 @@ def test_uncovered_slots_fill_up_owners_that_have_less_than_their_share() -> Non
 def test_a_handshake_in_the_other_direction_does_not_refresh_a_view() -> None:
     """Only the node that is seen wrong sends its header with a MEET of its own."""
     seen = told(view("3x0"), 0, 1, slots=slots("5462-5470"))
-    assert len(forming.refresh_views(facts(seen, "3x0"))) == 1
+    assert len(introductions.refresh_views(facts(seen, "3x0"))) == 1
     shaking = field(seen, 0, handshakes=frozenset({address(1)}))
-    assert len(forming.refresh_views(facts(shaking, "3x0"))) == 1
+    assert len(introductions.refresh_views(facts(shaking, "3x0"))) == 1
     shaking = field(seen, 1, handshakes=frozenset({address(0)}))
-    assert forming.refresh_views(facts(shaking, "3x0")) == []
+    assert introductions.refresh_views(facts(shaking, "3x0")) == []
 
 
 def test_shard_ids_are_refreshed_from_both_sides() -> None:
@@ -380,7 +384,7 @@ def test_shard_ids_are_refreshed_from_both_sides() -> None:
     seen = field(view("2x1", commands=frozenset({"MYSHARDID"})), 3, shards=frozenset({ids}))
 
     def meets(seen: ClusterView) -> set[tuple[str, str]]:
-        actions = forming.refresh_views(facts(seen, "2x1"))
+        actions = introductions.refresh_views(facts(seen, "2x1"))
         return {(a.node, a.target) for a in actions if isinstance(a, Meet)}
 
     others = ids - {node_id(3)}
@@ -396,6 +400,6 @@ def test_holds_are_those_of_the_actions_in_order() -> None:
     hold = SetNoFailover(node=node_id(3), no_failover=True, reason=why)
     release = replace(hold, no_failover=False)
     before = frozenset({node_id(4)})
-    assert forming.holds_after(before, [hold]) == {node_id(3), node_id(4)}
-    assert forming.holds_after(before, [hold, release]) == before
-    assert forming.holds_after(before, [release, hold]) == {node_id(3), node_id(4)}
+    assert introductions.holds_after(before, [hold]) == {node_id(3), node_id(4)}
+    assert introductions.holds_after(before, [hold, release]) == before
+    assert introductions.holds_after(before, [release, hold]) == {node_id(3), node_id(4)}

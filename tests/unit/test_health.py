@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bootstrap.core.history import History
+from bootstrap.core.confirmations import History
 from bootstrap.core.planner import plan
 from bootstrap.core.topology import ClusterView
 from bootstrap.core.verdict import State

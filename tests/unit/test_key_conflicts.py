@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from bootstrap.core.parsing import ParseError, Reply
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import NodeView
-from bootstrap.core.wire import Reply, WireError
 from bootstrap.errors import NodeUnreachableError, RefusedError, StaleViewError
 from bootstrap.net.connection import Access, RedisNode
 from bootstrap.net.migration.key_conflicts import source_stays
@@ -157,7 +157,7 @@ def test_a_value_that_is_none_is_an_error_and_no_difference(kind: bytes, reply: 
     theirs = value(kind, b"b")
     if not kind:
         ours["DUMP"] = reply
-    with pytest.raises(WireError):
+    with pytest.raises(ParseError):
         decided(link(ours, theirs))
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from bootstrap.core.parsing import ParseError
 from bootstrap.core.slots import SlotSet
-from bootstrap.core.wire import WireError
 from bootstrap.errors import (
     BootstrapError,
     CredentialsError,
@@ -19,8 +19,8 @@ from bootstrap.net import server_ports
 from bootstrap.net.connection import Access
 from bootstrap.net.migration import key_by_key, migrator, redis_atomic, valkey_atomic
 from bootstrap.net.migration.key_by_key import windows
-from bootstrap.net.migration.key_copier import batches
 from bootstrap.net.migration.link import Batch, Destination, MigrationLink
+from bootstrap.net.migration.migrate_command import batches
 from bootstrap.net.migration.migrator import SlotMover
 from bootstrap.net.migration.reply_errors import most_severe, rejection
 from bootstrap.net.migration.server_tasks import Task, parse_tasks
@@ -214,7 +214,7 @@ def test_tasks_of_both_engines_are_read() -> None:
 )
 def test_malformed_tasks_are_an_error_of_the_reply(reply: object) -> None:
     """Nothing is taken for `no task`."""
-    with pytest.raises(WireError):
+    with pytest.raises(ParseError):
         parse_tasks(reply)  # type: ignore[arg-type]  # what a peer can send
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from bootstrap.core.actions import (
     AssignSlots,
     BumpEpoch,
@@ -37,6 +39,7 @@ from tests.support.builders import (
     node,
     node_id,
     own,
+    placed,
     slots,
     told,
     view,
@@ -144,6 +147,28 @@ def test_a_forecast_is_the_plans_that_follow() -> None:
     stages = [step.stage for step in forecast(fresh(6), wanted("3x1"), POLICY)]
     assert stages == [Stage.FORM, Stage.REPLICATE, Stage.INTRODUCE]
     assert list(forecast(HEALTHY, wanted("3x1"), POLICY)) == []
+
+
+@pytest.mark.parametrize(
+    ("zones", "shape"),
+    [
+        ("abcabc", "3x1"),
+        ("aabbcc", "3x1"),
+        ("ababab", "3x1"),
+        ("aaabbb", "3x1"),
+        ("abcabcabc", "3x2"),
+    ],
+)
+def test_members_of_a_new_shard_meet_and_replicate_first(zones: str, shape: str) -> None:
+    """Whatever the zones, the pairs that FORM introduces are those that REPLICATE is for."""
+    pods = placed(fresh(len(zones)), {i: f"{zone}/n{i}" for i, zone in enumerate(zones)})
+    plans = list(forecast(pods, wanted(shape), POLICY))
+    assert [plan.stage for plan in plans] == [Stage.FORM, Stage.REPLICATE, Stage.INTRODUCE]
+    met = {frozenset((a.node, a.target)) for a in plans[0].actions if isinstance(a, Meet)}
+    following = {
+        frozenset((a.node, a.primary)) for a in plans[1].actions if isinstance(a, Replicate)
+    }
+    assert met == following
 
 
 def test_a_forecast_ends_where_actions_do_not_help() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bootstrap.core.wire import WireError
+from bootstrap.core.parsing import ParseError
 from bootstrap.errors import CredentialsError, InvariantError, NodeNotReadyError
 from bootstrap.net.replies import ReplyError, name_of, reading, stale_view, text
 
@@ -64,7 +64,7 @@ def test_what_was_sent_is_not_repeated() -> None:
     assert name_of(("UNLINK", b"secret")) == "UNLINK"
 
 
-@pytest.mark.parametrize("fault", [WireError("no list"), KeyError("id"), RecursionError("deep")])
+@pytest.mark.parametrize("fault", [ParseError("no list"), KeyError("id"), RecursionError("deep")])
 def test_what_a_reply_breaks_is_an_error_that_names_the_node(fault: Exception) -> None:
     """No other exception leaves a reader of replies."""
     with pytest.raises(InvariantError) as caught, reading("redis-app-0", "CLUSTER SHARDS"):
@@ -75,7 +75,7 @@ def test_what_a_reply_breaks_is_an_error_that_names_the_node(fault: Exception) -
 @pytest.mark.parametrize("reply", [None, True, [b"a"], 1.5])
 def test_a_reply_that_is_no_text_is_an_error(reply: object) -> None:
     """RESP2 has neither booleans nor fractions."""
-    with pytest.raises(WireError):
+    with pytest.raises(ParseError):
         text(reply)  # type: ignore[arg-type]  # what a peer can send
 
 

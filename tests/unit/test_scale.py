@@ -17,7 +17,7 @@ import json, sys, time
 from bench.measured import peak_kib
 from dataclasses import replace
 from tests.support.builders import endpoint, node, node_id, POLICY
-from bootstrap.core import wire
+from bootstrap.core import parsing
 from bootstrap.core.planner import plan
 from bootstrap.core.slots import even_split
 from bootstrap.core.topology import ClusterView, DesiredTopology
@@ -49,7 +49,7 @@ nodes = []
 for me in range(count):
     raw = text(me, 1700000000000 + me)
     started = time.process_time()
-    reply = wire.parse_nodes(raw, cache)
+    reply = parsing.parse_nodes(raw, cache)
     reading += time.process_time() - started
     mine = reply.known[reply.node_id]
     nodes.append(replace(node(me), known=reply.known, state_ok=kind != "fresh",

@@ -17,8 +17,8 @@ from ...core.slots import SlotSet
 from ...errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
 from .. import databases
 from ..replies import reading
-from .key_copier import KeyCopier, cut
 from .link import LANES, Destination, MigrationLink, find_destination
+from .migrate_command import KeyCopier, cut
 from .reply_errors import stale_view
 from .session import MigrationSession, Pair
 from .slot_states import SlotStates, raise_any

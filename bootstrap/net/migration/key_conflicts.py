@@ -11,14 +11,14 @@ brought a deleted key back. It may replace the target's copy
 Where the target serves the slot (it owns it already, or stray keys are gathered at it) the source's
 copy is deleted, when both are equal. Any other two copies are for a person: nothing shows which
 one holds the last acknowledged write. An error reply is an error, never a difference. No DEBUG: it
-is off by default. `key_copier` recognizes the reply and carries the decision out.
+is off by default. `migrate_command` recognizes the reply and carries the decision out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...core.wire import Reply, WireError, parse_info
+from ...core.parsing import ParseError, Reply, parse_info
 from ...errors import RefusedError
 from .. import databases
 from ..connection import RedisNode
@@ -66,7 +66,7 @@ async def _require_equal(link: MigrationLink, slot: int, key: bytes) -> None:
     if ours is None or theirs is None or ours == theirs:
         return
     if not isinstance(ours, bytes) or not isinstance(theirs, bytes):
-        raise WireError("DUMP did not return a string")
+        raise ParseError("DUMP did not return a string")
     listing = _UNORDERED.get(ours[:1]) if ours[:1] == theirs[:1] else None
     if listing is not None:
         left, right = await _both(link, listing, key)
@@ -77,7 +77,7 @@ async def _require_equal(link: MigrationLink, slot: int, key: bytes) -> None:
 
 def _elements(reply: Reply, listing: str) -> Sequence[object]:
     if not isinstance(reply, list):
-        raise WireError(f"{listing} did not return a list")
+        raise ParseError(f"{listing} did not return a list")
     if listing == "HGETALL":
         return sorted(zip(reply[::2], reply[1::2], strict=False))
     return sorted(reply)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
-from ...core.wire import Reply
+from ...core.parsing import Reply
 from ...errors import BootstrapError, CredentialsError, RefusedError, TransientError
 from .. import replies
 from ..connection import RedisNode

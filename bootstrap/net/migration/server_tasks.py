@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from ...core.parsing import ParseError, Reply
 from ...core.slots import SlotSet
 from ...core.topology import NodeView
-from ...core.wire import Reply, WireError
 from ...errors import BootstrapError
 from ..polling import BACKGROUND, in_proportion, wait_for
 from ..replies import ReplyError, reading, text, without_echo
@@ -56,7 +56,7 @@ def parse_tasks(reply: Reply) -> list[Task]:
     """Read CLUSTER MIGRATION STATUS (Redis) or CLUSTER GETSLOTMIGRATIONS (Valkey) in RESP2.
 
     Raises:
-        WireError: The reply is not of the documented form.
+        ParseError: The reply is not of the documented form.
     """
     return [_parse_task(row) for row in _items(reply)]
 
@@ -73,13 +73,13 @@ def _parse_task(row: Reply) -> Task:
             retries=int(fields.get("retries", "0")),
         )
     except ValueError as error:
-        raise WireError(f"not a slot migration: {str(words)[:80]}") from error
+        raise ParseError(f"not a slot migration: {str(words)[:80]}") from error
 
 
 def _items(reply: Reply) -> Sequence[Reply]:
     if isinstance(reply, Sequence) and not isinstance(reply, str | bytes):
         return reply
-    raise WireError(f"not a list of slot migrations: {str(reply)[:80]!r}")
+    raise ParseError(f"not a list of slot migrations: {str(reply)[:80]!r}")
 
 
 def bounds(slots: SlotSet) -> list[int]:

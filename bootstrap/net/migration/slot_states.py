@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from ...core import wire
+from ...core import parsing
+from ...core.parsing import Reply
 from ...core.slots import SlotSet
 from ...core.topology import NodeId, NodeView
-from ...core.wire import Reply
 from ...errors import BootstrapError, NodeUnreachableError
 from .. import databases
 from ..connection import RedisNode
@@ -55,7 +55,9 @@ class SlotStates:
         misplaced = self.not_at_source | self.served_by_target
         if misplaced:
             # What one end says is not where the plan saw it must be at the other, not at a third.
-            nodes = wire.parse_nodes(text(await call(self._link.source, "CLUSTER", "NODES"))).known
+            nodes = parsing.parse_nodes(
+                text(await call(self._link.source, "CLUSTER", "NODES"))
+            ).known
             ends = {self._pair.source.node_id, self._pair.target.node_id} & nodes.keys()
             if not all(any(slot in nodes[end].slots for end in ends) for slot in misplaced):
                 raise stale_view(self._pair.source.name, "does not own the slots any more")
@@ -123,7 +125,7 @@ class SlotStates:
         commands: list[Command] = [("CLUSTER", "NODES")]
         commands += [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
         nodes, *counts = await client.pipeline(commands)
-        migrating = wire.parse_nodes(text(require(nodes))).migrating
+        migrating = parsing.parse_nodes(text(require(nodes))).migrating
         in_others = await _count_in_others(client, self._pair.source, slots)
         target = self._pair.target.node_id
         return [

@@ -18,7 +18,7 @@ from itertools import count
 from unittest import mock
 
 from bootstrap import cli
-from bootstrap.core.wire import Reply
+from bootstrap.core.parsing import Reply
 from bootstrap.errors import NodeUnreachableError
 from bootstrap.net.connection import RedisNode
 from bootstrap.net.replies import Command, ReplyError

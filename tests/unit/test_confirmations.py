@@ -14,8 +14,8 @@ from bootstrap.core.actions import (
     Refusal,
     Stage,
 )
+from bootstrap.core.confirmations import EQUAL_FAILURES_S, MOST_EQUAL_FAILURES, History
 from bootstrap.core.findings import Finding, FindingCode
-from bootstrap.core.history import EQUAL_FAILURES_S, MOST_EQUAL_FAILURES, History
 from tests.support.builders import node_id, slots
 
 HEALTHY = Plan()

@@ -1,6 +1,6 @@
 """Reads what servers print: CLUSTER NODES, CLUSTER INFO, INFO, CONFIG GET, CLUSTER SHARDS.
 
-Rules: nothing is guessed: each function raises `WireError` where a reply does not have the
+Rules: nothing is guessed: each function raises `ParseError` where a reply does not have the
 documented form, and no other exception leaves this module. The one exception is a peer's address
 that cannot be read, which makes this one peer `noaddr`: the servers themselves store what a node of
 another engine sends (valkey-io/valkey#845). The grammar of a node's address is
@@ -39,7 +39,7 @@ _UNKNOWN = Address("", 0, 0)
 _LONGEST_QUOTE = 300
 
 
-class WireError(ValueError):
+class ParseError(ValueError):
     """A reply that does not have the documented form."""
 
 
@@ -70,7 +70,7 @@ def parse_nodes(
     """Read a `CLUSTER NODES` reply of at most `most` lines; `cache` has lines read before."""
     cache = {} if cache is None else cache
     if most is not None and (count := text.count("\n")) > most:
-        raise WireError(f"CLUSTER NODES has {count} lines, more than {most}")
+        raise ParseError(f"CLUSTER NODES has {count} lines, more than {most}")
     known: dict[NodeId, KnownNode] = {}
     handshakes: set[Address] = set()
     myself = NodeId("")
@@ -95,9 +95,9 @@ def parse_nodes(
             known[node.node_id] = node
     own = known.get(myself)
     if own is None:
-        raise WireError("CLUSTER NODES has no line about the node itself")
+        raise ParseError("CLUSTER NODES has no line about the node itself")
     if not own.address.port:
-        raise WireError("CLUSTER NODES has no address of the node itself")
+        raise ParseError("CLUSTER NODES has no address of the node itself")
     return NodesReply(
         node_id=own.node_id,
         known=known,
@@ -112,7 +112,7 @@ def _known_node(key: tuple[str, ...], line: str) -> KnownNode:
     words = flags.split(",")
     try:
         where = parse_address(address)
-    except WireError:
+    except ParseError:
         where = _UNKNOWN
         words.append(Flag.NOADDR)
     try:
@@ -130,8 +130,8 @@ def _known_node(key: tuple[str, ...], line: str) -> KnownNode:
         raise _unreadable(line) from error
 
 
-def _unreadable(line: str) -> WireError:
-    return WireError(f"not a line of CLUSTER NODES: {line[:80]!r}")
+def _unreadable(line: str) -> ParseError:
+    return ParseError(f"not a line of CLUSTER NODES: {line[:80]!r}")
 
 
 def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[int, NodeId]) -> str:
@@ -142,7 +142,7 @@ def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[i
         if open_slot:
             number, arrow, other = open_slot.groups()
             if int(number) >= SLOT_COUNT:
-                raise WireError(f"not a slot: {number}")
+                raise ParseError(f"not a slot: {number}")
             (migrating if arrow == "->-" else importing)[int(number)] = NodeId(other)
         else:
             owned.append(word)
@@ -152,7 +152,7 @@ def _take_open_slots(slots: str, migrating: dict[int, NodeId], importing: dict[i
 def parse_id(text: str) -> NodeId:
     """Read a node id, 40 hexadecimal digits."""
     if not _NODE_ID.fullmatch(text):
-        raise WireError(f"not a node id: {text[:80]!r}")
+        raise ParseError(f"not a node id: {text[:80]!r}")
     return NodeId(text)
 
 
@@ -169,12 +169,12 @@ def parse_ip(text: str) -> str:
         ipaddress.ip_address(text)
         if "%" not in text:
             return text
-    raise WireError(f"not an IP address: {text[:80]!r}")
+    raise ParseError(f"not an IP address: {text[:80]!r}")
 
 
 def _port(text: str) -> int:
     if not _PORT.fullmatch(text) or int(text) >= 1 << 16:
-        raise WireError(f"not a port: {text[:80]!r}")
+        raise ParseError(f"not a port: {text[:80]!r}")
     return int(text)
 
 
@@ -194,7 +194,7 @@ def parse_version(info: Mapping[str, str]) -> tuple[str, tuple[int, int, int]]:
     text = info.get("valkey_version" if engine == "valkey" else "redis_version", "")
     found = _VERSION.match(text)
     if found is None:
-        raise WireError(f"not a version: {text[:80]!r}")
+        raise ParseError(f"not a version: {text[:80]!r}")
     major, minor, patch = (int(part or 0) for part in found.groups())
     return engine, (major, minor, patch)
 
@@ -203,7 +203,7 @@ def number(fields: Mapping[str, str], name: str, default: int = 0) -> int:
     """Return a field of INFO or CLUSTER INFO as a number."""
     text = fields.get(name, str(default))
     if not _INTEGER.fullmatch(text):
-        raise WireError(f"{name} is not a number: {text[:80]!r}")
+        raise ParseError(f"{name} is not a number: {text[:80]!r}")
     return int(text)
 
 
@@ -262,7 +262,7 @@ def parse_functions(reply: Reply) -> frozenset[str]:
 def _items(reply: Reply) -> Sequence[Reply]:
     if isinstance(reply, (list, tuple)):
         return reply
-    raise WireError(f"not a list: {type(reply).__name__}")
+    raise ParseError(f"not a list: {type(reply).__name__}")
 
 
 def _text(reply: Reply) -> str:

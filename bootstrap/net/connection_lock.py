@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from ..core.wire import WireError, number, printable
+from ..core.parsing import ParseError, number, printable
 from .connection import RedisNode
 from .replies import reading, text
 from .transport import LISTING_LIMIT
@@ -60,10 +60,10 @@ def holder(listing: object, *, own_id: int) -> str | None:
     """Return the name of the run that has the lock; None where it is the one that asks.
 
     Raises:
-        WireError: The reply to CLIENT LIST does not have the documented form.
+        ParseError: The reply to CLIENT LIST does not have the documented form.
     """
     if not isinstance(listing, bytes):
-        raise WireError("not a string")
+        raise ParseError("not a string")
     own = re.search(rb"^id=%d .*$" % own_id, listing, re.MULTILINE)
     user = _fields(own[0]).get("user") if own else None
     older = [
@@ -82,5 +82,5 @@ def _fields(line: bytes) -> dict[str, str]:
     words = line.decode("utf-8", "replace").split(" ")
     fields = dict(word.partition("=")[::2] for word in words)
     if "id" not in fields:
-        raise WireError(f"not a line of CLIENT LIST: {line[:80]!r}")
+        raise ParseError(f"not a line of CLIENT LIST: {line[:80]!r}")
     return fields

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ...core.wire import Reply, parse_info
+from ...core.parsing import Reply, parse_info
 from ...errors import BootstrapError, CredentialsError, RefusedError, StaleViewError
 from .. import databases
 from ..connection import COMMAND_TIMEOUT_S

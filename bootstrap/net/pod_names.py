@@ -18,7 +18,7 @@ from typing import NamedTuple
 import dns.flags
 
 from ..errors import DiscoveryError
-from .dns_queries import DNS_REMEDY, Answer, Resolver, ask
+from .resolver import DNS_REMEDY, Answer, Resolver, ask
 
 # Types for private use (RFC 6895, 3.1). CoreDNS answers them with "no such name" or "no such
 # record", from the Service's endpoints.
@@ -49,7 +49,7 @@ class _Question(NamedTuple):
     flags: int
 
 
-class ServiceRecords:
+class PodNames:
     """Asks one question after another about a Service, each fresh as far as that can be.
 
     Attributes:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bootstrap.core.wire import WireError
-from bootstrap.net.lock import PREFIX, SILENT_AFTER_S, holder
+from bootstrap.core.parsing import ParseError
+from bootstrap.net.connection_lock import PREFIX, SILENT_AFTER_S, holder
 
 
 def client(number: int, name: str = "", *, user: str = "bootstrap", idle: int = 0) -> str:
@@ -46,5 +46,5 @@ def test_a_name_that_only_contains_ours_does_not_count() -> None:
 )
 def test_a_reply_of_another_form_is_an_error(listing: object) -> None:
     """Nobody is taken for the holder."""
-    with pytest.raises(WireError):
+    with pytest.raises(ParseError):
         holder(listing, own_id=5)

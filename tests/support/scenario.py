@@ -55,8 +55,8 @@ def attempt(
     world: World, variables: Mapping[str, str] | None = None, *args: str, replicas: int = 1
 ) -> rig.Result:
     """Run the program to its end, whatever it is."""
-    settings = {"BOOTSTRAP_REPLICAS": str(replicas), "BOOTSTRAP_TIMEOUT": "80"}
-    return rig.run({**world.env(), **settings, **(variables or {})}, *args, timeout_s=120)
+    settings = {"BOOTSTRAP_REPLICAS": str(replicas), "BOOTSTRAP_TIMEOUT": "240"}
+    return rig.run({**world.env(), **settings, **(variables or {})}, *args, timeout_s=260)
 
 
 def shrink(world: World, nodes: int) -> rig.Result:

@@ -75,7 +75,7 @@ def assign_roles(facts: Facts) -> Roles:
 
 
 def _preferred(facts: Facts) -> dict[NodeId, NodeId]:
-    """Return the primary that each pod follows in a new cluster, while this one looks like it.
+    """Return the primary that each pod follows in a new cluster, while this one resembles it.
 
     These pairs meet first (`introductions`). Where a replica follows another one, nothing.
     """

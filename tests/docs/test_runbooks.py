@@ -2,25 +2,13 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
-from tests.support import rig
+from tests.support import rig, runbooks
 from tests.support.world import World
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def block(name: str) -> str:
-    """Return the commands of a runbook, for this interpreter."""
-    text = (ROOT / "docs/runbooks" / name).read_text()
-    match = re.search(r"<!-- runs -->\n```sh\n(.*?)```", text, re.DOTALL)
-    assert match is not None
-    return match[1].replace(".venv/bin/python", sys.executable)
 
 
 @pytest.fixture(params=["redis-6.2", "redis-8.6", "valkey-9.1"])
@@ -45,15 +33,7 @@ def test_cluster_made_by_the_servers_own_tool_is_taken_over_unchanged(
         )
         rig.until(lambda: not rig.faults(world))
         before = world.pods[0].command("CLUSTER", "MYID"), slots(world)
-        done = subprocess.run(
-            ["bash", "-euc", block("adopt.md")],
-            env=rig.environment({"HOSTS": ",".join(addresses)}),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = runbooks.follow(runbooks.block("adopt.md"), {"HOSTS": ",".join(addresses)})
         assert done.returncode == 0, done.stderr
         assert re.search(r"healthy: exit code 0, \d passes, 0 actions", done.stdout), done.stdout
         assert (world.pods[0].command("CLUSTER", "MYID"), slots(world)) == before

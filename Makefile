@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bootstrap/__init__.py)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-IMAGE := redis-cluster-bootstrap:$(VERSION)
+IMAGE = $(shell $(PYTHON) scripts/release image)
 # Most tests wait for servers: more of them at once than the machine has cores.
 TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Each of them starts pods of its own on the Kubernetes cluster.
@@ -20,7 +20,7 @@ PURE := $(shell echo bootstrap/{settings,settings_checks,validation,errors}.py \
 # Called with a directory, a tag and IMAGE_ARGS.
 BUILD_IMAGE ?= scripts/build-image
 
-.PHONY: help demo test unit check e2e prose format mutants bench fuzz soak servers lock image wheel clean
+.PHONY: help demo test unit check e2e prose format mutants bench pictures fuzz soak servers lock image wheel release clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ image: ## Build the image with docker, podman or buildah (BUILD_IMAGE names anot
 
 wheel: $(VENV)/.ready ## Build the wheel and the source archive into dist/
 	$(BIN)/hatchling build
+
+release: ## Name OWNER everywhere, and VERSION if it is a new one, check that all places agree, commit and tag
+	$(PYTHON) scripts/release prepare "$(OWNER)" "$(VERSION)"
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -15,6 +15,7 @@ from bootstrap import __version__
 from bootstrap.errors import ExitCode
 from bootstrap.sandbox.binary import ServerBinary
 from docs import generate
+from tests.support.rendering import IMAGE
 from tests.support.servers import VERSIONS
 from tests.support.world import World
 
@@ -78,15 +79,15 @@ def test_help_names_every_exit_code() -> None:
 
 def test_paths_in_commands_exist() -> None:
     """Every path in a command of README.md exists in the repository."""
-    paths = re.findall(r"(?:-k|--config) (\S+)", README)
+    paths = re.findall(r"(?:-k|--config) (?!'https:)(\S+)", README)
     assert len(paths) >= 3
     assert [path for path in paths if not (ROOT / path.rstrip("`")).exists()] == []
 
 
 def test_image_has_the_version_of_the_program() -> None:
-    """README.md names the image with the version of the package."""
-    tags = set(re.findall(r"redis-cluster-bootstrap:([\d.]+\d)", README))
-    assert tags == {__version__}
+    """README.md names the image as the manifests do, with the version of the package."""
+    images = set(re.findall(r"\S*redis-cluster-bootstrap:[\d.]+\d", README))
+    assert images == {f"{IMAGE}:{__version__}"}
 
 
 def test_tested_versions_are_those_of_the_tests() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bootstrap import __version__
 from tests.support.rendering import KUBECTL, ROOT, Object, render
+from tests.support.repository import tagged
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
@@ -23,8 +25,15 @@ KUSTOMIZATIONS = [pair for pair in BLOCKS if "kind: Kustomization" in pair[1]]
 OTHERS = [pair for pair in BLOCKS if pair not in KUSTOMIZATIONS]
 
 
-def check(folder: Path, block: str, program: Sequence[str]) -> None:
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository with the manifests, and the tag of a release."""
+    return tagged(tmp_path_factory.mktemp("remote"), f"v{__version__}")
+
+
+def check(folder: Path, block: str, program: Sequence[str], repository: Path) -> None:
     """Write the block beside the manifests with the files that the documents make, and render."""
+    block = re.sub(r"https://github\.com/[\w.-]+/[\w.-]+//", f"file://{repository}//", block)
     lines: Object = yaml.safe_load(block)
     folder.mkdir()
     (folder / "kustomization.yaml").write_text(block)
@@ -50,17 +59,22 @@ def folder(beside_manifests: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "block", [b for _, b in KUSTOMIZATIONS], ids=[n for n, _ in KUSTOMIZATIONS]
 )
-def test_kustomization_renders(folder: Path, block: str) -> None:
+def test_kustomization_renders(folder: Path, block: str, repository: Path) -> None:
     """Each kustomization of the repository renders."""
-    check(folder, block, KUBECTL)
+    check(folder, block, KUBECTL, repository)
 
 
 def test_kustomizations_render_in_other_versions(
-    folder: Path, other_kustomize: Sequence[str]
+    folder: Path, other_kustomize: Sequence[str], repository: Path
 ) -> None:
     """Other versions of kustomize give the same objects."""
     for name, block in KUSTOMIZATIONS:
-        check(folder.with_name(f"{folder.name}-{name.replace('/', '-')}"), block, other_kustomize)
+        check(
+            folder.with_name(f"{folder.name}-{name.replace('/', '-')}"),
+            block,
+            other_kustomize,
+            repository,
+        )
 
 
 @pytest.mark.parametrize("block", [b for _, b in OTHERS], ids=[n for n, _ in OTHERS])

@@ -81,3 +81,14 @@ def test_image_is_built_with_the_first_tool_that_works(
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
     )
     assert done.stdout.splitlines()[-1] == expected
+
+
+def test_base_and_packages_can_come_from_mirrors() -> None:
+    """The Dockerfile takes the registry of its base and the package index as arguments."""
+    text = (ROOT / "Dockerfile").read_text()
+    bases = [line.split()[1] for line in text.splitlines() if line.startswith("FROM ")]
+    assert [base.partition("/")[0] for base in bases] == ["${REGISTRY}", "scratch"]
+    before, _, after = text.partition("\nFROM ")
+    assert "ARG REGISTRY=docker.io/library" in before
+    # pip reads the variable; an ARG is one only in the stage that declares it.
+    assert "\nARG PIP_INDEX_URL\n" in after.partition("\nFROM ")[0]

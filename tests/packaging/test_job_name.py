@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.support.rendering import (
+    IMAGE,
     KUBECTL,
     MANIFESTS,
     Object,
@@ -24,7 +25,7 @@ Write = Callable[..., Path]
 PROGRAM = "registry.example.com/team/redis-cluster-bootstrap"
 CHANGES: list[Object] = [
     {"replicas": [{"name": "redis-app", "count": 8}]},
-    {"images": [{"name": "redis-cluster-bootstrap", "newName": PROGRAM, "newTag": "9"}]},
+    {"images": [{"name": IMAGE, "newName": PROGRAM, "newTag": "9"}]},
     {"namePrefix": "eu-"},
     {"namespace": "shop"},
     {
@@ -151,7 +152,7 @@ def test_image_of_the_servers_does_not_run_the_job_again(overlay: Render) -> Non
 def test_digest_of_an_image_is_carried(overlay: Render) -> None:
     """An image that is given by digest is used by digest in every pod."""
     digest = f"sha256:{'5' * 64}"
-    objects = overlay(images=[{"name": "redis-cluster-bootstrap", "digest": digest}])
+    objects = overlay(images=[{"name": IMAGE, "digest": digest}])
     assert settings_of(objects)["JOB_IMAGE"].endswith(f"@{digest}")
     assert job_name(objects) != job_name(overlay())
 

@@ -16,6 +16,18 @@ COMPONENTS = sorted(folder.name for folder in (MANIFESTS / "components").iterdir
 KUBECTL = ("kubectl", "kustomize")
 
 
+def _image() -> tuple[str, str]:
+    text = (MANIFESTS / "base/kustomization.yaml").read_text()
+    entry = next(
+        one for one in yaml.safe_load(text)["images"] if one["name"] == "redis-cluster-bootstrap"
+    )
+    return entry.get("newName", entry["name"]), entry["newTag"]
+
+
+# How an overlay names the image of the program; a release puts a registry in front of it.
+IMAGE, IMAGE_TAG = _image()
+
+
 def _other(program: str) -> tuple[str, str]:
     return program, "kustomize" if Path(program).name == "kubectl" else "build"
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import yaml
 
+from tests.support.rendering import IMAGE, IMAGE_TAG
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVER_IMAGE = os.environ.get("E2E_SERVER_IMAGE", "")
 ALL_SLOTS = 16384
@@ -311,9 +313,7 @@ def shape(view: list[Member]) -> set[tuple[object, ...]]:
 
 def image() -> str:
     """Return the image of this project as the manifests name it."""
-    listed = yaml.safe_load((ROOT / "manifests/base/kustomization.yaml").read_text())["images"]
-    tag = next(i["newTag"] for i in listed if i["name"] == "redis-cluster-bootstrap")
-    return f"redis-cluster-bootstrap:{tag}"
+    return f"{IMAGE}:{IMAGE_TAG}"
 
 
 def patch(kind: str, name: str, *operations: Mapping[str, object]) -> Object:

@@ -65,8 +65,12 @@ format: $(VENV)/.ready ## Format the code and fix what ruff can fix
 mutants: $(VENV)/.ready ## Change core and the loop in thousands of ways: the unit tests must notice (ARGS: names of mutants)
 	HYPOTHESIS_PROFILE=mutants $(BIN)/python -m tests.mutation $(ARGS)
 
-bench: $(VENV)/.ready ## Measure against redis-cli and valkey-cli and write docs/benchmarks.md
+bench: $(VENV)/.ready ## Measure against redis-cli and valkey-cli and write docs/benchmarks.json, .md and .svg
 	$(BIN)/python -m bench $(ARGS)
+
+pictures: $(VENV)/.ready ## Draw the pictures of the documents again, without a measurement
+	$(BIN)/python -m docs.pictures
+	$(BIN)/python -m bench --draw
 
 fuzz: $(VENV)/.ready ## Feed damaged replies to every parser (EXAMPLES a parser)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/fuzz $(ARGS)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from bench.program import Outcome, ended_in, ours, theirs, unwatched
 from bench.servers import Server
+from bench.tables import Row
 from bootstrap.sandbox.world import World
 
-Lines = list[str]
 _AGAIN = 5
 
 
@@ -64,68 +64,54 @@ def _median(outcomes: Sequence[Outcome], choose: Callable[[Outcome], float]) -> 
     return statistics.median(map(choose, outcomes)) if outcomes else float("nan")
 
 
-def healthy_table(measured: Sequence[Series]) -> Lines:
+def healthy_rows(measured: Sequence[Series]) -> list[Row]:
     """Return the seconds until healthy, and until the command ended."""
-    lines = [
-        (
-            "| servers | nodes | runs | CLI ends, s | CLI healthy, s | ours ends, s "
-            "| ours healthy, s | CLI / ours |"
-        ),
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    rows = []
     for each in measured:
         our_s = _median(each.ours, lambda o: o.healthy_s)
         their_s = _median(each.theirs, lambda o: o.healthy_s)
-        figures = [
-            _median(each.theirs, lambda o: o.ended_s),
-            their_s,
-            _median(each.ours, lambda o: o.ended_s),
-            our_s,
-            their_s / our_s,
-        ]
-        cells = " | ".join(f"{figure:.1f}" for figure in figures).replace("nan", "-")
-        lines.append(f"| {each.server.title} | {each.nodes} | {len(each.ours)} | {cells} |")
-    return lines
+        figures: Row = {
+            "runs": len(each.ours),
+            "cli_ends_s": _median(each.theirs, lambda o: o.ended_s),
+            "cli_healthy_s": their_s,
+            "ours_ends_s": _median(each.ours, lambda o: o.ended_s),
+            "ours_healthy_s": our_s,
+            "ratio": their_s / our_s,
+        }
+        rows.append(_named(each) | figures)
+    return rows
 
 
-def cost_table(measured: Sequence[Series]) -> Lines:
+def cost_rows(measured: Sequence[Series]) -> list[Row]:
     """Return what a run that creates sends and holds."""
-    lines = [
-        (
-            "| servers | nodes | passes | commands | of these writes | round trips "
-            "| round trips a pass and node | peak MB |"
-        ),
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    lines += [_cost_line(each, each.ours) for each in measured]
-    return lines
+    return [_named(each) | _cost(each, each.ours) for each in measured]
 
 
-def again_table(measured: Sequence[Series]) -> Lines:
+def again_rows(measured: Sequence[Series]) -> list[Row]:
     """Return what a run costs that finds everything healthy."""
     bare_s = statistics.median(ended_in("-c", "pass") for _ in range(_AGAIN))
-    lines = [
-        (
-            "| servers | nodes | seconds | without the interpreter | passes | commands "
-            "| of these writes | round trips | round trips a pass and node | peak MB |"
-        ),
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    rows = []
     for each in measured:
         seconds = _median(each.again, lambda o: o.ended_s)
-        timing = f"| {seconds:.2f} | {seconds - bare_s:.2f} "
-        head, nodes, rest = _cost_line(each, each.again)[1:].split("|", 2)
-        lines.append(f"|{head}|{nodes}{timing}|{rest}")
-    return lines
+        timing: Row = {"seconds": seconds, "without_interpreter_s": seconds - bare_s}
+        rows.append(_named(each) | timing | _cost(each, each.again))
+    return rows
 
 
-def _cost_line(series: Series, outcomes: Sequence[Outcome]) -> str:
+def _named(series: Series) -> Row:
+    return {"servers": series.server.title, "nodes": series.nodes}
+
+
+def _cost(series: Series, outcomes: Sequence[Outcome]) -> Row:
     def told(name: str) -> float:
         return _median(outcomes, lambda o: o.last[name])
 
     passes, trips = told("passes"), told("round_trips")
-    return (
-        f"| {series.server.title} | {series.nodes} | {passes:.0f} | {told('commands'):.0f} "
-        f"| {told('write_commands'):.0f} | {trips:.0f} "
-        f"| {trips / passes / series.nodes:.2f} | {_median(outcomes, lambda o: o.peak_mb):.0f} |"
-    )
+    return {
+        "passes": passes,
+        "commands": told("commands"),
+        "writes": told("write_commands"),
+        "round_trips": trips,
+        "round_trips_per_pass_and_node": trips / passes / series.nodes,
+        "peak_mb": _median(outcomes, lambda o: o.peak_mb),
+    }

@@ -5,17 +5,15 @@ from collections.abc import Callable, Sequence
 
 from bench.program import Outcome, ours
 from bench.servers import Server
+from bench.tables import Row
 from bootstrap.sandbox.world import World
 
 
-def table(
+def rows(
     servers: Sequence[Server], *, nodes: int, runs: int, say: Callable[[str], None]
-) -> list[str]:
+) -> list[Row]:
     """Return the seconds from the start of the run until healthy, and whether roles stayed."""
-    lines = [
-        "| servers | nodes | runs | ends, s | healthy, s | roles kept |",
-        "|---|--:|--:|--:|--:|---|",
-    ]
+    measured: list[Row] = []
     for server in servers:
         outcomes, kept = [], True
         for _ in range(runs):
@@ -23,13 +21,17 @@ def table(
             outcomes.append(outcome)
             kept = kept and same
             say(f"{server.title}, {nodes} nodes on new addresses: {outcome.healthy_s:.1f} s")
-        ended = statistics.median(o.ended_s for o in outcomes)
-        healthy = statistics.median(o.healthy_s for o in outcomes)
-        lines.append(
-            f"| {server.title} | {nodes} | {runs} | {ended:.1f} | {healthy:.1f} "
-            f"| {'yes' if kept else 'no'} |"
+        measured.append(
+            {
+                "servers": server.title,
+                "nodes": nodes,
+                "runs": runs,
+                "ends_s": statistics.median(o.ended_s for o in outcomes),
+                "healthy_s": statistics.median(o.healthy_s for o in outcomes),
+                "roles_kept": "yes" if kept else "no",
+            }
         )
-    return lines
+    return measured
 
 
 def _heal(server: Server, nodes: int) -> tuple[Outcome, bool]:

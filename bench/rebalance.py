@@ -9,6 +9,7 @@ import asyncio
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,9 @@ from pathlib import Path
 
 import redis
 
+from bench import tables
 from bench.relay import Relay
+from bench.tables import Row
 from bootstrap.core.actions import MoveSlots
 from bootstrap.core.findings import FindingCode
 from bootstrap.core.slots import SLOT_COUNT, SlotSet, even_counts, even_split
@@ -247,8 +250,8 @@ def _empty(mover: Ours) -> None:
     mover.wait_for_agreement()
 
 
-def main(arguments: Sequence[str] | None = None) -> list[str]:
-    """Measure all cases and print them as a Markdown table; return its lines."""
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Measure all cases and print their figures; return the rows of the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     default = Path(os.environ.get("SERVERS_HOME") or Path.home() / ".cache" / "redis-servers")
     parser.add_argument("--servers", type=Path, default=default)
@@ -257,18 +260,17 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default="", help="part of a case's name")
     options = parser.parse_args(arguments)
-    lines = ["| rebalance 3 to 4 | CLI s | ours s | times | wanted |", "|---|---|---|---|---|"]
-    print(*lines, sep="\n")
+    rows: list[Row] = []
     for case in CASES:
         if options.only not in case.name or not (options.servers / case.server).exists():
             continue
         keys, size = (BIG_KEYS, BIG_SIZE) if case.is_big else (options.keys, options.size)
         theirs, ours = measure(case, home=options.servers, keys=keys, size=size, runs=options.runs)
-        line = f"| {case.name} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.1f} | {case.wanted} |"
-        lines.append(line)
-        print(line, flush=True)
-    return lines
+        print(f"{case.name}: CLI {theirs:.2f} s, ours {ours:.2f} s", file=sys.stderr, flush=True)
+        row: Row = {"case": case.name, "cli_s": theirs, "ours_s": ours, "ratio": theirs / ours}
+        rows.append(row | {"wanted": case.wanted})
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    print(tables.markdown("rebalance", tables.rounded("rebalance", main())))

@@ -120,15 +120,91 @@ def test_alert_is_raised_when_it_must_be(tmp_path: Path, alert: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_metrics_of_the_program_exist() -> None:
-    """Alerts and panels name only what the reconciler serves."""
+# What redis_exporter serves, as far as it is used here, with its labels: the maps of gauges and
+# counters in its exporter.go, instance_info and db_keys in its info.go, and each field of CLUSTER
+# INFO, where "ok" is 1 and "fail" is 0.
+EXPORTER: dict[str, set[str]] = {
+    "redis_aof_last_write_status": set(),
+    "redis_cluster_state": set(),
+    "redis_commands_processed_total": set(),
+    "redis_connected_clients": set(),
+    "redis_connected_slaves": set(),
+    "redis_db_keys": {"db"},
+    "redis_instance_info": {"role"},
+    "redis_master_link_up": {"master_host", "master_port"},
+    "redis_memory_max_bytes": set(),
+    "redis_memory_used_bytes": set(),
+    "redis_rdb_last_bgsave_status": set(),
+}
+# What Prometheus adds to every series of a pod, the last one by podTargetLabels.
+TARGET = {"namespace", "pod", "app_kubernetes_io_instance"}
+PANELS: list[Object] = json.loads(
+    yaml.safe_load((FOLDER / "redis-dashboard.yaml").read_text())["data"]["redis-cluster.json"]
+)["panels"]
+QUERIES = {target["expr"]: target["legendFormat"] for p in PANELS for target in p["targets"]}
+
+
+@pytest.fixture(scope="module")
+def served() -> dict[str, set[str]]:
+    """All metrics with their labels: those that the reconciler serves, and the exporter's."""
     health = Health(desired=DesiredTopology(nodes=6, replicas=1), fresh_s=1.0)
     health.healthy_at, health.observed_at = 1.0, None
     health.runs["healthy"] = health.findings["slot_open"] = 1
-    served = set(re.findall(rf"^# TYPE ({OURS}\w+)", rendered(health), re.MULTILINE))
-    dashboard = yaml.safe_load((FOLDER / "redis-dashboard.yaml").read_text())["data"]
-    panels = json.loads(dashboard["redis-cluster.json"])["panels"]
-    queries = [target["expr"] for panel in panels for target in panel["targets"]]
-    named = re.findall(rf"{OURS}\w+", " ".join([*EXPRESSIONS.values(), *queries]))
-    assert len(queries) > len(panels)
-    assert set(named) <= served, set(named) - served
+    text = rendered(health)
+    ours = {
+        name: set(re.findall(rf'^{name}{{(\w+)="', text, re.MULTILINE))
+        for name in re.findall(rf"^# TYPE ({OURS}\w+)", text, re.MULTILINE)
+    }
+    return ours | EXPORTER
+
+
+def metrics_in(*queries: str) -> set[str]:
+    """Return the metrics that queries name."""
+    return set(re.findall(r"\bredis_\w+", " ".join(queries)))
+
+
+def test_metrics_exist(served: dict[str, set[str]]) -> None:
+    """Alerts and panels name only what the reconciler and the exporter serve."""
+    assert len(QUERIES) > len(PANELS)
+    named = metrics_in(*EXPRESSIONS.values(), *QUERIES)
+    assert named <= served.keys(), named - served.keys()
+    assert EXPORTER.keys() <= named
+
+
+def test_metrics_of_other_exporters_are_those_of_kubernetes() -> None:
+    """What is neither the reconciler's nor redis_exporter's comes from kube-state-metrics."""
+    named = set(re.findall(r"\b(\w+)\{", " ".join([*EXPRESSIONS.values(), *QUERIES])))
+    assert all(name.startswith(("redis_", "kube_")) for name in named)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_panel_has_a_unit_and_legends(panel: Object, served: dict[str, set[str]]) -> None:
+    """A panel names its unit, and each of its series by words or by labels that the series has."""
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    legends = [target["legendFormat"] for target in panel["targets"]]
+    assert all(legends)
+    assert len(set(legends)) == len(legends)
+    for target in panel["targets"]:
+        known = TARGET.union(*(served[name] for name in metrics_in(target["expr"])))
+        assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= known
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_panel_shows_one_cluster(query: str) -> None:
+    """Every series of a panel is that of the namespace and the cluster that were chosen."""
+    selectors = re.findall(r"\bredis_\w+(\{.*?\})?", query)
+    chosen = 'namespace="$namespace",app_kubernetes_io_instance="$cluster"'
+    assert all(chosen in selector for selector in selectors)
+
+
+def test_panels_do_not_overlap() -> None:
+    """No panel covers another one, and each is within the 24 columns of Grafana."""
+    places = [panel["gridPos"] for panel in PANELS]
+    cells = [
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24

@@ -72,6 +72,14 @@ def released(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def search(repository: Path, pattern: str, *places: str) -> str:
+    """Return the lines of a repository that match."""
+    return subprocess.run(
+        ["git", "grep", "-nE", pattern, "--", *places],
+        cwd=repository, capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+
+
 def images_of(objects: Rendered) -> set[str]:
     """Return how the pods and the settings name the image of the program."""
     found = {settings_of(objects)["JOB_IMAGE"]}
@@ -100,6 +108,9 @@ def test_documents_of_a_release_name_its_owner(released: Path) -> None:
     """No document of a release has a placeholder, but for the one that explains it."""
     found = git(released, "grep", "--name-only", "OWNER", "--", "*.md", "*.toml", "manifests")
     assert found.split() == ["CONTRIBUTING.md", "SECURITY.md"]
+    local = r"(^|[^/])\bredis-cluster-bootstrap:[0-9]+\.[0-9]"
+    places = ("*.md", "manifests", ":!CHANGELOG.md")
+    assert not search(released, local, *places)
     readme = (released / "README.md").read_text()
     assert f"github.com/{OWNER}/redis-cluster-bootstrap//manifests?ref=v{VERSION}" in readme
     assert f"--name redis {IMAGE}:{VERSION}\n" in readme

@@ -218,12 +218,12 @@ sandbox_command.allow_interspersed_args = False
 
 def _load(texts: Texts) -> Settings:
     """Return checked settings; configure the log with what was given, faulty or not."""
-    import structlog
-
     from . import settings_checks
     from .process import cleaning, logs
 
     logs.configure(log_format=texts["log_format"], level=texts["log_level"])
+    import structlog  # after `logs`, which keeps it from importing rich
+
     log, password = structlog.get_logger(), DECLARED["password"]
     given = settings_checks.passwords_in(texts.get(password.name) or "")
     cleaning.hide(given)

@@ -6,11 +6,19 @@ import os
 import sys
 import textwrap
 from collections.abc import MutableMapping
-from typing import Any, TextIO
-
-import structlog
+from typing import Any, TextIO, cast
 
 from .cleaning import clean_all
+
+# structlog imports rich where it is installed, for tracebacks that are not used here, which takes a
+# sixth of the start-up. So it does not find rich; `report` imports it to draw.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = cast("Any", None)
+import structlog  # noqa: E402 - see above
+
+del sys.modules["rich"]
+if _rich:
+    sys.modules["rich"] = _rich
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLORS = {"debug": "2", "warning": "33", "error": "31"}

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -128,3 +130,19 @@ def test_a_terminal_shows_the_end_once(
     assert "termination_log.failed" in printed.err
     exit_report.finish_run(summary, output="json", termination_log="/dev/null")
     assert "run.failed" in capsys.readouterr().err
+
+
+def test_rich_is_imported_only_to_draw() -> None:
+    """A run in a pod does not pay for it, although structlog would import it."""
+    program = (
+        "import sys\n"
+        "from bootstrap.process import logs\n"
+        "from bootstrap.commands import run, wiring\n"
+        "assert 'rich' not in sys.modules\n"
+        "from bootstrap.report import tables\n"
+        "assert sys.modules['rich']\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -251,12 +251,14 @@ class Story:
     # --- an application that writes
 
     @contextmanager
-    def writer(self, name: str = "writer") -> Iterator[Object]:
+    def writer(
+        self, name: str = "writer", *, host: str = "redis-access-service", password: str = ""
+    ) -> Iterator[Object]:
         """Write throughout the block; afterwards the yielded dictionary says how it went."""
         result: Object = {}
         script = (ROOT / "tests/support/writer.py").read_text()
         self.k("create", "configmap", name, f"--from-literal=writer.py={script}")
-        command = ["/app/bin/python", "/w/writer.py", "redis-access-service", name]
+        command = ["/app/bin/python", "/w/writer.py", host, name, password]
         self.k("apply", "-f", "-", stdin=yaml.safe_dump(self.pod(name, command, scripts=name)))
         self.wait_until(lambda: "writing" in self.k("logs", name, check=False), told="writer")
         yield result

@@ -13,7 +13,7 @@ import time
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 
-HOST, PREFIX = sys.argv[1], sys.argv[2]
+HOST, PREFIX, PASSWORD = [*sys.argv[1:], ""][:3]
 PAUSE_S = 0.002
 BATCH = 500
 RETRIES = 20
@@ -45,7 +45,10 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     client = RedisCluster(
-        startup_nodes=[ClusterNode(HOST, 6379)], socket_timeout=2, socket_connect_timeout=2
+        startup_nodes=[ClusterNode(HOST, 6379)],
+        password=PASSWORD or None,
+        socket_timeout=2,
+        socket_connect_timeout=2,
     )
     acknowledged: list[int] = []
     failed: list[str] = []

@@ -7,15 +7,14 @@ the one before ended.
 import json
 import os
 import re
+import subprocess
 import textwrap
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support.story import ROOT, Object, Story, kubectl
 
@@ -72,3 +71,202 @@ class Reader:
             kind, block = next(self.blocks)
         assert kind == "runs"
         return self.run(block)
+
+
+def noticed(story: Story, what: Object, begun: float) -> None:
+    """Print how long it took and what the client noticed; no write may be lost."""
+    print(f"\n{time.monotonic() - begun:.1f} s; {what}")
+    assert what["acknowledged"], story.told()
+    assert what["lost"] == 0
+    assert what["failed"] == 0, what["errors"]
+
+
+def small(story: Story) -> None:
+    """Let the pods of the manifests ask for less: other tests share the machine."""
+    file = story.folder / "manifests/base/redis-app.yaml"
+    text = file.read_text().replace("cpu: 100m", "cpu: 10m").replace("256Mi", "32Mi", 1)
+    file.write_text(text)
+
+
+def create(story: Story, pods: list[str], *password: str) -> None:
+    """Join the pods by hand, as the toolbox does, and write some keys."""
+    found = json.loads(story.k("get", "pods", "-o", "json"))["items"]
+    address = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in found}
+    members = [f"{address[pod]}:6379" for pod in pods]
+    hand = ("exec", pods[0], "--", "redis-cli", *password)
+    replicas = ("--cluster-replicas", "1", "--cluster-yes")
+    story.k(*hand, "--cluster", "create", *members, *replicas)
+    story.wait_until(lambda: "cluster_state:ok" in story.k(*hand, "cluster", "info"))
+    time.sleep(1)
+    pairs = "".join(f"set data:{n} {n}\n" for n in range(KEYS))
+    story.k("exec", "-i", pods[0], "--", "redis-cli", "-c", *password, stdin=pairs)
+
+
+# --- the toolbox recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(long_story: Begin) -> Reader:
+    story = long_story("toolbox")
+    label = "pod-security.kubernetes.io/enforce=privileged"
+    kubectl("label", "namespace", story.namespace, label, "--overwrite")
+    small(story)
+    story.k("apply", "-f", OTHERS / "toolbox.yaml")
+    story.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
+    create(story, [f"redis-app-{n}" for n in range(6)])
+    story.wait_for_whole()
+    assert story.keys() == KEYS
+    # 30010 can be given once: the recipe's Service has what was free.
+    service = json.loads(story.k("get", "service", "redis-access-service", "-o", "json"))
+    port = service["spec"]["ports"][0]["nodePort"]
+    file = story.folder / "manifests/components/nodeport/redis-access-service.yaml"
+    file.write_text(file.read_text().replace("30010", str(port)))
+    return Reader(story, "toolbox.md")
+
+
+def claims(story: Story) -> dict[str, str]:
+    """Return the volume of each claim."""
+    found = json.loads(story.k("get", "pvc", "-o", "json"))["items"]
+    return {one["metadata"]["name"]: one["spec"]["volumeName"] for one in found}
+
+
+def uids(story: Story) -> set[str]:
+    """Return what tells a pod from the next one of its name."""
+    return {pod["metadata"]["uid"] for pod in story.pods()}
+
+
+def test_job_alone_on_pods_of_the_toolbox_recipe(recipe: Reader) -> None:
+    """It finds nothing to do, changes no pod, and repairs an outage that the recipe cannot."""
+    story, begun, before = recipe.story, time.monotonic(), uids(recipe.story)
+    with story.writer("job") as client:
+        said = recipe.follow()
+    assert "healthy" in said
+    noticed(story, client, begun)
+    words = story.last_words(jobs(story)[0])
+    assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
+    assert uids(story) == before
+
+    begun, keys = time.monotonic(), story.keys()
+    story.k("delete", "pods", "-l", "app=redis", "--force", "--grace-period=0")
+    story.wait_for_whole(seconds=180)
+    print(f"\nhealthy again by itself after {time.monotonic() - begun:.1f} s")
+    assert story.keys() == keys
+
+
+def jobs(story: Story) -> list[str]:
+    """Return the names of the Jobs, the newest last."""
+    found = json.loads(story.k("get", "jobs", "-o", "json"))["items"]
+    found.sort(key=lambda job: str(job["metadata"]["creationTimestamp"]))
+    return [job["metadata"]["name"] for job in found]
+
+
+def test_apply_at_once_is_refused(recipe: Reader) -> None:
+    """The API refuses the StatefulSet, the node port is closed, and clients notice nothing."""
+    story, begun, before = recipe.story, time.monotonic(), uids(recipe.story)
+    with story.writer("at-once") as client:
+        said = story.k("apply", "-k", story.folder / "manifests", check=False)
+        time.sleep(5)
+    assert "updates to statefulset spec for fields other than" in said
+    noticed(story, client, begun)
+    assert uids(story) == before
+    service = json.loads(story.k("get", "service", "redis-access-service", "-o", "json"))["spec"]
+    assert (service["type"], service["ports"][0].get("nodePort")) == ("ClusterIP", None)
+
+
+def test_pods_of_the_toolbox_recipe_are_replaced(recipe: Reader) -> None:
+    """One by one, with their volumes, and a client notices nothing."""
+    story, begun, before = recipe.story, time.monotonic(), claims(recipe.story)
+    ids = {m.node_id for m in story.views()["redis-app-0"]}
+    keys, old = story.keys(), uids(story)
+    with story.writer("replaced") as client:
+        said = recipe.follow()
+        assert "statefulset.apps/redis-app created" in said
+        assert uids(story) == old
+        recipe.follow()
+        story.wait_for_whole()
+    noticed(story, client, begun)
+    assert not uids(story) & old
+    assert claims(story) == before
+    assert {m.node_id for m in story.views()["redis-app-0"]} == ids
+    assert story.keys() == keys + client["acknowledged"]
+
+
+def test_former_pods_of_the_toolbox_recipe_run_without_root(recipe: Reader) -> None:
+    """The last step is a rolling update that a client does not notice."""
+    story, begun, keys = recipe.story, time.monotonic(), recipe.story.keys()
+    with story.writer("without-root") as client:
+        recipe.follow()
+        story.wait_for_whole()
+    noticed(story, client, begun)
+    assert story.keys() == keys + client["acknowledged"]
+    for pod in story.pods():
+        assert "initContainers" not in pod["spec"]
+        name = pod["metadata"]["name"]
+        assert story.k("exec", name, "-c", "redis", "--", "id", "-u").strip() == "999"
+        assert story.k("exec", name, "-c", "redis", "--", "find", "/data", "-user", "0") == ""
+    service = json.loads(story.k("get", "service", "redis-access-service", "-o", "json"))["spec"]
+    file = story.folder / "manifests/components/nodeport/redis-access-service.yaml"
+    assert f"nodePort: {service['ports'][0]['nodePort']}" in file.read_text()
+
+
+# --- Bitnami's chart
+
+
+@pytest.fixture(scope="module")
+def chart(long_story: Begin) -> Reader:
+    story = long_story("bitnami")
+    small(story)
+    story.k("apply", "-f", OTHERS / "bitnami.yaml")
+    story.k("rollout", "status", "statefulset/shop-redis-cluster", "--timeout=180s")
+    create(story, [f"shop-redis-cluster-{n}" for n in range(6)], "-a", PASSWORD)
+    helm = story.folder / "bin/helm"
+    helm.parent.mkdir()
+    helm.write_text(
+        f'#!/bin/sh\n[ "$*" = "uninstall shop" ] && kubectl delete -f {OTHERS}/bitnami.yaml\n'
+    )
+    helm.chmod(0o755)
+    path = f"{helm.parent}:{os.environ['PATH']}"
+    reader = Reader(story, "bitnami.md")
+    reader.environment["PATH"] = path
+    return reader
+
+
+def test_job_alone_on_pods_of_the_chart(chart: Reader) -> None:
+    """It finds nothing to do, with the release's Secret."""
+    story, begun = chart.story, time.monotonic()
+    with story.writer("job", host="shop-redis-cluster", password=PASSWORD) as client:
+        assert "healthy" in chart.follow()
+    noticed(story, client, begun)
+    words = story.last_words(jobs(story)[0])
+    assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
+
+
+def test_pods_of_both_are_one_cluster(chart: Reader) -> None:
+    """Twelve members: three primaries of the release, and two new replicas for each."""
+    story, begun = chart.story, time.monotonic()
+    chart.follow()
+    with story.writer("joining", host="shop-redis-cluster", password=PASSWORD) as client:
+        said = chart.follow()
+    noticed(story, client, begun)
+    assert "healthy" in said
+    members = story.views()["redis-app-0"]
+    assert len(members) == 12
+    ours = {pod["status"]["podIP"] for pod in story.pods()}
+    new = [m for m in members if m.address.partition(":")[0] in ours]
+    assert not any(m.is_primary for m in new)
+
+
+def test_pods_of_the_chart_leave(chart: Reader) -> None:
+    """Slots and data are on the new pods; nothing is left of the release but its claims."""
+    story, begun, keys = chart.story, time.monotonic(), chart.story.keys()
+    with story.writer("leaving", password=PASSWORD) as client:
+        chart.follow()
+        print(f"\nleft after {time.monotonic() - begun:.1f} s")
+        chart.follow()
+        story.wait_for_whole()
+    noticed(story, client, begun)
+    assert story.keys() == keys + client["acknowledged"]
+    assert "NotFound" in story.k("get", "statefulset", "shop-redis-cluster", check=False)
+    assert {name for name in claims(story) if "shop" in name} == {
+        f"redis-data-shop-redis-cluster-{n}" for n in range(6)
+    }

@@ -193,6 +193,7 @@ class Story:
     def cli(self, pod: str, *command: str, check: bool = True) -> str:
         """Run redis-cli in a pod, with the words that its scripts use for passwords and TLS."""
         inside = 'here=/etc/redis; . /etc/redis/lib.sh; here=/etc/redis; here_ask "$@"'
+        inside = f'if [ -f /etc/redis/lib.sh ]; then {inside}; else redis-cli "$@"; fi'
         return self.k(
             "exec", pod, "-c", "redis", "--", "sh", "-c", inside, "sh", *command, check=check
         )

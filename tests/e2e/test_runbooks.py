@@ -11,6 +11,7 @@ import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Reader:
     document: str
     environment: dict[str, str] = field(default_factory=dict)
     blocks: Iterator[tuple[str, str]] = field(init=False)
+    written: int = KEYS
 
     def __post_init__(self) -> None:
         text = (ROOT / "docs/runbooks" / self.document).read_text()
@@ -72,13 +74,17 @@ class Reader:
         assert kind == "runs"
         return self.run(block)
 
-
-def noticed(story: Story, what: Object, begun: float) -> None:
-    """Print how long it took and what the client noticed; no write may be lost."""
-    print(f"\n{time.monotonic() - begun:.1f} s; {what}")
-    assert what["acknowledged"], story.told()
-    assert what["lost"] == 0
-    assert what["failed"] == 0, what["errors"]
+    @contextmanager
+    def client(self, name: str, **how: str) -> Iterator[None]:
+        """Write meanwhile: a client must notice nothing, and the cluster must have every key."""
+        begun = time.monotonic()
+        with self.story.writer(name, **how) as noticed:
+            yield
+            seconds = time.monotonic() - begun
+        print(f"\n{name}: {seconds:.1f} s; {noticed}")
+        assert noticed["acknowledged"] > 0
+        assert (noticed["failed"], noticed["lost"]) == (0, 0), noticed["errors"]
+        self.written += noticed["acknowledged"]
 
 
 def small(story: Story) -> None:
@@ -137,20 +143,19 @@ def uids(story: Story) -> set[str]:
 
 def test_job_alone_on_pods_of_the_toolbox_recipe(recipe: Reader) -> None:
     """It finds nothing to do, changes no pod, and repairs an outage that the recipe cannot."""
-    story, begun, before = recipe.story, time.monotonic(), uids(recipe.story)
-    with story.writer("job") as client:
+    story, before = recipe.story, uids(recipe.story)
+    with recipe.client("job"):
         said = recipe.follow()
     assert "healthy" in said
-    noticed(story, client, begun)
     words = story.last_words(jobs(story)[0])
     assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
     assert uids(story) == before
 
-    begun, keys = time.monotonic(), story.keys()
+    begun = time.monotonic()
     story.k("delete", "pods", "-l", "app=redis", "--force", "--grace-period=0")
     story.wait_for_whole(seconds=180)
     print(f"\nhealthy again by itself after {time.monotonic() - begun:.1f} s")
-    assert story.keys() == keys
+    assert story.keys() == recipe.written
 
 
 def jobs(story: Story) -> list[str]:
@@ -162,12 +167,11 @@ def jobs(story: Story) -> list[str]:
 
 def test_apply_at_once_is_refused(recipe: Reader) -> None:
     """The API refuses the StatefulSet, the node port is closed, and clients notice nothing."""
-    story, begun, before = recipe.story, time.monotonic(), uids(recipe.story)
-    with story.writer("at-once") as client:
+    story, before = recipe.story, uids(recipe.story)
+    with recipe.client("at-once"):
         said = story.k("apply", "-k", story.folder / "manifests", check=False)
-        time.sleep(5)
+        story.wait_for_job(jobs(story)[-1])
     assert "updates to statefulset spec for fields other than" in said
-    noticed(story, client, begun)
     assert uids(story) == before
     service = json.loads(story.k("get", "service", "redis-access-service", "-o", "json"))["spec"]
     assert (service["type"], service["ports"][0].get("nodePort")) == ("ClusterIP", None)
@@ -175,30 +179,27 @@ def test_apply_at_once_is_refused(recipe: Reader) -> None:
 
 def test_pods_of_the_toolbox_recipe_are_replaced(recipe: Reader) -> None:
     """One by one, with their volumes, and a client notices nothing."""
-    story, begun, before = recipe.story, time.monotonic(), claims(recipe.story)
+    story, old, before = recipe.story, uids(recipe.story), claims(recipe.story)
     ids = {m.node_id for m in story.views()["redis-app-0"]}
-    keys, old = story.keys(), uids(story)
-    with story.writer("replaced") as client:
+    with recipe.client("replaced"):
         said = recipe.follow()
         assert "statefulset.apps/redis-app created" in said
         assert uids(story) == old
         recipe.follow()
         story.wait_for_whole()
-    noticed(story, client, begun)
     assert not uids(story) & old
     assert claims(story) == before
     assert {m.node_id for m in story.views()["redis-app-0"]} == ids
-    assert story.keys() == keys + client["acknowledged"]
+    assert story.keys() == recipe.written
 
 
 def test_former_pods_of_the_toolbox_recipe_run_without_root(recipe: Reader) -> None:
     """The last step is a rolling update that a client does not notice."""
-    story, begun, keys = recipe.story, time.monotonic(), recipe.story.keys()
-    with story.writer("without-root") as client:
+    story = recipe.story
+    with recipe.client("without-root"):
         recipe.follow()
         story.wait_for_whole()
-    noticed(story, client, begun)
-    assert story.keys() == keys + client["acknowledged"]
+    assert story.keys() == recipe.written
     for pod in story.pods():
         assert "initContainers" not in pod["spec"]
         name = pod["metadata"]["name"]
@@ -233,21 +234,19 @@ def chart(long_story: Begin) -> Reader:
 
 def test_job_alone_on_pods_of_the_chart(chart: Reader) -> None:
     """It finds nothing to do, with the release's Secret."""
-    story, begun = chart.story, time.monotonic()
-    with story.writer("job", host="shop-redis-cluster", password=PASSWORD) as client:
+    story = chart.story
+    with chart.client("job", host="shop-redis-cluster", password=PASSWORD):
         assert "healthy" in chart.follow()
-    noticed(story, client, begun)
     words = story.last_words(jobs(story)[0])
     assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
 
 
 def test_pods_of_both_are_one_cluster(chart: Reader) -> None:
     """Twelve members: three primaries of the release, and two new replicas for each."""
-    story, begun = chart.story, time.monotonic()
+    story = chart.story
     chart.follow()
-    with story.writer("joining", host="shop-redis-cluster", password=PASSWORD) as client:
+    with chart.client("joining", host="shop-redis-cluster", password=PASSWORD):
         said = chart.follow()
-    noticed(story, client, begun)
     assert "healthy" in said
     members = story.views()["redis-app-0"]
     assert len(members) == 12
@@ -258,14 +257,13 @@ def test_pods_of_both_are_one_cluster(chart: Reader) -> None:
 
 def test_pods_of_the_chart_leave(chart: Reader) -> None:
     """Slots and data are on the new pods; nothing is left of the release but its claims."""
-    story, begun, keys = chart.story, time.monotonic(), chart.story.keys()
-    with story.writer("leaving", password=PASSWORD) as client:
+    story = chart.story
+    with chart.client("leaving", password=PASSWORD):
         chart.follow()
-        print(f"\nleft after {time.monotonic() - begun:.1f} s")
+    with chart.client("without-the-chart", password=PASSWORD):
         chart.follow()
         story.wait_for_whole()
-    noticed(story, client, begun)
-    assert story.keys() == keys + client["acknowledged"]
+    assert story.keys() == chart.written
     assert "NotFound" in story.k("get", "statefulset", "shop-redis-cluster", check=False)
     assert {name for name in claims(story) if "shop" in name} == {
         f"redis-data-shop-redis-cluster-{n}" for n in range(6)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.story import ROOT, Object, Story, kubectl
+from tests.support.story import ROOT, Story, kubectl
 
 OTHERS = Path(__file__).parent / "others"
 PASSWORD = "hunter2-of-the-shop"

@@ -142,7 +142,7 @@ def uids(story: Story) -> set[str]:
 
 
 def test_job_alone_on_pods_of_the_toolbox_recipe(recipe: Reader) -> None:
-    """It finds nothing to do, changes no pod, and repairs an outage that the recipe cannot."""
+    """The program changes nothing of a healthy cluster, and repairs an outage of all pods."""
     story, before = recipe.story, uids(recipe.story)
     with recipe.client("job"):
         said = recipe.follow()
@@ -233,7 +233,7 @@ def chart(long_story: Begin) -> Reader:
 
 
 def test_job_alone_on_pods_of_the_chart(chart: Reader) -> None:
-    """It finds nothing to do, with the release's Secret."""
+    """The program logs in with the password of the release, and changes nothing."""
     story = chart.story
     with chart.client("job", host="shop-redis-cluster", password=PASSWORD):
         assert "healthy" in chart.follow()

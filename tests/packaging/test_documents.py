@@ -105,7 +105,11 @@ def test_job_alone_takes_twelve_lines() -> None:
     """The overlay for a StatefulSet of somebody else has at most twelve lines."""
     blocks = {name: block for name, block in KUSTOMIZATIONS if "components/job-only" in block}
     documents = {name.rpartition("-")[0] for name in blocks}
-    assert documents >= {"docs/kubernetes.md", "docs/runbooks/toolbox.md", "docs/runbooks/bitnami.md"}
+    assert documents >= {
+        "docs/kubernetes.md",
+        "docs/runbooks/toolbox.md",
+        "docs/runbooks/bitnami.md",
+    }
     assert all(len(block.splitlines()) <= 12 for block in blocks.values())
 
 

@@ -1,5 +1,7 @@
 """Whether the primaries would vote for a replica, and so whether it fails over FORCE or TAKEOVER.
 
+With neither, in agreement with a primary that is alive: `departures.hand_over`.
+
 Rules: a failover needs the votes of most primaries with slots, also a coordinated one. A primary
 votes over its bus link to the replica, and never where it knows a higher config epoch for one of
 the slots than the replica does (clusterSendFailoverAuthIfNeeded in cluster_legacy.c), so a replica

@@ -3,7 +3,8 @@
 Rules: pods sorted by (zone, node, ordinal), pod i to shard i mod M. Pods of one failure domain are
 consecutive in that order, so a shard repeats a domain only if the domain has more than M pods: the
 least possible number of repetitions, for zones and nodes at once. Without known places this is the
-order of ordinals: the first M pods are primaries, and pod i replicates pod i mod M.
+order of ordinals: the first M pods are primaries, and pod i replicates pod i mod M. `roles` follows
+this while a cluster has the same shape, so the members of a shard meet first and replicate first.
 
 Invariant: the result depends on places and ordinals only, never on the order of replies.
 """

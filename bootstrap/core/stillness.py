@@ -5,6 +5,8 @@ moves, an election, a rollout. Open slots are left alone for longer, since a too
 key changes nothing that can be seen meanwhile. Only pods on new addresses are not waited for:
 nothing but a restart makes them, and the servers cannot repair it themselves.
 
+What must be seen twice is decided by `confirmations`.
+
 Invariant: `since` is the time of the first observation that equals the last one.
 """
 

@@ -1,8 +1,8 @@
 """Members out of the cluster: handing over, RESET and FORGET.
 
 Rules: a member leaves when it owns nothing and no staying node replicates it; it is reset before
-it is forgotten; every node forgets it within one plan, because the servers ban a forgotten id for 60 s
-only and gossip brings it back after that.
+it is forgotten; every node forgets it within one plan, because the servers ban a forgotten id for
+60 s only and gossip brings it back after that.
 
 Invariant: no id is forgotten that owns slots in any view or that a live process has.
 """

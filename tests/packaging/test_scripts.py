@@ -366,6 +366,7 @@ def test_primary_hands_over_and_goes(three: Three) -> None:
     three.form()
     done = three.primary.script("prestop.sh")
     assert f"handed over to the pod at {three.replica.address}" in done.stdout
+    assert "other primaries" not in done.stdout
     assert (role(three.primary), role(three.replica)) == ("slave", "master")
 
 
@@ -383,6 +384,34 @@ def test_hand_over_waits_until_every_member_knows_the_replica(three: Three) -> N
         swap.unlink()
         assert hook.wait(30) == 0
     assert "handed over" in log.read_text()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_primaries_that_go_together_take_turns(three: Three, *, is_first: bool) -> None:
+    """Of elections at the same time some are lost, and such a shard stands still for seconds."""
+    three.form()
+    three.other.ask("cluster", "addslots", "4")
+    three.other.ask("config", "set", "replica-priority", "0")
+    ids = [pod.ask("cluster", "myid") for pod in (three.primary, three.other)]
+    owners = lambda: three.primary.ask("cluster", "nodes").count("connected 4")  # noqa: E731
+    three.until(lambda: owners() == 1)
+    turn = 0 if ids[0] < ids[1] else 2
+    # A clock that only sleeping moves, in its turn or out of it. The pod waits two seconds before.
+    now = three.primary.folder / "now"
+    now.write_text(str(1000 - 2 + turn + (0 if is_first else 1)))
+    programs = {
+        "date": f"#!/bin/sh\ncat {now}\n",
+        "sleep": "#!/bin/sh\nn=${1%.*}; [ $n != 0 ] || n=1\n"
+        f"echo $(($(cat {now}) + n)) >{now}\nexec /bin/sleep 0.1\n",
+    }
+    for name, text in programs.items():
+        (three.primary.folder / "bin" / name).write_text(text)
+        (three.primary.folder / "bin" / name).chmod(0o755)
+    done = three.primary.script("prestop.sh")
+    assert (
+        "other primaries are going too; this one hands over in 3 s" in done.stdout
+    ) is not is_first
+    assert f"handed over to the pod at {three.replica.address}" in done.stdout
 
 
 def test_member_that_does_not_answer_does_not_hold_a_hand_over(three: Three) -> None:

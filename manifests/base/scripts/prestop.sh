@@ -10,6 +10,9 @@
 # time-outs, and each try pauses writes for five seconds. So every other member that answers must show the replica
 # connected at its present address, and after a try that failed the pod waits for those two time-outs.
 #
+# Each primary has one vote at a time, so of hand-overs at the same moment some are lost as well. Primaries that go together
+# take turns of two seconds, in the order of their ids, and ask in the first of the two.
+#
 # Several pods may go at once, and one must not hand over to another. So each pod that goes marks itself first,
 # with replica-priority 0: others see it when they ask, it means nothing to Redis Cluster, and it is gone
 # after a restart. Only then, after a moment, does a pod read its own role for the last time.
@@ -126,6 +129,17 @@ candidate() {
     }'
 }
 
+# until_turn: prints the seconds until this pod may ask for its hand-over; 0 where no other primary is going
+until_turn() {
+  order=$(printf '%s\n%s\n' "$nodes" "$seen" | awk -v id="$id" '
+    $3 ~ /master/ && NF > 8 { owner[$1] = 1 }
+    $1 == "member" && $4 == "goes" && ($2 in owner) { all++; if (($2 "") < (id "")) before++ }
+    END { print all + 1, before + 0 }')
+  [ "$order" != "1 0" ] || { echo 0; return; }
+  round=$((${order% *} * 2))
+  echo $(((${order#* } * 2 - $(clock) % round + round) % round))
+}
+
 # hand_over: makes a replica that can take them the owner of this pod's slots; $why says what is missing where it cannot
 hand_over() {
   why="no replica that is in sync and stays can take them"
@@ -140,6 +154,14 @@ hand_over() {
   esac
   why="the last hand-over failed; the next one is tried after two node time-outs"
   [ "$(clock)" -ge "$not_before" ] || return 1
+  pause=$(until_turn)
+  if [ "$pause" != 0 ] && [ $waited = 0 ]; then
+    say "other primaries are going too; this one hands over in $pause s"
+    sleep "$pause"
+    waited=1
+    look && seen=$(survey) && hand_over
+    return
+  fi
   reply=$(talk "$host" "" cluster failover)
   if [ "$reply" = OK ]; then
     polls=0
@@ -219,6 +241,7 @@ while :; do
   found=$(pods)
   [ -z "$found" ] || addresses=$found # without an answer of DNS the addresses of the last time are tried
   seen=$(survey)
+  waited=0
   if hand_over; then continue; fi
   case $seen in
     *stays*)

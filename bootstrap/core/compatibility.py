@@ -8,7 +8,7 @@ with each.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .actions import Refusal
 from .facts import Facts
@@ -36,6 +36,11 @@ def runs(node: NodeView) -> str:
 def can_read_copy(reader: NodeView, writer: NodeView) -> bool:
     """Return whether a server can load the RDB, and the DUMP payloads, that another one writes."""
     return _rdb_version(writer) <= _rdb_version(reader)
+
+
+def all_can_read_all(nodes: Iterable[NodeView]) -> bool:
+    """Return whether each of the servers can load what any other one writes."""
+    return len({_rdb_version(node) for node in nodes}) <= 1
 
 
 def _rdb_version(node: NodeView) -> int:

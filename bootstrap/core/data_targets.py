@@ -16,11 +16,12 @@ from itertools import chain
 
 from . import replica_buffers
 from .actions import MoveSlots, Refusal
-from .compatibility import can_read_copy, runs, unreadable
+from .compatibility import all_can_read_all, can_read_copy, runs, unreadable
 from .facts import Facts
 from .findings import Finding, FindingCode
 from .info_fields import RDB_ERROR
 from .roles import Roles, assign_roles
+from .shard_assignment import first_primaries
 from .slot_moves import move_slots
 from .slots import SLOT_COUNT, SlotSet
 from .topology import NodeId, NodeView, Role
@@ -53,18 +54,27 @@ class IncomingData:
 def incoming(facts: Facts, *, rebalance: bool) -> IncomingData | None:
     """Return the data that would come to each node.
 
-    None where no node has keys, or where something must be repaired first, since repairs decide who
-    owns what.
+    None where something must be repaired first, since repairs decide who owns what. Without keys
+    there are copies only, of data sets that are empty: a server cannot load the file of a later
+    version, whatever is in it.
     """
-    must_wait = facts.has_damaged_slots or facts.open_slots or facts.is_blocked
-    if must_wait or not facts.has_keys:
+    is_new = not facts.owners and not facts.has_keys
+    if (facts.has_damaged_slots and not is_new) or facts.open_slots or facts.is_blocked:
         return None
-    return _forecast(facts, rebalance=rebalance)
+    if facts.has_keys:
+        return _forecast(facts, rebalance=rebalance)
+    if all_can_read_all(facts.staying):
+        return None
+    if is_new:
+        copies: Mapping[NodeId, NodeId] = first_primaries(facts.staying, facts.desired.primaries)
+    else:
+        copies = _forecast(facts, rebalance=False).copies
+    return IncomingData(moves=(), copies=copies, successors=(), replicas={})
 
 
 def refuse_unfit_targets(facts: Facts, data: IncomingData) -> tuple[Refusal, ...]:
     """Return a refusal for each node that cannot take the data that would come to it."""
-    checks = (_persistence, _room, _replica_counts, _copies)
+    checks = (_persistence, _room, _replica_counts, _copies) if facts.has_keys else (_copies,)
     return tuple(chain.from_iterable(check(facts, data) for check in checks))
 
 

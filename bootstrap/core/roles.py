@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .facts import Facts
 from .replica_placement import place_replicas
-from .shard_assignment import assign_shards
+from .shard_assignment import first_primaries
 from .topology import NodeId, NodeView, Role
 
 
@@ -79,8 +79,7 @@ def _preferred(facts: Facts) -> dict[NodeId, NodeId]:
 
     These pairs meet first (`introductions`). Where a replica follows another one, nothing.
     """
-    shards = assign_shards(facts.staying, facts.desired.primaries)
-    preferred = {node.node_id: shard[0].node_id for shard in shards for node in shard[1:]}
+    preferred = first_primaries(facts.staying, facts.desired.primaries)
     replicas = (n for n in facts.staying if n.role is Role.REPLICA)
     fits = all(n.myself.primary_id == preferred.get(n.node_id) for n in replicas)
     return preferred if fits else {}

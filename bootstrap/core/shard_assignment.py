@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .topology import NodeView
+from .topology import NodeId, NodeView
 
 
 def assign_shards(nodes: Sequence[NodeView], shards: int) -> list[list[NodeView]]:
@@ -24,6 +24,15 @@ def assign_shards(nodes: Sequence[NodeView], shards: int) -> list[list[NodeView]
     for group, primary in zip(groups, primaries, strict=True):
         group.sort(key=lambda n: (n is not primary, n.ordinal))
     return sorted(groups, key=lambda group: group[0].ordinal)
+
+
+def first_primaries(nodes: Sequence[NodeView], shards: int) -> dict[NodeId, NodeId]:
+    """Return the primary of each node that is to be a replica, by their ids."""
+    return {
+        replica.node_id: primary.node_id
+        for primary, *replicas in assign_shards(nodes, shards)
+        for replica in replicas
+    }
 
 
 def _choose_primaries(groups: Sequence[Sequence[NodeView]]) -> list[NodeView]:

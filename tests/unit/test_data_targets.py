@@ -197,6 +197,21 @@ def test_copies_and_keys_that_a_server_cannot_read() -> None:
     assert len(found) == 1
 
 
+def test_copies_of_servers_without_keys_are_checked_before_the_first_change() -> None:
+    """Also an empty file of a later version cannot be loaded; slots without keys can move."""
+    members = view("3x0", version=(8, 6, 0))
+    older = joined(members, *(node(number, version=(7, 0, 15)) for number in (3, 4, 5)))
+    found = plan(older, wanted("3x1"), Policy())
+    assert {refusal.node for refusal in found.refusals} == {f"redis-app-{n}" for n in (3, 4, 5)}
+    assert not found.actions
+    assert refusals(joined(members, node(3, version=(7, 0, 15))), "4x0") == ()
+    new = fresh(6, version=(7, 0, 15))
+    assert refusals(new, "3x1") == ()
+    (refusal,) = plan(field(new, 1, version=(8, 6, 0)), wanted("3x1"), Policy()).refusals
+    assert (refusal.node, "redis-app-1" in refusal.cause) == ("redis-app-4", True)
+    assert refusals(field(new, 4, version=(8, 6, 0)), "3x1") == ()
+
+
 def test_repairs_come_first() -> None:
     """While repairs are pending nobody knows which data will come where."""
     seen = field(GROWING, 3, persistence_errors=FAILED_SAVE)

@@ -14,6 +14,7 @@ from tests.support import story as stories
 Begin = Callable[..., stories.Story]
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all as tests on Kubernetes; those that tell one story stay in one worker, in order."""
     for item in items:

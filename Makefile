@@ -10,7 +10,7 @@ IMAGE = $(shell $(PYTHON) scripts/release image)
 # Most tests wait for servers: more of them at once than the machine has cores.
 TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Each of them starts pods of its own on the Kubernetes cluster.
-E2E_WORKERS ?= 3
+E2E_WORKERS ?= 2
 # Modules outside of core that decide, read or write text. What awaits is left out, see pyproject.toml.
 PURE := $(shell echo bootstrap/{settings,settings_checks,validation,errors}.py \
   bootstrap/process/{cleaning,summary}.py bootstrap/report/*.py bootstrap/commands/metrics.py \

@@ -202,9 +202,11 @@ class Story:
         """Return CLUSTER NODES of every pod; empty for one that does not answer."""
 
         def view(pod: str) -> list[Member]:
-            told = self.cli(pod, "cluster", "nodes", check=False)
-            lines = [line for line in told.splitlines() if "connected" in line]
-            return [parse_member(line) for line in lines]
+            for _ in range(3):  # a busy machine resets a connection now and then
+                told = self.cli(pod, "cluster", "nodes", check=False)
+                if lines := [line for line in told.splitlines() if "connected" in line]:
+                    return [parse_member(line) for line in lines]
+            return []
 
         names = [pod["metadata"]["name"] for pod in self.pods()]
         with ThreadPoolExecutor(max_workers=4) as pool:

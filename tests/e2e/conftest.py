@@ -14,14 +14,10 @@ from tests.support import story as stories
 Begin = Callable[..., stories.Story]
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all as tests on Kubernetes; those that tell one story stay in one worker, in order."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("kind")
-            if "long_story" in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.story import ROOT, Story, kubectl
 
+pytestmark = pytest.mark.slow
 OTHERS = Path(__file__).parent / "others"
 PASSWORD = "hunter2-of-the-shop"
 KEYS = 3000

@@ -198,7 +198,7 @@ def test_copies_and_keys_that_a_server_cannot_read() -> None:
 
 
 def test_copies_of_servers_without_keys_are_checked_before_the_first_change() -> None:
-    """Also an empty file of a later version cannot be loaded; slots without keys can move."""
+    """An empty file of a later version cannot be loaded either; slots without keys can move."""
     members = view("3x0", version=(8, 6, 0))
     older = joined(members, *(node(number, version=(7, 0, 15)) for number in (3, 4, 5)))
     found = plan(older, wanted("3x1"), Policy())

@@ -4,7 +4,6 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bootstrap/__init__.py)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE = $(shell $(PYTHON) scripts/release image)
 # Most tests wait for servers: more of them at once than the machine has cores.

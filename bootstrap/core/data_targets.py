@@ -54,9 +54,9 @@ class IncomingData:
 def incoming(facts: Facts, *, rebalance: bool) -> IncomingData | None:
     """Return the data that would come to each node.
 
-    None where something must be repaired first, since repairs decide who owns what. Without keys
-    there are copies only, of data sets that are empty: a server cannot load the file of a later
-    version, whatever is in it.
+    None where something must be repaired first, since repairs decide who owns what, and where
+    there are no keys and every server can load what the others write. Without keys there are
+    copies only: a server cannot load the file of a later version, whatever is in it.
     """
     is_new = not facts.owners and not facts.has_keys
     if (facts.has_damaged_slots and not is_new) or facts.open_slots or facts.is_blocked:

@@ -16,7 +16,7 @@ from . import disagreements
 from .actions import Action, Meet, SetConfigEpoch, SetNoFailover
 from .facts import Facts
 from .findings import FindingCode, failovers_disabled
-from .shard_assignment import assign_shards
+from .shard_assignment import first_primaries
 from .topology import ClusterView, NodeId, NodeView, Role
 
 MEETS_PER_NODE = 100
@@ -113,8 +113,8 @@ def _next_unacquainted(facts: Facts) -> Collection[Pair]:
         first, second = sorted((one.node_id, other.node_id), key=order.__getitem__)
         pairs[first, second] = order[second] - order[first]
     if pairs and is_forming(facts) and len(facts.primaries) == len(facts.live):
-        shards = assign_shards(facts.staying, facts.desired.primaries)
-        within = {frozenset((s[0].node_id, n.node_id)) for s in shards for n in s[1:]}
+        following = first_primaries(facts.staying, facts.desired.primaries)
+        within = {frozenset(pair) for pair in following.items()}
         if found := [pair for pair in pairs if frozenset(pair) in within]:
             return found
     if len(pairs) <= FEW_PER_NODE * len(order):

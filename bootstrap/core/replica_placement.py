@@ -87,10 +87,8 @@ class _Placement:
 
     def _cost(self, node: NodeView, shard: NodeId) -> tuple[bool, bool, int, bool, int, int]:
         count, ordinal = len(self._shards[shard]), self._facts.live[shard].ordinal
-        conflicts, is_other = (
-            self._conflicts(node, shard),
-            self._preferred.get(node.node_id) != shard,
-        )
+        is_other = self._preferred.get(node.node_id) != shard
+        conflicts = self._conflicts(node, shard)
         return (count >= self._least, count >= self._most, conflicts, is_other, count, ordinal)
 
     def _conflicts(self, node: NodeView, shard: NodeId) -> int:

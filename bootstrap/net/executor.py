@@ -116,7 +116,8 @@ class Executor:
         """Carry out failovers one after the other, also after one that has failed; return them.
 
         Each primary has one vote for an epoch. Of elections at the same time some are lost (Redis
-        8.6: one of three, in four rounds of fourteen), and such a shard stands still for seconds.
+        8.6: one of three, in four rounds of fourteen), and such a shard takes no writes for a
+        while.
         """
         done: list[Action] = []
         failures: list[BootstrapError] = []

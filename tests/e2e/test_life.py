@@ -59,7 +59,7 @@ def test_shrink_from_eight_to_six(cluster: Story) -> None:
 
 
 def test_other_servers_one_by_one(cluster: Story) -> None:
-    """Each primary groups over before it is restarted."""
+    """Each primary hands its slots over before it is restarted."""
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("updating") as noticed:
         said = cluster.apply(fields=servers("8.6"))

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.support.rendering import (
+    COMPONENTS,
     IMAGE,
     KUBECTL,
     MANIFESTS,
@@ -142,6 +143,14 @@ def test_stacked_overlays_carry_everything_in_other_versions(
 def test_every_change_is_another_job(overlay: Render, base: str, change: Object) -> None:
     """Each change of a setting gives the Job another name."""
     assert job_name(overlay(resources=base, **change)) != job_name(overlay(resources=base))
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_another_pod_is_another_job(component: str, overlay: Render) -> None:
+    """A component that changes the Job's pod changes its name, or the next apply is refused."""
+    without, found = overlay(), overlay(components=[f"../manifests/components/{component}"])
+    if pod_of(only(found, "Job")) != pod_of(only(without, "Job")):
+        assert job_name(found) != job_name(without)
 
 
 def test_image_of_the_servers_does_not_run_the_job_again(overlay: Render) -> None:

@@ -388,7 +388,7 @@ def test_hand_over_waits_until_every_member_knows_the_replica(three: Three) -> N
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_primaries_that_go_together_take_turns(three: Three, *, is_first: bool) -> None:
-    """Of elections at the same time some are lost, and such a shard stands still for seconds."""
+    """Of elections at the same time some are lost, and such a shard takes no writes for seconds."""
     three.form()
     three.other.ask("cluster", "addslots", "4")
     three.other.ask("config", "set", "replica-priority", "0")

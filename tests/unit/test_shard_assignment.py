@@ -52,7 +52,7 @@ def random_layout(order: Random) -> tuple[ClusterView, int]:
     return placed(fresh(count), where), shards
 
 
-def test_a_deal_reaches_the_lower_bound_of_conflicts() -> None:
+def test_an_assignment_reaches_the_lower_bound_of_conflicts() -> None:
     """Sum of max(0, pods in the domain - shards), for zones and nodes at once."""
     order = Random(7)
     for _ in range(150):
@@ -66,7 +66,7 @@ def test_a_deal_reaches_the_lower_bound_of_conflicts() -> None:
             assert conflicts(assigned, by) == sum(max(0, c - shards) for c in counts.values())
 
 
-def test_primaries_are_as_level_over_zones_as_the_hands_allow() -> None:
+def test_primaries_are_spread_over_zones_as_far_as_the_shards_allow() -> None:
     """No zone holds a majority where that can be helped: compared with every choice there is."""
     order = Random(11)
     for _ in range(60):

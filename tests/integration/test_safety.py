@@ -36,7 +36,7 @@ def named(installed: Mapping[str, str]) -> Named:
 
     def find(name: str) -> ServerBinary:
         if name not in installed:
-            pytest.skip(f"{name} is not installed: run ../shared/servers/get")
+            pytest.skip(f"{name} is not installed: run scripts/get-servers")
         return find_server(installed[name])
 
     return find
@@ -220,10 +220,18 @@ def test_members_are_replaced_by_a_newer_engine_one_by_one(newer: str, named: Na
         assert lost(world, KEYS) == 0
 
 
-def test_a_replica_that_cannot_read_the_copy_of_its_primary(named: Named) -> None:
-    """Both versions are named at once, before the pod is a member."""
-    older = named("redis-6.2")
-    with formed(named("redis-7.0"), nodes=6, replicas=1, keys=KEYS) as world:
+@pytest.mark.parametrize("keys", [0, KEYS])
+@pytest.mark.parametrize(
+    ("older_name", "newer_name"),
+    [("redis-6.2", "redis-7.0"), ("redis-7.0", "redis-8.0"), ("redis-8.2", "redis-8.6"),
+     ("redis-7.0", "valkey-9.1")],
+)  # fmt: skip
+def test_a_replica_that_cannot_read_the_copy_of_its_primary(
+    older_name: str, newer_name: str, keys: int, named: Named
+) -> None:
+    """Both versions are named before anything is changed, also where no node has keys."""
+    older = named(older_name)
+    with formed(named(newer_name), nodes=6, replicas=1, keys=keys) as world:
         pod = replicas(world)[0]
         pod.kill()
         pod.wipe()
@@ -233,8 +241,11 @@ def test_a_replica_that_cannot_read_the_copy_of_its_primary(named: Named) -> Non
         result = attempt(world)
 
         assert result.code == 3
-        assert f"{pod.name} runs redis 6.2" in str(result.last["cause"])
+        assert f"{pod.name} runs redis {older.version[0]}.{older.version[1]}" in str(
+            result.last["cause"]
+        )
         assert "it cannot read its copy" in str(result.last["cause"])
+        assert (result.last["actions"], result.last["write_commands"]) == (0, 0)
 
 
 def test_a_replica_that_missed_the_last_epoch_takes_over(every_server: ServerBinary) -> None:

@@ -13,7 +13,7 @@ import click
 
 from .. import settings, settings_checks
 from ..errors import ExitCode, SettingsError, StoppedError
-from ..process import signals
+from ..process import signals, stop_signal
 from ..sandbox import console
 from ..sandbox.binary import find_server
 from ..sandbox.errors import SandboxError
@@ -57,6 +57,7 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
             if code or exits:
                 return code
             is_faultless = _take_orders(world, orders, lines)
+            stop_signal.ignore()  # an impatient second Ctrl-C while the servers are stopped
             # At a prompt a person has seen what was faulty; a script reports it.
             is_prompt = not script and sys.stdin is not None and sys.stdin.isatty()
             return ExitCode.HEALTHY if is_faultless or is_prompt else ExitCode.SETTINGS

@@ -1,24 +1,16 @@
 """Each component, applied and used."""
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 
 import pytest
 import yaml
 
-from tests.support.story import MEMBERS, ROOT, Object, Story, kubectl
+from tests.support.story import MEMBERS, ROOT, Object, Story, kubectl, script
 
 
 def components(*names: str) -> Object:
     return {"components": [f"../manifests/components/{name}" for name in names]}
-
-
-def script(*command: str) -> str:
-    return subprocess.run(
-        [ROOT / "scripts" / command[0], *command[1:]], capture_output=True, text=True, check=True
-    ).stdout
 
 
 def test_valkey_heals_after_an_outage(new_story: Callable[..., Story]) -> None:
@@ -87,24 +79,6 @@ def test_volumes_of_another_class(new_story: Callable[..., Story]) -> None:
             assert story.wait_for_job()["outcome"] == "healthy"
     finally:
         kubectl("delete", "storageclass", "dg-nfs-storage", "--wait=false")
-
-
-@pytest.mark.skipif("E2E_EXPORTER_IMAGE" not in os.environ, reason="E2E_EXPORTER_IMAGE names none")
-def test_production_overlay(new_story: Callable[..., Story]) -> None:
-    """`auth`, `tls`, `metrics`, `network-policy` and `reconcile` together, as they stand there."""
-    name, _, tag = os.environ["E2E_EXPORTER_IMAGE"].rpartition(":")
-    exporter = {"name": "oliver006/redis_exporter", "newName": name, "newTag": tag}
-    story = new_story("production", fields={"images": [exporter]}, patches=[])
-    story.k("apply", "-f", "-", stdin=script("auth-secret"))
-    story.k("apply", "-f", "-", stdin=script("tls-secret", story.namespace))
-    story.apply(base="../manifests/overlays/production", small=[])
-    assert story.wait_for_job()["outcome"] == "healthy"
-    assert story.missing() == ""
-    story.fill(100)
-    pod = f"/api/v1/namespaces/{story.namespace}/pods/redis-app-0:9121/proxy/metrics"
-    metrics = kubectl("get", "--raw", pod)
-    assert "redis_up 1" in metrics
-    assert "redis_cluster_state 1" in metrics
 
 
 def test_clients_outside_of_the_pod_network(new_story: Callable[..., Story]) -> None:

@@ -28,6 +28,7 @@ SERVER_IMAGE = os.environ.get("E2E_SERVER_IMAGE", "")
 ALL_SLOTS = 16384
 JOBS = "app.kubernetes.io/component=bootstrap"
 MEMBERS = "app=redis,appCluster=redis-cluster"
+CA = {"key": "ca.crt", "path": "ca.crt"}
 Object = dict[str, Any]
 
 
@@ -121,15 +122,17 @@ class Story:
         """Write so many keys, as the user that applications have."""
         pairs = f'i=0; while [ $i -lt {keys} ]; do echo "set data:$i $i"; i=$((i+1)); done'
         with_tls = "[ ! -f /etc/redis/tls.conf ] || set -- --tls --cacert /etc/redis-tls/ca.crt"
-        secret = self.k("get", "secret", "redis-auth", "-o", "json", "--ignore-not-found")
-        with_auth = ":"
-        if secret:
-            password = base64.b64decode(json.loads(secret)["data"]["password"]).decode()
-            with_auth = f"export REDISCLI_AUTH={password}"
+        password = self.password()
+        with_auth = f"export REDISCLI_AUTH={password}" if password else ":"
         client = 'redis-cli -c --no-auth-warning "$@" | sort | uniq -c'
         script = f"{with_tls}; {with_auth}; ({pairs}) | {client}"
         self.k("exec", "redis-app-0", "-c", "redis", "--", "sh", "-c", script)
         assert self.keys() == keys
+
+    def password(self) -> str:
+        """Return the password of applications; nothing without components/auth."""
+        secret = self.k("get", "secret", "redis-auth", "-o", "json", "--ignore-not-found")
+        return base64.b64decode(json.loads(secret)["data"]["password"]).decode() if secret else ""
 
     # --- what a user waits for
 
@@ -261,8 +264,12 @@ class Story:
         result: Object = {}
         script = (ROOT / "tests/support/writer.py").read_text()
         self.k("create", "configmap", name, f"--from-literal=writer.py={script}")
-        command = ["/app/bin/python", "/w/writer.py", host, name, password]
-        self.k("apply", "-f", "-", stdin=yaml.safe_dump(self.pod(name, command, scripts=name)))
+        with_tls = self.k("get", "secret", "redis-tls", "-o", "name", "--ignore-not-found")
+        sources: list[Object] = [{"configMap": {"name": name}}]
+        if with_tls:
+            sources.append({"secret": {"name": "redis-tls", "items": [CA]}})
+        command = ["/app/bin/python", "/w/writer.py", host, name, password or self.password()]
+        self.k("apply", "-f", "-", stdin=yaml.safe_dump(self.pod(name, command, files=sources)))
         self.wait_until(lambda: "writing" in self.k("logs", name, check=False), told="writer")
         yield result
         stop = "import os,signal; os.kill(1, signal.SIGTERM)"
@@ -272,8 +279,8 @@ class Story:
         self.k("delete", "pod", name, "--wait=false")
         self.k("delete", "configmap", name)
 
-    def pod(self, name: str, command: Sequence[str], *, scripts: str = "") -> Object:
-        """Return a pod that runs the image of this project with another command."""
+    def pod(self, name: str, command: Sequence[str], *, files: Sequence[Object] = ()) -> Object:
+        """Return a pod that runs another command in this project's image, with files in /w."""
         context = {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -284,9 +291,9 @@ class Story:
             "image": image(),
             "command": list(command),
             "securityContext": context,
-            "volumeMounts": [{"name": "scripts", "mountPath": "/w"}] if scripts else [],
+            "volumeMounts": [{"name": "files", "mountPath": "/w"}] if files else [],
         }
-        volumes = [{"name": "scripts", "configMap": {"name": scripts}}] if scripts else []
+        volumes = [{"name": "files", "projected": {"sources": list(files)}}] if files else []
         return {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -314,6 +321,12 @@ def is_primary_of_its_view(story: Story, pod: str, view: list[Member]) -> bool:
 def shape(view: list[Member]) -> set[tuple[object, ...]]:
     """Return what all views must agree about."""
     return {(m.node_id, m.address, m.is_primary, m.primary, m.slots) for m in view}
+
+
+def script(name: str, *arguments: str) -> str:
+    """Run a script of the project, and return what it printed."""
+    command = [str(ROOT / "scripts" / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def image() -> str:

@@ -9,11 +9,13 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 
 HOST, PREFIX, PASSWORD = [*sys.argv[1:], ""][:3]
+CA = Path(__file__).with_name("ca.crt")  # of a cluster that speaks TLS
 PAUSE_S = 0.002
 BATCH = 500
 RETRIES = 20
@@ -49,6 +51,8 @@ def main() -> None:
         password=PASSWORD or None,
         socket_timeout=2,
         socket_connect_timeout=2,
+        ssl=CA.exists(),
+        ssl_ca_certs=str(CA) if CA.exists() else None,
     )
     acknowledged: list[int] = []
     failed: list[str] = []

@@ -1,0 +1,103 @@
+"""`overlays/production` from nothing, under a client that writes with its password over TLS.
+
+It has passwords, TLS, metrics, network policies and the reconciler together. The tests stand in the
+order of its life, each goes on where the one before ended.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.test_life import nothing_noticed
+from tests.support.story import MEMBERS, Story, kubectl, script
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "E2E_EXPORTER_IMAGE" not in os.environ,
+        reason="E2E_EXPORTER_IMAGE names no image of redis_exporter (tests/e2e/exporter/build)",
+    ),
+]
+KEYS = 1000
+
+
+@pytest.fixture(scope="module")
+def cluster(long_story: Callable[..., Story]) -> Story:
+    name, _, tag = os.environ["E2E_EXPORTER_IMAGE"].rpartition(":")
+    exporter = {"name": "oliver006/redis_exporter", "newName": name, "newTag": tag}
+    story = long_story("production", fields={"images": [exporter]})
+    story.base = "../manifests/overlays/production"
+    story.k("apply", "-f", "-", stdin=script("auth-secret"))
+    story.k("apply", "-f", "-", stdin=script("tls-secret", story.namespace))
+    return story
+
+
+def scrape(story: Story, pod: str, port: int) -> dict[str, float]:
+    """Return the metrics of a pod, as the API server fetches them."""
+    path = f"/api/v1/namespaces/{story.namespace}/pods/{pod}:{port}/proxy/metrics"
+    found = re.findall(r"(?m)^([a-z_]+(?:\{.*\})?) (\S+)$", kubectl("get", "--raw", path))
+    return {name: float(value) for name, value in found}
+
+
+def test_first_apply(cluster: Story) -> None:
+    """Two Secrets and one command make a healthy cluster."""
+    begun = time.monotonic()
+    cluster.apply()
+    assert cluster.wait_for_job()["outcome"] == "healthy"
+    print(f"\nhealthy {time.monotonic() - begun:.1f} s after the first apply")
+    assert cluster.missing() == ""
+    cluster.fill(KEYS)
+
+
+def test_a_scrape_shows_the_cluster(cluster: Story) -> None:
+    """The exporter logs in over TLS, and the reconciler says that the cluster is healthy."""
+    each = [scrape(cluster, f"redis-app-{number}", 9121) for number in range(6)]
+    assert [one["redis_up"] for one in each] == [1] * 6
+    assert [one["redis_cluster_state"] for one in each] == [1] * 6
+    keys = sum(
+        value
+        for one in each
+        for name, value in one.items()
+        if name.startswith("redis_db_keys{") and one["redis_connected_slaves"]
+    )
+    assert keys == KEYS
+    [reconciler] = cluster.pods("app.kubernetes.io/component=reconcile")
+    assert (
+        scrape(cluster, reconciler["metadata"]["name"], 9102)["redis_cluster_bootstrap_healthy"]
+        == 1
+    )
+
+
+def test_larger_and_smaller_again(cluster: Story) -> None:
+    """Keys move with passwords, over TLS, and no write fails."""
+    begun = time.monotonic()
+    with cluster.writer("resizing") as noticed:
+        for replicas in (8, 6):
+            cluster.apply(replicas=replicas)
+            cluster.wait_for_whole(seconds=180)
+    nothing_noticed(noticed, begun)
+    assert cluster.keys() == KEYS + noticed["acknowledged"]
+
+
+def test_rolling_restart(cluster: Story) -> None:
+    """Each primary hands its slots over before it is restarted."""
+    begun, before = time.monotonic(), cluster.keys()
+    with cluster.writer("restarting") as noticed:
+        cluster.k("rollout", "restart", "statefulset/redis-app")
+        cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
+        cluster.wait_for_whole(seconds=180)
+    nothing_noticed(noticed, begun)
+    assert cluster.keys() == before + noticed["acknowledged"]
+
+
+def test_outage(cluster: Story) -> None:
+    """All pods come back on new addresses at once, and the reconciler repairs the cluster."""
+    begun, before = time.monotonic(), cluster.keys()
+    cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
+    cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
+    cluster.wait_for_whole(seconds=180)
+    print(f"\n{time.monotonic() - begun:.1f} s")
+    assert cluster.keys() == before

@@ -7,9 +7,10 @@ order of its life, each goes on where the one before ended.
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
+import yaml
 
 from tests.e2e.test_life import nothing_noticed
 from tests.support.story import MEMBERS, Story, kubectl, script
@@ -35,11 +36,27 @@ def cluster(long_story: Callable[..., Story]) -> Story:
     return story
 
 
-def scrape(story: Story, pod: str, port: int) -> dict[str, float]:
-    """Return the metrics of a pod, as the API server fetches them."""
-    path = f"/api/v1/namespaces/{story.namespace}/pods/{pod}:{port}/proxy/metrics"
-    found = re.findall(r"(?m)^([a-z_]+(?:\{.*\})?) (\S+)$", kubectl("get", "--raw", path))
-    return {name: float(value) for name, value in found}
+def scrape(story: Story, addresses: Sequence[str]) -> list[dict[str, float]]:
+    """Return the metrics at each address, as a pod in the namespace of Prometheus sees them."""
+    fetch = (
+        "import sys; from urllib.request import urlopen; "
+        "[print(urlopen(url).read().decode()) for url in sys.argv[1:]]"
+    )
+    urls = [f"http://{address}/metrics" for address in addresses]
+    pod = story.pod("scraper", ["/app/bin/python", "-c", fetch, *urls])
+    namespace = kubectl("create", "namespace", "monitoring", "--dry-run=client", "-o", "yaml")
+    kubectl("apply", "-f", "-", stdin=namespace)
+    in_monitoring = ("-n", "monitoring")
+    kubectl(*in_monitoring, "apply", "-f", "-", stdin=yaml.safe_dump(pod))
+    ended = "--for=jsonpath={.status.phase}=Succeeded"
+    kubectl(*in_monitoring, "wait", "pod/scraper", ended, "--timeout=60s")
+    text = kubectl(*in_monitoring, "logs", "scraper")
+    kubectl(*in_monitoring, "delete", "pod", "scraper", "--wait=false")
+    return [
+        {name: float(value) for name, value in re.findall(r"(?m)^(\w+(?:\{.*\})?) (\S+)$", one)}
+        for one in text.split("\n\n")
+        if one.strip()
+    ]
 
 
 def test_first_apply(cluster: Story) -> None:
@@ -53,8 +70,13 @@ def test_first_apply(cluster: Story) -> None:
 
 
 def test_a_scrape_shows_the_cluster(cluster: Story) -> None:
-    """The exporter logs in over TLS, and the reconciler says that the cluster is healthy."""
-    each = [scrape(cluster, f"redis-app-{number}", 9121) for number in range(6)]
+    """The exporter logs in over TLS, and the reconciler says that the cluster is healthy.
+
+    Network policies admit only the namespace of Prometheus to both.
+    """
+    [reconciler] = cluster.pods("app.kubernetes.io/component=reconcile")
+    addresses = [f"{pod['status']['podIP']}:9121" for pod in cluster.pods()]
+    *each, ours = scrape(cluster, [*addresses, f"{reconciler['status']['podIP']}:9102"])
     assert [one["redis_up"] for one in each] == [1] * 6
     assert [one["redis_cluster_state"] for one in each] == [1] * 6
     keys = sum(
@@ -64,11 +86,7 @@ def test_a_scrape_shows_the_cluster(cluster: Story) -> None:
         if name.startswith("redis_db_keys{") and one["redis_connected_slaves"]
     )
     assert keys == KEYS
-    [reconciler] = cluster.pods("app.kubernetes.io/component=reconcile")
-    assert (
-        scrape(cluster, reconciler["metadata"]["name"], 9102)["redis_cluster_bootstrap_healthy"]
-        == 1
-    )
+    assert ours["redis_cluster_bootstrap_healthy"] == 1
 
 
 def test_larger_and_smaller_again(cluster: Story) -> None:

@@ -83,7 +83,7 @@ class _Commands(_Verbatim, click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Form a Redis or Valkey Cluster from the pods of a StatefulSet, verify it and exit. "
-    "Without a command it is `run`. Every option is a flag and a BOOTSTRAP_* variable; "
+    "Without a command, `run` is executed. Every option is a flag and a BOOTSTRAP_* variable; "
     "`COMMAND --help` lists them.",
     epilog="Exit codes:\n" + "\n".join(f"  {code:<3}  {code.meaning}" for code in ExitCode),
 )
@@ -193,7 +193,7 @@ def wait_command(settings: Settings) -> int:
 @_command("--nodes 6 --replicas 1", "kill 2   # to one that runs; `sandbox help` lists orders")
 @click.argument("order", nargs=-1)
 def sandbox_command(settings: Settings, *order: str) -> int:
-    """Run a local demo cluster and take orders; or give an ORDER to it."""
+    """Start a local demo cluster with a prompt for orders, or send it one ORDER."""
     if find_spec(".sandbox", __package__) is None:  # as in the image
         raise SettingsError(
             cause="this installation does not include the sandbox",

@@ -20,8 +20,8 @@ _JOB = {
     ExitCode.REFUSED: "fails at once",
     ExitCode.INVARIANT: "fails at once",
     ExitCode.NOT_HEALTHY: "tries again",
-    ExitCode.PLAN_HAS_WORK: "never sees it",
-    ExitCode.STOPPED: "tries again; not counted if drained",
+    ExitCode.PLAN_HAS_WORK: "does not occur",
+    ExitCode.STOPPED: "tries again; a drain does not count as a failure",
 }
 EXIT_CODES = {code: (code.meaning, _JOB[code]) for code in ExitCode}
 

@@ -5,7 +5,7 @@ the first heading is that of the empty heading. `python -m docs.translations` li
 whose English text has changed since, and `python -m docs.translations --accept` writes the present
 hashes, once the translation has been brought up to date.
 """
-# ruff: noqa: INP001 - a program in a folder of documents
+# ruff: noqa: INP001 - a program beside the documents
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The sandbox command: a world of real servers, the very same program in it, and orders."""
+"""The sandbox command: starts real servers, runs this program on them, and takes orders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Break it: kill 0, wipe 1, move all, or: add 2. Then `run` makes it healthy.
 
 
 def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: str | None) -> int:
-    """Start the world, make it a cluster, show it, and take orders.
+    """Start the servers, form a cluster of them, show it, and take orders.
 
     Raises:
         SettingsError: No server program, or so few nodes cannot form a cluster.

@@ -74,7 +74,7 @@ def refuse_incompatible(facts: Facts) -> Iterator[Refusal]:
 
 
 def _bus(facts: Facts) -> Iterator[Refusal]:
-    """Refuse once, and name the pod that is to go: one that is alone, or of the fewer."""
+    """Refuse once; the pod to replace is an isolated one, or one of the engine with fewer pods."""
     groups = {e: [n for n in facts.staying if n.engine == e] for e in sorted(_ENGINES)}
     pairs = [(a, b) for a in groups["redis"] for b in groups["valkey"] if not can_share_bus(a, b)]
     if pairs:

@@ -76,7 +76,7 @@ class History:
         return self.repeats >= CONFIRMATIONS
 
     def is_proven_healthy(self, *, now: float, steady_s: float) -> bool:
-        """Return whether the cluster was healthy twice in a row and for so many seconds."""
+        """Return whether the cluster was healthy twice in a row and for this many seconds."""
         return self.healthy_in_a_row >= CONFIRMATIONS and now - self.healthy_since >= steady_s
 
     @property
@@ -86,7 +86,7 @@ class History:
 
     @property
     def wants_shards(self) -> bool:
-        """Return whether shard ids matter now: nothing is left to do but to let views agree."""
+        """Return whether shard ids matter now: only the agreement of the views is still missing."""
         ends = (None, Stage.REFRESH_VIEWS)
         return self.plan is not None and self.plan.stage in ends and not self.is_waiting
 

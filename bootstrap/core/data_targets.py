@@ -215,7 +215,7 @@ def _mib(size: int) -> str:
 
 
 def _replica_counts(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
-    """Refuse where a primary that is to take slots would refuse writes for want of replicas."""
+    """Refuse a target that would reject writes because it has too few replicas."""
     for target in dict.fromkeys(move.target for move in data.moves):
         node, count = facts.live[target], len(data.replicas.get(target, ()))
         if node.min_replicas_to_write > count:

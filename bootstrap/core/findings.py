@@ -126,7 +126,8 @@ def _pairs(
     some = list(islice(pairs, _MANY))
     if some:
         more = f"{'+' if len(some) == _MANY else ''} more pairs"
-        detail = listed([f"{a.name} {verb} {b.name}" for a, b in some], more)
+        said = [f"{a.name} {verb} {'itself' if a is b else b.name}" for a, b in some]
+        detail = listed(said, more)
         yield Finding(code=code, node=some[0][0].name, detail=detail)
 
 
@@ -151,7 +152,7 @@ def _membership(facts: Facts) -> Iterator[Finding]:
     unacquainted = disagreements.unacquainted_pairs(facts)
     yield from _pairs(FindingCode.NODE_UNKNOWN, "does not know", unacquainted)
     stale = disagreements.stale_addresses(facts)
-    yield from _pairs(FindingCode.ADDRESS_STALE, "has an old address of", stale)
+    yield from _pairs(FindingCode.ADDRESS_STALE, "has an outdated address of", stale)
     shaking = [n for n in facts.live.values() if n.handshakes]
     if shaking:
         first = min(map(str, shaking[0].handshakes))
@@ -164,7 +165,7 @@ def _membership(facts: Facts) -> Iterator[Finding]:
     for node in facts.leaving:
         detail = f"{node.name} is a member but no longer one of the wanted pods"
         if node.role is Role.PRIMARY and node.keys and not node.slots:
-            detail += f", and has {node.keys} keys of slots that it does not own"
+            detail += f", and has {counted(node.keys, 'key')} of slots that it does not own"
         yield Finding(code=FindingCode.MEMBER_LEAVING, node=node.name, detail=detail)
 
 

@@ -15,7 +15,7 @@ from . import compatibility, key_holders
 from .actions import Refusal
 from .copied_volumes import RUNBOOK, refuse_copied_volumes
 from .facts import Facts
-from .findings import abbreviate
+from .findings import abbreviate, counted
 from .slots import SlotSet, union, union_by_key
 from .topology import NodeView, Role, short_id
 
@@ -72,8 +72,9 @@ def _fresh_with_keys(facts: Facts) -> Iterator[Refusal]:
         if node.is_isolated and node.role is Role.PRIMARY and node.keys:
             yield Refusal(
                 node=node.name,
-                cause=f"{node.name} is in no cluster but has {node.keys} keys: its nodes.conf is "
-                f"lost or was deleted, or its volume is another server's{min(lost, default='')}",
+                cause=f"{node.name} is in no cluster but has {counted(node.keys, 'key')}: its "
+                "nodes.conf is lost or was deleted, or its volume is another server's"
+                f"{min(lost, default='')}",
                 remedy=_remedy_of_lost_file(facts, node),
             )
 
@@ -135,8 +136,8 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
             pod = min(ours, key=lambda n: n.ordinal).name
             yield Refusal(
                 node=pod,
-                cause=f"{pod} is in another cluster: it knows {len(unknown)} nodes "
-                "that are not one of the configured pods",
+                cause=f"{pod} is in another cluster: it knows {counted(len(unknown), 'node')} "
+                "outside of the configured pods",
                 remedy="check that its DNS name resolves to the right pod; empty it with CLUSTER "
                 "RESET HARD if it is not needed there any more",
             )

@@ -16,7 +16,7 @@ _SMALL = 10
 
 
 def warning(primary: NodeView, size: int) -> str:
-    """Return what to report where a copy of so many bytes may not end; otherwise nothing."""
+    """Return a warning if a full copy of this size may never complete, otherwise nothing."""
     limit = primary.replica_buffer
     if not limit or limit * _SMALL >= size:
         return ""

@@ -23,7 +23,7 @@ POD_REMEDY = "inspect the pod: kubectl describe, kubectl logs"
 class State(StrEnum):
     """From good to bad; part of the JSON output and of the metrics.
 
-    HEALTHY: everything is as required on every node's own view.
+    HEALTHY: everything is as required in the view of every node.
     CONVERGING: all slots are served; something is being, or has to be, put in order.
     DEGRADED: slots are not served, or a shard or a pod is missing.
     DATA_AT_RISK: keys have no owner, or more than one.
@@ -48,7 +48,7 @@ class Severity(StrEnum):
     """How much it concerns the people whose data it is; part of the JSON output.
 
     OK: nothing to do. INFO: it settles, and clients do not notice.
-    WARNING: somebody should look: redundancy is lost, or nothing is known.
+    WARNING: a person should check: redundancy is lost, or nothing is known.
     CRITICAL: a part of the data is not served, or may be lost.
     """
 
@@ -188,7 +188,7 @@ def _next(plan: Plan, first: Cause) -> str:
     if plan.actions:
         return f"run applies {counted(len(plan.actions), 'action')} of the stage {plan.stage}"
     if plan.findings:
-        return "the servers need time for gossip, an election or replication; look again"
+        return "no action yet: the servers need time for gossip, an election or replication"
     if plan.notices:
         return "nothing by itself: inspect what the reason names"
     return "nothing to do"
@@ -217,7 +217,8 @@ def causes(plan: Plan, view: ClusterView, *, most: int | None = 3) -> Iterator[C
         return
     unseen = SlotSet.all() - union(node.slots for node in view.nodes)
     if unseen and view.nodes and by_code.keys() & _LOST and plan.is_partial:
-        text = f"the owner of {counted(len(unseen), 'slot')} is unknown: no pod that answered"
+        count = counted(len(unseen), "slot")
+        text = f"the owner of {count} is unknown: no pod that answered owns them"
         yield Cause(code=FindingCode.SLOTS_UNCOVERED, text=text)
     isolated = [node.name for node in view.nodes if node.is_isolated]
     for code in _ORDER:

@@ -30,7 +30,7 @@ class Lock(Protocol):
         """Return None when the lock is ours, otherwise its holder."""
 
     async def release(self) -> None:
-        """Give the lock up."""
+        """Release the lock."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class RunLock:
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:
-        """Use the connection of the lock meanwhile, or other runs take a silent one for dead."""
+        """Keep using the lock's connection: other runs consider a silent one dead."""
         keeping = asyncio.ensure_future(self._keep_alive())
         try:
             yield

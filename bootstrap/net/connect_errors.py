@@ -101,7 +101,7 @@ class ConnectErrors:
         return NodeUnreachableError(
             node=self.name,
             cause=f"{self.name} at {self.ip} port {self.port} does not answer: {reason}",
-            remedy="check that the pod runs and that a NetworkPolicy lets this one reach it"
+            remedy="check that the pod is running and that no NetworkPolicy blocks this connection"
             + ("" if self.is_tls else "; if the port speaks TLS set BOOTSTRAP_TLS=true"),
         )
 

@@ -29,8 +29,8 @@ async def occupied(client: RedisNode, node: NodeView) -> list[int]:
 async def check(client: RedisNode, database: int) -> None:
     """Make sure that a database can be selected.
 
-    `pipeline` sends commands after a SELECT without waiting for its reply. Where that were an
-    error, they would work on keys of the same name in database 0.
+    `pipeline` sends commands after a SELECT without waiting for its reply. If that SELECT
+    failed, they would use keys of the same name in database 0.
 
     Raises:
         CredentialsError: NOPERM, with the missing rule.

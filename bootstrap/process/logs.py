@@ -132,7 +132,7 @@ def _width(stream: TextIO) -> int | None:
 
 
 def _has_colors() -> bool:
-    """Return whether the terminal shows colors, and is wanted to (https://no-color.org)."""
+    """Return whether the terminal supports colors and NO_COLOR is unset (https://no-color.org)."""
     return (
         sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )

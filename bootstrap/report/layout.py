@@ -32,7 +32,7 @@ LEGEND = {
     CONTESTED: "two owners",
     OPEN: "in transit",
     UNSERVED: "not served",
-    UNKNOWN: "owner not seen",
+    UNKNOWN: "owner unknown",
 }
 Row: TypeAlias = dict[str, str]
 _UNIT = 1024

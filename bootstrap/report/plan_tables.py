@@ -117,7 +117,7 @@ def _stages(steps: Sequence[Plan], look: Look, most: int | None, left: int = 0) 
             table.add_row(*map(tables.text, cells))
             label = ""
     more = (
-        [Text(f"not shown: {counted(left, 'later stage')} (a pipe shows all)", "italic")]
+        [Text(f"not shown: {counted(left, 'later stage')} (piped output shows all)", "italic")]
         if left
         else []
     )
@@ -162,5 +162,5 @@ def _layout(shards: Sequence[layout.Shard], room: int) -> RenderableType:
         cells = (str(shard.number), primary["POD"], names, str(len(shard.slots)), places)
         table.add_row(*map(tables.text, cells))
     left = len(shards) - len(shown)
-    more = [Text(f"not shown: {counted(left, 'shard')} (a pipe shows all)", "italic")]
+    more = [Text(f"not shown: {counted(left, 'shard')} (piped output shows all)", "italic")]
     return Group(table, *(more if left else []))

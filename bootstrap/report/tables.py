@@ -110,7 +110,7 @@ def headline(
         words = f" ({verdict.severity}) since {since:%H:%M:%S}, {layout.duration(lasted)}"
     title = Text(verdict.state.words, STYLES[verdict.severity]).append(words)
     seen = (
-        f"{len(facts.staying)} of {counted(look.desired.nodes, 'pod')} answered, "
+        f"{len(facts.staying)} of {counted(look.desired.nodes, 'pod')} answered; "
         f"they own {len(facts.owned)} of {SLOT_COUNT} slots"
     )
     if now:
@@ -124,7 +124,7 @@ def headline(
     for shown in range(len(others), -1, -1):
         also = [("also", other, "") for other in others[:shown]]
         if left := len(others) - shown:
-            also.append(("also", f"{counted(left, 'more cause')} (a pipe shows all)", ""))
+            also.append(("also", f"{counted(left, 'more cause')} (piped output shows all)", ""))
         drawn = Group(title, _grid([*rows, *also]))
         if not screen.is_terminal or height([drawn], screen) <= screen.height // 2:
             break
@@ -223,4 +223,4 @@ def _left_out(shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[Text]
     if others := sum(shard.number is None for shard in shards):
         words.insert(0, counted(others, "other pod"))
     if words:
-        yield Text(f"not shown: {'; '.join(words)} (a pipe shows all)", "italic")
+        yield Text(f"not shown: {'; '.join(words)} (piped output shows all)", "italic")

@@ -1,4 +1,4 @@
-"""What can be done to the world: each order is a method, and its docstring is its help."""
+"""What can be done to the servers: each order is a method, and its docstring is its help."""
 
 import difflib
 import os
@@ -17,7 +17,7 @@ from .world import World
 Order: TypeAlias = Callable[[list[str]], str]
 
 PROGRAM = {
-    "run": "Start what does not run, as Kubernetes does, and heal.",
+    "run": "Start stopped pods, as Kubernetes does, and run the program.",
     "plan": "Show what `run` would do.",
     "status": "Show the nodes and what is wrong with them.",
     "wait": "Wait until the cluster is healthy.",
@@ -86,20 +86,20 @@ class Orders:
         return f"{self._wanted} pods wanted; `run` joins the new ones"
 
     def do_remove(self, args: list[str]) -> str:
-        """Want N pods fewer; `run` empties them, then they end."""
+        """Remove N pods: `run` moves their slots away, then they stop."""
         wanted, fewest = self._wanted - _number(args), _FEWEST_PRIMARIES * (1 + self._replicas)
         if wanted < fewest:
-            raise SandboxError(f"{max(wanted, 0)} pods are too few", f"at least {fewest} must stay")
+            raise SandboxError("too few pods would be left", f"at least {fewest} are required")
         self._wanted = wanted
         return f"{wanted} pods wanted; `run` empties {_names(self._world.pods[wanted:])}"
 
     def do_kill(self, args: list[str]) -> str:
-        """End the process, as kill -9 does."""
+        """Kill the process (SIGKILL)."""
         pods = self._end(args)
         return f"killed: {_names(pods)}; replicas take over after 5 s"
 
     def do_start(self, args: list[str]) -> str:
-        """Start what does not run, restart what is paused."""
+        """Start stopped pods, restart paused ones."""
         pods = self._pods(args or ["all"])
         stopped = [pod.name for pod in pods if not pod.is_running or pod in self._paused]
         if not stopped:
@@ -108,7 +108,7 @@ class Orders:
         return f"started: {', '.join(stopped)}"
 
     def do_pause(self, args: list[str]) -> str:
-        """Stop the process without ending it."""
+        """Suspend the process (SIGSTOP)."""
         pods = self._pods(args)
         for pod in pods:
             pod.pause()
@@ -116,23 +116,23 @@ class Orders:
         return f"paused: {_names(pods)}; `resume` or `run` ends it"
 
     def do_resume(self, args: list[str]) -> str:
-        """Let a paused process continue."""
+        """Resume a paused process."""
         for pod in self._pods(args):
             pod.resume()
             self._paused.discard(pod)
         return ""
 
     def do_wipe(self, args: list[str]) -> str:
-        """Lose the volume: the pod comes back empty."""
-        return f"back, and empty: {_names(self._restart(args, Pod.wipe))}"
+        """Delete the volume: the pod restarts without data."""
+        return f"restarted without data: {_names(self._restart(args, Pod.wipe))}"
 
     def do_move(self, args: list[str]) -> str:
-        """Bring the pod back on another address."""
+        """Restart the pod at another address."""
         pods = self._restart(args, Pod.move)
         return "\n".join(f"{pod.name} is back at {pod.address}" for pod in pods)
 
     def do_partition(self, args: list[str]) -> str:
-        """Let the pod receive nothing on the cluster bus."""
+        """Drop all packets that the pod receives on the cluster bus."""
         if self._world.server.engine != "valkey":
             raise SandboxError("only Valkey can drop what comes over the bus", "see --server")
         pods = self._pods(args)
@@ -155,7 +155,7 @@ class Orders:
         return f"{self._loaded} keys loaded"
 
     def do_traffic(self, args: list[str]) -> str:
-        """Write without a pause; show what failed."""
+        """Write keys continuously; show what failed."""
         if args not in ([], ["on"], ["off"]):
             raise SandboxError("traffic is on or off", "such as `traffic on`")
         if args == ["on"] and self._traffic is None:
@@ -229,7 +229,7 @@ def names() -> list[str]:
 def _number(args: list[str]) -> int:
     if len(args) == 1 and args[0].isdecimal() and 0 < int(args[0]) <= _MOST:
         return int(args[0])
-    raise SandboxError("a number is missing", f"give one from 1 to {_MOST}")
+    raise SandboxError("one number is required", f"give one from 1 to {_MOST}")
 
 
 def _names(pods: list[Pod]) -> str:

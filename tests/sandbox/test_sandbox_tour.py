@@ -13,7 +13,7 @@ TOUR = rig.ROOT / "docs/tour.md"
 PROMPT = "sandbox> "
 # What an order has done; tables, plans and times differ from run to run.
 OUTCOME = re.compile(
-    r"(?:healthy|killed|started|ended|traffic|error|back, and empty)\b"
+    r"(?:healthy|killed|started|ended|traffic|error|restarted without data)\b"
     r"|redis-app-\d+ is back|\d+ pods|\d+ keys"
 )
 ROLES = ("primary", "replica")

@@ -150,7 +150,7 @@ def test_one_cause_is_told_once() -> None:
     )
     assert told_of(hung) == [
         "redis-app-1, redis-app-4 (2 pods): port 6379 does not answer: refused",
-        "the owner of 5461 slots is unknown: no pod that answered",
+        "the owner of 5461 slots is unknown: no pod that answered owns them",
     ]
 
 

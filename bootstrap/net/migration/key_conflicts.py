@@ -58,7 +58,7 @@ async def _is_unbroken(link: MigrationLink) -> bool:
 
 
 async def _require_equal(link: MigrationLink, slot: int, key: bytes) -> None:
-    """Return if both ends hold one value; a copy that is gone meanwhile is no conflict."""
+    """Refuse different values on the two ends; a copy that was deleted meanwhile is no conflict."""
     size = await _ask(link, link.source, link.at_source("MEMORY", "USAGE", key))
     if isinstance(size, int) and size > _COMPARED_BYTES:
         raise _refusal(link, slot, f"of {size} bytes, too large to compare")

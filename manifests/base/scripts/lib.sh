@@ -13,7 +13,7 @@ redis_port=${REDIS_PORT:-6379}
 carriage_return=$(printf '\r')
 
 # talk HOST COMMANDS [ARGUMENT...]: commands to one server, a line each, or one command as arguments; three seconds at
-# most. HOST is this pod or an address that `pods` printed: the password goes to nobody else. redis-cli verifies the
+# most. HOST is this pod or an address that `pods` printed: the password is sent to no other host. redis-cli verifies the
 # chain of a certificate but not the name in it, so the authority in ca.crt should sign for this cluster only.
 talk() {
   host=$1 commands=$2

@@ -7,11 +7,11 @@
 #
 # A hand-over is asked for only when it can be won. The other members vote for the replica by the address that they know:
 # right after a restart that is still the old one, the vote is lost, whoever voted refuses the next one for two node
-# time-outs, and each try pauses writes for five seconds. So every other member that answers must show the replica
-# connected at its present address, and after a try that failed the pod waits for those two time-outs.
+# timeouts, and each try pauses writes for five seconds. So every other member that answers must show the replica
+# connected at its present address, and after a try that failed the pod waits for those two timeouts.
 #
 # Each primary has one vote at a time, so of hand-overs at the same moment some are lost as well. Primaries that go together
-# take turns of two seconds, in the order of their ids, and ask in the first of the two.
+# have two seconds each, in the order of their ids, and ask in the first of the two.
 #
 # Several pods may go at once, and one must not hand over to another. So each pod that goes marks itself first,
 # with replica-priority 0: others see it when they ask, it means nothing to Redis Cluster, and it is gone
@@ -103,7 +103,7 @@ info replication
 }
 
 # candidate: reads a survey; prints the host of the replica that can win a hand-over, the lowest ordinal first,
-# or "blocked HOST REPLICA" where a member does not see that replica at its present address
+# or "blocked HOST REPLICA" where a member does not see the replica at its present address
 candidate() {
   {
     printf '%s\n' "$nodes" | awk -v primary="$id" '$3 ~ /slave/ && $4 == primary {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # probe.sh started: this server has loaded its data and answers commands.
 # probe.sh ready: it does, and clients that start here find the cluster.
-# probe.sh alive: it answers at all, be it that it loads its data, waits for its primary or runs a long script.
+# probe.sh alive: it answers at all, also while it loads its data, waits for its primary or runs a long script.
 # NOAUTH is an answer: a new password is no reason for a restart.
 # shellcheck source=lib.sh
 . "${0%/*}/lib.sh"
@@ -15,7 +15,7 @@ is_member() {
   [ "${known:-1}" -gt 1 ]
 }
 
-# A server that knows no other one serves nobody, so it is not ready while there is a cluster that it could be a member
+# A server that knows no other one serves no slots, so it is not ready while there is a cluster that it could be a member
 # of. It is ready all the same where there is none, and after ten minutes: rolling updates and drains wait for pods to be
 # ready, and the update or the drain may be what the cluster needs. DNS is asked only after a while, since an early
 # question for what is not there yet would leave a negative answer in caches.

@@ -165,7 +165,7 @@ def life() -> str:
     picture.words(
         (92, 358),
         [
-            "time is over, after 59 minutes, or",
+            "the time limit, 59 minutes, is over, or",
             "30 s where every pod goes:",
             "it goes with its slots",
         ],

@@ -53,7 +53,8 @@ def show(*, nodes: int, replicas: int, server: str | None, exits: bool, script: 
             with signals.calling(signals.interrupt):
                 world.start()
                 code = console.execute(orders.do, ["run"])
-                console.execute(orders.do, ["status"])
+                if not (sys.stdout.isatty() and sys.stderr.isatty()):  # there `run` ends with it
+                    console.execute(orders.do, ["status"])
             if code or exits:
                 return code
             is_faultless = _take_orders(world, orders, lines)

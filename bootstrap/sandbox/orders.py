@@ -29,7 +29,8 @@ _ARGUMENTS = {
     "start": "[POD...]",
     "traffic": "[on|off]",
 }
-_MOST = 1_000_000
+_MOST_KEYS = 1_000_000
+_MOST_PODS = 100
 _FEWEST_PRIMARIES = 3
 _RUN_TIMEOUT_S = 60
 _DROP_NOTHING, _DROP_ALL = -1, -2
@@ -62,6 +63,8 @@ class Orders:
             near = difflib.get_close_matches(name, names(), n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise SandboxError(f"there is no order {name!r}", f"{hint}`help` lists the orders")
+        if args and name not in _ARGUMENTS:
+            raise SandboxError(f"{name} takes no arguments", f"`{name}` alone")
         with self._lock:
             try:
                 return order(args)
@@ -80,14 +83,14 @@ class Orders:
 
     def do_add(self, args: list[str]) -> str:
         """Start N more pods, which `run` joins."""
-        self._wanted += _number(args)
+        self._wanted += _number(args, _MOST_PODS)
         while len(self._world.pods) < self._wanted:
             self._world.add_pod()
         return f"{self._wanted} pods wanted; `run` joins the new ones"
 
     def do_remove(self, args: list[str]) -> str:
         """Remove N pods: `run` moves their slots away, then they stop."""
-        wanted, fewest = self._wanted - _number(args), _FEWEST_PRIMARIES * (1 + self._replicas)
+        wanted, fewest = self._wanted - _number(args, _MOST_PODS), _FEWEST_PRIMARIES * (1 + self._replicas)
         if wanted < fewest:
             raise SandboxError("too few pods would be left", f"at least {fewest} are required")
         self._wanted = wanted
@@ -149,7 +152,7 @@ class Orders:
 
     def do_load(self, args: list[str]) -> str:
         """Write N keys."""
-        count = _number(args)
+        count = _number(args, _MOST_KEYS)
         traffic.load(self._client(), self._loaded, count)
         self._loaded += count
         return f"{self._loaded} keys loaded"
@@ -226,10 +229,10 @@ def names() -> list[str]:
     return [name[3:] for name in vars(Orders) if name.startswith("do_")] + list(PROGRAM)
 
 
-def _number(args: list[str]) -> int:
-    if len(args) == 1 and args[0].isdecimal() and 0 < int(args[0]) <= _MOST:
+def _number(args: list[str], most: int) -> int:
+    if len(args) == 1 and args[0].isdecimal() and 0 < int(args[0]) <= most:
         return int(args[0])
-    raise SandboxError("one number is required", f"give one from 1 to {_MOST}")
+    raise SandboxError("one number is required", f"give one from 1 to {most}")
 
 
 def _names(pods: list[Pod]) -> str:

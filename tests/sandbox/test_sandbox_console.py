@@ -100,7 +100,8 @@ def test_faulty_orders_are_one_line_each_and_the_script_continues(tmp_path: Path
     """The exit code is 2; the order after a faulty one is carried out."""
     script = tmp_path / "script"
     faulty = ("kil 0", "kill", "kill 7", "kill redis-app", "add", "add -1", "add two", "remove 1",
-              "resume 1 now", "traffic maybe", "start 9", 'load "1', "load 0")  # fmt: skip
+              "resume 1 now", "traffic maybe", "start 9", 'load "1', "load 0", "exit now",
+              "help me", "add 101")  # fmt: skip
     script.write_text("\n".join(["# a comment", "", *faulty, "load 30"]) + "\n")
     result = rig.run({}, *SMALL, "--script", str(script))
     assert result.code == 2, result.stderr

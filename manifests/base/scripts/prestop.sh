@@ -3,7 +3,7 @@
 #
 # A replica may go, and so may a primary without slots. A primary with slots first hands them to a replica that is
 # in sync and is not going itself. Where there is none the pod is held: until such a replica is there (it has just
-# been restarted itself), until the program has moved the slots away (the cluster shrinks), or until the time is over.
+# been restarted itself), until the program has moved the slots away (the cluster shrinks), or until the time limit.
 #
 # A hand-over is asked for only when it can be won. The other members vote for the replica by the address that they know:
 # right after a restart that is still the old one, the vote is lost, whoever voted refuses the next one for two node
@@ -204,7 +204,7 @@ while :; do
   now=$(clock)
   elapsed=$((now - begun))
   if [ $elapsed -ge "$hold" ]; then
-    say "time is over after $elapsed s; the pod goes with the slots it has"
+    say "the hold ends after $elapsed s; the pod terminates with the slots it owns"
     break
   fi
   if ! look; then

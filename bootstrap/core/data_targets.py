@@ -74,7 +74,8 @@ def incoming(facts: Facts, *, rebalance: bool) -> IncomingData | None:
 
 def refuse_unfit_targets(facts: Facts, data: IncomingData) -> tuple[Refusal, ...]:
     """Return a refusal for each node that cannot take the data that would come to it."""
-    checks = (_persistence, _room, _replica_counts, _copies) if facts.has_keys else (_copies,)
+    with_keys = (_persistence, _room, _replica_counts, _databases, _copies)
+    checks = with_keys if facts.has_keys else (_copies,)
     return tuple(chain.from_iterable(check(facts, data) for check in checks))
 
 
@@ -225,6 +226,30 @@ def _replica_counts(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
                 f"{node.min_replicas_to_write} replicas (min-replicas-to-write), and will have "
                 f"{count}",
                 remedy="lower min-replicas-to-write, or raise BOOTSTRAP_REPLICAS and the pods",
+            )
+
+
+def _databases(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
+    """Refuse where keys come from a database that the server does not have.
+
+    A replica ends itself when it loads a copy with such a database (rdbLoadRioWithLoadingCtx).
+    """
+    sources = dict(data.copies)
+    sources |= {
+        node_id: move.source
+        for move in data.moves
+        for node_id in (move.target, *data.replicas.get(move.target, ()))
+    }
+    for node_id, source in sources.items():
+        node, writer = facts.live[node_id], facts.live[source]
+        if node.databases and writer.highest_database >= node.databases:
+            yield Refusal(
+                node=node.name,
+                cause=f"{writer.name} has keys in database {writer.highest_database}, and "
+                f"{node.name}, which is to get data of it, has {node.databases} "
+                "(cluster-databases)",
+                remedy=f"set cluster-databases of {node.name} as it is at {writer.name}, and "
+                "restart it",
             )
 
 

@@ -69,14 +69,16 @@ def parse_nodes(
 ) -> NodesReply:
     """Read a `CLUSTER NODES` reply of at most `most` lines; `cache` has lines read before."""
     cache = {} if cache is None else cache
-    if most is not None and (count := text.count("\n")) > most:
+    # Not `splitlines`: Python ends lines at more characters than the one that servers use.
+    lines = text.removesuffix("\n").split("\n")
+    if most is not None and (count := len(lines)) > most:
         raise ParseError(f"CLUSTER NODES has {count} lines, more than {most}")
     known: dict[NodeId, KnownNode] = {}
     handshakes: set[Address] = set()
     myself = NodeId("")
     migrating: dict[int, NodeId] = {}
     importing: dict[int, NodeId] = {}
-    for line in text.splitlines():
+    for line in lines:
         parts = line.split(" ", _WORDS)
         if len(parts) < _WORDS:
             raise _unreadable(line)
@@ -215,6 +217,12 @@ def count_keys(info: Mapping[str, str]) -> int:
             counts = dict(pair.partition("=")[::2] for pair in value.split(","))
             total += number(counts, "keys")
     return total
+
+
+def highest_database(info: Mapping[str, str]) -> int:
+    """Return the last database that has keys, from the names of the `dbN` fields."""
+    names = (name[2:] for name in info if name[:2] == "db" and name[2:].isdecimal())
+    return max((number({name: name}, name) for name in names), default=0)
 
 
 def parse_pairs(reply: Reply) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .actions import Plan, Stage
 from .findings import FindingCode
-from .topology import ClusterView
+from .topology import ClusterView, NodeId, NodeView
 
 STILL_S = 4.0
 STILL_WITH_OPEN_SLOTS_S = 30.0
@@ -50,8 +50,9 @@ def _has_new_addresses(plan: Plan) -> bool:
 def _signature(view: ClusterView) -> tuple[object, ...]:
     """Return what a person, a tool or the servers themselves change: not load, and no key.
 
-    The number of keys counts where slots are open: MIGRATE changes nothing else.
+    Where slots are open their keys count: MIGRATE changes nothing else.
     """
+    asked = {(slot, target) for n in view.nodes for slot, target in n.migrating.items()}
     nodes = [
         (
             node.node_id,
@@ -62,9 +63,22 @@ def _signature(view: ClusterView) -> tuple[object, ...]:
             node.importing,
             node.state_ok,
             node.link_up,
-            node.keys if node.migrating or node.importing else None,
+            _keys_to_move(node, view, asked),
         )
         for node in sorted(view.nodes, key=lambda n: (n.name, n.node_id))
     ]
     absent = sorted((each.name, each.phase) for each in view.absent)
     return (*nodes, *absent)
+
+
+def _keys_to_move(
+    node: NodeView, view: ClusterView, asked: set[tuple[int, NodeId]]
+) -> list[tuple[int, int]]:
+    """Return how many keys of open slots a node has that clients do not add to.
+
+    Where a slot is migrating, what clients create goes to its target (ASK), so elsewhere its keys
+    only become fewer. All other keys of a node change with the load, as long as there is any.
+    """
+    counts = view.slot_keys.get(node.node_id, {})
+    slots = sorted(node.migrating.keys() | node.importing.keys())
+    return [(s, counts.get(s, 0)) for s in slots if (s, node.shard_primary) not in asked]

@@ -142,6 +142,8 @@ class NodeView:
         replica_buffer: Bytes of writes that may wait for a replica that copies; 0 for no limit.
         node_timeout_s: `cluster-node-timeout`; the default where CONFIG is not allowed.
         libraries: Function libraries that it has; 0 before 7.0.
+        databases: How many it can have (`cluster-databases`); 0 where that is not known.
+        highest_database: The last one that has keys.
         functions: Digests of these; None where no node lacks any, or FUNCTION is not allowed.
         commands: Optional CLUSTER subcommands that the server knows.
         shards: Ids by shard, as the node groups them (from 7.2); None when it was not asked.
@@ -175,6 +177,8 @@ class NodeView:
     node_timeout_s: float = 15.0
     no_failover: bool | None = None
     libraries: int = 0
+    databases: int = 0
+    highest_database: int = 0
     functions: frozenset[str] | None = None
     place: Place = Place()
     commands: frozenset[str] = frozenset()

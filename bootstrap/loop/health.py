@@ -10,6 +10,7 @@ from ..core.confirmations import History
 from ..core.facts import Facts
 from ..core.topology import DesiredTopology
 from ..core.verdict import State, Verdict, verdict
+from ..errors import BootstrapError, RefusedError
 from ..process.summary import Summary
 from .observation import Observation
 from .stopping import now
@@ -68,9 +69,12 @@ class Health:
         if self.is_healthy:
             self.healthy_at = time.time()
 
-    def note_failure(self, reason: str) -> None:
-        """Take over that an observation failed."""
-        self.verdict = Verdict(state=State.UNKNOWN, reason=reason)
+    def note_failure(self, error: BootstrapError) -> None:
+        """Take over that an observation failed, or that a pod cannot be one of the cluster."""
+        if isinstance(error, RefusedError):
+            self.verdict = Verdict(state=State.REFUSED, reason=error.cause, next=error.remedy)
+        else:
+            self.verdict = Verdict(state=State.UNKNOWN, reason=str(error))
         self.is_healthy = False
         self.findings = Counter()
 

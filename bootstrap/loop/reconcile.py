@@ -18,8 +18,8 @@ import structlog
 
 from ..core.confirmations import History
 from ..core.stillness import Stillness
-from ..core.verdict import Verdict
-from ..errors import ExitCode, TransientError
+from ..core.verdict import State, Verdict
+from ..errors import ExitCode, RefusedError, TransientError
 from ..process.summary import Summary
 from .health import Health
 from .observation import Assessor, Observation
@@ -73,9 +73,9 @@ class Reconciler:
                 seen = await self._observe()
                 if self._should_run(seen):
                     await self._run()
-            except TransientError as error:
+            except (TransientError, RefusedError) as error:
                 self._history = self._history.after_failure(error.cause, now=now())
-                self.health.note_failure(str(error))
+                self.health.note_failure(error)
             self._log_change()
             await pause(self.stop, self._interval())
 
@@ -88,6 +88,9 @@ class Reconciler:
         self._stillness = self._stillness.after(seen.view, now=at)
         self._refusals = self._refusals + 1 if seen.plan.refusals else 0
         self.health.note(seen, self._history, seconds=at - began)
+        if self.health.is_healthy:
+            # What goes wrong after this has nothing to do with what failed before.
+            self._failed_runs, self._next_run_at = 0, 0.0
         return seen
 
     def _should_run(self, seen: Observation) -> bool:
@@ -127,8 +130,8 @@ class Reconciler:
         if self.health.verdict == self._verdict:
             return
         self._verdict = self.health.verdict
-        refusals = self._history.plan.refusals if self._history.plan else ()
-        log = _log.warning if refusals else _log.info
-        remedy = refusals[0].remedy if refusals else None
         state, reason = self._verdict.state, self._verdict.reason or None
+        is_refused = state is State.REFUSED
+        log = _log.warning if is_refused else _log.info
+        remedy = self._verdict.next if is_refused else None
         log("health.changed", state=state, reason=reason, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Asks the address that a node announces who answers there, before anybody is sent to it.
+"""Asks the address that a node announces who answers there, before other servers are sent to it.
 
 The address may be none that DNS names: outside of Kubernetes, or another process's. So it receives
 credentials only where verified TLS proves that it has the pod's name. Without TLS it is asked
@@ -25,7 +25,7 @@ _ARRIVES_IN_S = 1.5
 
 
 async def check(node: NodeView, pool: ConnectionPool, known: Mapping[NodeId, NodeView]) -> None:
-    """Make sure that a node which others are to MEET is the one that was observed.
+    """Make sure that a node to which others are sent is the one that was observed.
 
     Raises:
         StaleViewError: Its pod runs another node now.
@@ -37,7 +37,7 @@ async def check(node: NodeView, pool: ConnectionPool, known: Mapping[NodeId, Nod
         answer = text(await client.call("CLUSTER", "MYID"))
     if answer != node.node_id:
         raise stale_view(node.name, f"at {address} is another node now")
-    # A MEET goes where the node announces itself, not where discovery found it.
+    # Servers go where the node announces itself, not where discovery found it.
     if (client.ip, client.port) == (address.ip, address.port):
         return
     # Before 7.2 CLUSTER NODES shows the port without TLS to a client with TLS, unless the servers

@@ -38,6 +38,20 @@ def place_of(action: Action) -> NodeId:
     return action.node
 
 
+def reached_by_others(action: Action) -> tuple[NodeId, ...]:
+    """Return the nodes to which other servers connect because of an action.
+
+    They go to the address that the node announces, with their password, and with keys. Moves go
+    either way: Redis from 8.4 on lets the target connect to the source.
+    """
+    match action:
+        case Meet(target=node) | Replicate(primary=node):
+            return (node,)
+        case MoveSlots() | GatherKeys():
+            return action.source, action.target
+    return ()
+
+
 def commands_of(action: Action, nodes: Mapping[NodeId, NodeView]) -> list[Command]:
     """Return the commands of an action that is nothing but commands to one node."""
     match action:

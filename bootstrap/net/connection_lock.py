@@ -11,6 +11,7 @@ another run has changed.
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from ..core.parsing import ParseError, number, printable
 from .connection import RedisNode
@@ -19,8 +20,11 @@ from .transport import LISTING_LIMIT
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20
-# Lines are picked before they are decoded: a server may have ten thousand clients.
-_NAMED = re.compile(rb"^.* name=" + PREFIX.encode() + rb".*$", re.MULTILINE)
+# Lines are picked before they are decoded: a server may have ten thousand clients. One of a run is
+# short, and there are few runs, whatever a peer sends.
+_LINE = rb"^id=%s .{0,4096}$"
+_NAMED = re.compile(rb"^.{0,4096} name=" + PREFIX.encode() + rb".{0,4096}$", re.MULTILINE)
+_MOST_RUNS = 1000
 
 
 class ConnectionLock:
@@ -64,11 +68,14 @@ def holder(listing: object, *, own_id: int) -> str | None:
     """
     if not isinstance(listing, bytes):
         raise ParseError("not a string")
-    own = re.search(rb"^id=%d .*$" % own_id, listing, re.MULTILINE)
+    named = [line[0] for line in islice(_NAMED.finditer(listing), _MOST_RUNS + 1)]
+    if len(named) > _MOST_RUNS:
+        raise ParseError(f"more than {_MOST_RUNS} connections have the name of a run")
+    own = re.search(_LINE % str(own_id).encode(), listing, re.MULTILINE)
     user = _fields(own[0]).get("user") if own else None
     older = [
         (client_id, client.get("name", ""))
-        for client in map(_fields, (line[0] for line in _NAMED.finditer(listing)))
+        for client in map(_fields, named)
         # Client ids rise with every connection that a server accepts.
         if (client_id := number(client, "id")) < own_id
         and number(client, "idle") < SILENT_AFTER_S

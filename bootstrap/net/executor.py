@@ -1,10 +1,11 @@
 """Carries out actions; every action can be repeated.
 
 Rules: actions of one kind run at the same time, in one pipeline for each node; the next kind starts
-when they are done, so the order of a plan is kept. Right before a MEET the target is asked for its
-id. No command is repeated here: a refused one raises an error with `node` and `command`, a
-`StaleViewError` where the cluster may have changed since it was observed. The loop then observes
-again, and ends the run where the same error comes back too often.
+when they are done, so the order of a plan is kept. Before servers are sent to another one, who
+answers at the address that it announces is asked for its id. No command is repeated here: a refused
+one raises an error with `node` and `command`, a `StaleViewError` where the cluster may have changed
+since it was observed. The loop then observes again, and ends the run where the same error comes
+back too often.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from ..core.actions import (
     Failover,
     FailoverMode,
     GatherKeys,
-    Meet,
     MoveSlots,
     Reset,
 )
 from ..core.topology import ClusterView, NodeId, NodeView, Role
 from ..errors import BootstrapError, NodeUnreachableError
 from . import announced
-from .commands import commands_of, is_done_already, place_of
+from .commands import commands_of, is_done_already, place_of, reached_by_others
 from .migration import migrator
 from .migration.session import MigrationHistory, MigrationSession, Progress
 from .polling import retry
@@ -82,21 +82,20 @@ class Executor:
         self._nodes = view.by_id()
         self._despite_stop = despite_stop
         has_changed = False
-        # An address may have found another process: all targets are asked before the first change,
-        # and once more right before the MEETs where something was changed in between.
-        met = {action.target for action in actions if isinstance(action, Meet)}
-        await self._identify(met)
+        # An address may have found another process: all are asked before the first change, and once
+        # more right before servers are sent there, where something was changed in between.
+        await self._identify(actions)
         for kind, group in groupby(actions, key=type):
             if self._stop.is_set() and not despite_stop:
                 break
             batch = list(group)
+            if has_changed:
+                await self._identify(batch)
             if kind in (MoveSlots, GatherKeys):
                 await self._migrate(batch)
             elif kind is Failover:
                 batch = await self._fail_over_in_turn(batch)
             else:
-                if kind is Meet and has_changed:
-                    await self._identify(met)
                 await self._apply_batch(batch)
             has_changed = True
             self.totals.actions += len(batch)
@@ -180,8 +179,9 @@ class Executor:
                     raise stale_view(node.name, what, command=reply.command)
                 client.require(reply)
 
-    async def _identify(self, targets: set[NodeId]) -> None:
-        """Make sure that every target of a MEET is the node that was observed."""
+    async def _identify(self, actions: Sequence[Action]) -> None:
+        """Make sure that each node to which others are sent is the one that was observed."""
+        targets = {node_id for action in actions for node_id in reached_by_others(action)}
         nodes = [self._nodes[target] for target in targets]
         checks = [(node, announced.check(node, self._pool, self._nodes)) for node in nodes]
         await asyncio.gather(*(self._in_time(node, check) for node, check in checks))

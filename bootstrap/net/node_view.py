@@ -69,13 +69,14 @@ class NodeReader:
                 return _outside_cluster(endpoint, info)
         with reading(client.name, "CLUSTER INFO"):
             state = parsing.parse_info(text(client.require(replies[1])))
+        with reading(client.name, "CONFIG GET"):
+            config = _config(client, replies[3], is_needed=self.needs_config)
+            _announced_ip(endpoint, config)  # before CLUSTER NODES, which cannot be read with it
+            if config:
+                config |= await self._further_settings(client, info)
         with reading(client.name, "CLUSTER NODES"):
             lines = text(client.require(replies[2]))
             nodes = parsing.parse_nodes(lines, self._cache, most=self._most)
-        with reading(client.name, "CONFIG GET"):
-            config = _config(client, replies[3], is_needed=self.needs_config)
-            if config:
-                config |= await self._further_settings(client, info)
         if commands is None:
             with reading(client.name, "CLUSTER HELP"):
                 # Redis before 5 has no HELP; its version is refused later.
@@ -157,6 +158,8 @@ def _node_view(
         node_timeout_s=parsing.number(config, "cluster-node-timeout", 15000) / 1000,
         no_failover=None if no_failover is None else no_failover == "yes",
         libraries=parsing.number(info, "number_of_libraries"),
+        databases=parsing.number(config, "cluster-databases"),
+        highest_database=parsing.highest_database(info),
         place=parsing.parse_place(info, config),
     )
 

@@ -38,6 +38,12 @@ async def serving(
         SettingsError: The address cannot be listened on.
     """
     free = asyncio.Semaphore(MOST_CONNECTIONS)
+    answering: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(handle(reader, writer))
+        answering.add(task)
+        task.add_done_callback(answering.discard)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -48,6 +54,9 @@ async def serving(
                 await writer.drain()
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
             return
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         finally:
             writer.close()
             with suppress(OSError):
@@ -55,14 +64,20 @@ async def serving(
 
     host, port = address
     try:
-        server = await asyncio.start_server(handle, host, port, limit=REQUEST_BYTES)
+        server = await asyncio.start_server(accept, host, port, limit=REQUEST_BYTES)
     except OSError as error:
         raise SettingsError(
             cause=f"cannot listen on {host} port {port}: {error.strerror}",
             remedy="set BOOTSTRAP_HTTP_LISTEN to an address and port that are free",
         ) from error
-    async with server:
+    try:
         yield
+    finally:
+        # Not `async with`: since Python 3.12 that waits until every client has sent its request.
+        server.close()
+        for each in answering:
+            each.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
 
 
 async def _answer(

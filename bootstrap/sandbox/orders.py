@@ -90,7 +90,10 @@ class Orders:
 
     def do_remove(self, args: list[str]) -> str:
         """Remove N pods: `run` moves their slots away, then they stop."""
-        wanted, fewest = self._wanted - _number(args, _MOST_PODS), _FEWEST_PRIMARIES * (1 + self._replicas)
+        wanted, fewest = (
+            self._wanted - _number(args, _MOST_PODS),
+            _FEWEST_PRIMARIES * (1 + self._replicas),
+        )
         if wanted < fewest:
             raise SandboxError("too few pods would be left", f"at least {fewest} are required")
         self._wanted = wanted

@@ -1,11 +1,12 @@
 """Credentials go to the pods that DNS names, and to nobody else."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import pytest
 
 from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
 from tests.support import rig
 from tests.support.peers import Recorder, Talk, forwarder, listening
@@ -118,3 +119,26 @@ def test_an_announced_port_of_somebody_else_receives_no_password(world: World) -
     assert recorder.connections > 0
     assert b"AUTH" not in recorder.received.upper()
     assert PASSWORD.encode() not in recorder.received
+
+
+def test_no_key_goes_to_the_announced_address_of_somebody_else(world: World) -> None:
+    """A member that announces an address where another process answers takes no slots."""
+    world.start()
+    assert rig.run(alone(world)).code == 0
+    for number in range(60):
+        for pod in world.pods:
+            with suppress(ReplyError):
+                pod.command("SET", f"key:{number}", "value")
+    new = world.add_pod()
+    assert rig.run(alone(world, rebalance="false")).code == 0
+    recorder = Recorder(answer=b"+OK\r\n" * 3)
+    address = world.next_address()
+    with listening(address, new.port, recorder.talk):
+        new.command("CONFIG", "SET", "cluster-announce-ip", address)
+        result = rig.run(alone(world, timeout="30"))
+    assert result.code == 3, result.stderr
+    assert "redis-app-3" in str(result.last["cause"])
+    assert address in str(result.last["cause"])
+    assert PASSWORD.encode() not in recorder.received
+    assert b"RESTORE" not in recorder.received
+    assert sum(map(rig.count_keys, world.pods)) == 60

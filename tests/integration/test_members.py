@@ -101,6 +101,19 @@ def test_two_pods_that_announce_one_address(server: ServerBinary) -> None:
         assert sizes(world) == {1}
 
 
+def test_an_announced_address_that_is_a_host_name(server: ServerBinary) -> None:
+    """Most servers take any text (not Redis 8.6); the refusal names the pod and what to set."""
+    with World(nodes=3, server=server, config=PROMPT) as world:
+        world.pods[2].config["cluster-announce-ip"] = world.pods[2].name
+        world.start()
+        result = attempt(world, replicas=0)
+        assert result.code == 3, result.stderr
+        cause = str(result.last["cause"])
+        assert "cluster-announce-ip of redis-app-2" in cause
+        assert "cluster-announce-hostname" in str(result.last["remedy"])
+        assert sizes(world) == {1}
+
+
 def test_the_pod_with_the_lock_comes_back_elsewhere(server: ServerBinary) -> None:
     """The run takes its lock at the new address and goes on."""
     with formed(server, nodes=3, replicas=0, durable=True, node_timeout_ms=8000) as world:

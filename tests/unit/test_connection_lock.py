@@ -48,3 +48,11 @@ def test_a_reply_of_another_form_is_an_error(listing: object) -> None:
     """Nobody is taken for the holder."""
     with pytest.raises(ParseError):
         holder(listing, own_id=5)
+
+
+def test_more_holders_than_there_can_be_runs() -> None:
+    """Neither their number nor their length makes a listing of any size expensive."""
+    own = client(5, PREFIX + "own")
+    with pytest.raises(ParseError, match="more than 1000"):
+        held(own, client(3, PREFIX + "a") * 1001)
+    assert held(own, client(3, PREFIX + "a" * 10000)) is None

@@ -274,3 +274,16 @@ def test_a_buffer_of_a_tenth_of_what_moves_is_not_noticed() -> None:
     for limit, noticed in ((SLOT_COUNT, 0), (SLOT_COUNT - 1, 1)):
         seen = joined(field(shard, 0, replica_buffer=limit), node(2), node(3))
         assert len(plan(seen, wanted("2x1"), Policy()).notices) == noticed
+
+
+def test_keys_in_a_database_that_a_target_does_not_have() -> None:
+    """A server ends itself when it copies one; as replica and as target of slots."""
+    seen = view("3x0", keys=9, databases=16, highest_database=3)
+    for few in (1, 3):
+        (refusal,) = refusals(joined(seen, node(3, databases=few)), "4x0")
+        assert refusal.node == "redis-app-3"
+        assert "in database 3" in refusal.cause
+        found = refusals(joined(seen, *(node(n, databases=few) for n in (3, 4, 5))), "3x1")
+        assert {r.node for r in found} == {"redis-app-3", "redis-app-4", "redis-app-5"}
+    for enough in (0, 4, 16):
+        assert refusals(joined(seen, node(3, databases=enough)), "4x0") == ()

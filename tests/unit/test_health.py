@@ -11,7 +11,7 @@ from bootstrap.core.confirmations import History
 from bootstrap.core.planner import plan
 from bootstrap.core.topology import ClusterView
 from bootstrap.core.verdict import State
-from bootstrap.errors import NotConvergedError
+from bootstrap.errors import DiscoveryError, NotConvergedError
 from bootstrap.loop.health import Health
 from bootstrap.loop.observation import Observation
 from bootstrap.process.summary import Counters, Summary
@@ -104,8 +104,8 @@ def test_a_failed_observation_leaves_nothing_known() -> None:
         noted = health()
         note(noted, HEALTHY, HEALTHY)
         noted.findings["state_fail"] = 1
-        noted.note_failure("SERVFAIL")
-        assert (noted.verdict.state, noted.verdict.reason) == (State.UNKNOWN, "SERVFAIL")
+        noted.note_failure(DiscoveryError(cause="SERVFAIL", remedy="check DNS"))
+        assert (noted.verdict.state, noted.verdict.reason) == (State.UNKNOWN, "SERVFAIL; check DNS")
         assert (noted.is_healthy, noted.is_ready, noted.findings) == (False, False, {})
 
     virtual_time.run(work())

@@ -387,3 +387,15 @@ def test_equal_code_for_two_engines_has_two_digests() -> None:
     """A digest covers the engine and the code."""
     one = [[b"engine", engine, b"library_code", b"code"] for engine in (b"LUA", b"JS")]
     assert len(parsing.parse_functions(one)) == 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x1c", "\x85", "\u2028"])
+def test_lines_are_bounded_whatever_ends_them(end: str) -> None:
+    """Python ends a line at more characters than the one that is counted."""
+    own = f"{'1' * 40} 10.0.0.1:6379@16379 myself,master - 0 0 0 connected"
+    others = (f"{n:040x} 10.0.0.1:6379@16379 master - 0 0 0 connected" for n in range(9))
+    try:
+        known = parsing.parse_nodes(end.join([own, *others]), most=5).known
+    except parsing.ParseError:
+        return
+    assert len(known) == 1

@@ -16,7 +16,7 @@ from bootstrap.core.situation import Policy
 from bootstrap.core.stillness import STILL_S
 from bootstrap.core.topology import ClusterView
 from bootstrap.core.verdict import State
-from bootstrap.errors import CredentialsError, DiscoveryError, NotConvergedError
+from bootstrap.errors import CredentialsError, DiscoveryError, NotConvergedError, RefusedError
 from bootstrap.loop.health import Health
 from bootstrap.loop.observation import Assessor
 from bootstrap.loop.reconcile import Reconciler
@@ -187,6 +187,18 @@ def test_wrong_credentials_end_it() -> None:
         reconcile(world, seconds=60.0)
 
 
+def test_a_pod_that_is_refused_when_it_is_read_does_not_end_it() -> None:
+    """The reason stays readable, as that of other refusals, until the pod is put right."""
+    world = World(RefusedError(node="redis-app-2", cause="announces a name", remedy="set an IP"))
+    with capture_logs() as events:
+        health = reconcile(world, seconds=20.0)
+    assert not is_ready(health)
+    assert health.verdict.state is State.REFUSED
+    changes = [event for event in events if event["event"] == "health.changed"]
+    assert [(e["log_level"], e["remedy"]) for e in changes] == [("warning", "set an IP")]
+    assert is_ready(reconcile(world, seconds=40.0, changes=[(20.0, HEALTHY)]))
+
+
 def test_pods_beyond_the_wanted_number_are_not_ready() -> None:
     """Nothing is run for them, and the reason is readable."""
     world = World(joined(HEALTHY, node(7)))
@@ -236,6 +248,16 @@ def test_the_pauses_between_runs_that_fail_double() -> None:
     world = World(UNEVEN, outcome=FAILED)
     reconcile(world, seconds=520.0)
     assert world.times(world.runs) == [4.0, 9.0, 19.0, 39.0, 79.0, 159.0, 279.0, 399.0, 519.0]
+
+
+@pytest.mark.usefixtures("jitter")
+def test_a_healthy_cluster_ends_the_pauses_of_runs_that_failed() -> None:
+    """A person has put it right; an outage soon afterwards is not left alone for minutes."""
+    world = World(UNEVEN, outcome=FAILED)
+    reconcile(world, seconds=400.0, changes=[(290.0, HEALTHY), (310.0, UNEVEN)])
+    pauses = [later - earlier for earlier, later in pairwise(world.times(world.runs))]
+    assert pauses[6] < 40.0
+    assert pauses[7] < 8.0
 
 
 @pytest.mark.usefixtures("jitter")

@@ -6,7 +6,7 @@ from bootstrap.core.actions import Plan, Stage
 from bootstrap.core.findings import Finding, FindingCode
 from bootstrap.core.stillness import STILL_S, STILL_WITH_OPEN_SLOTS_S, Stillness
 from bootstrap.core.topology import ClusterView
-from tests.support.builders import absent, at, estranged, field, node_id, view
+from tests.support.builders import absent, estranged, field, node_id, view
 
 HEALTHY = view("3x1")
 PLAN = Plan(stage=Stage.REBALANCE, findings=(Finding(code=FindingCode.SLOTS_UNEVEN),))
@@ -61,8 +61,27 @@ def test_open_slots_are_left_alone_for_longer() -> None:
     seen = still(OPEN, OPEN)
     assert not seen.allows(PLAN, OPEN, now=STILL_WITH_OPEN_SLOTS_S - 0.1)
     assert seen.allows(PLAN, OPEN, now=STILL_WITH_OPEN_SLOTS_S)
-    fewer = field(OPEN, 0, keys=at(OPEN, 0).keys + 1)
-    assert still(OPEN, fewer).since == 1.0
+    fewer = replace(OPEN, slot_keys={node_id(0): {7: 1}})
+    assert still(replace(OPEN, slot_keys={node_id(0): {7: 2}}), fewer).since == 1.0
+
+
+def test_load_is_no_change_while_slots_are_open() -> None:
+    """Clients add keys to other slots, and at the target to those of the open slot (ASK).
+
+    Otherwise a slot that a dead tool left open would stay so as long as there are clients.
+    """
+    moving = field(OPEN, 1, importing={7: node_id(0)})
+    busy = field(field(moving, 0, keys=9), 1, keys=9)
+    busy = replace(busy, slot_keys={node_id(1): {7: 4}})
+    assert still(moving, busy).since == 0.0
+
+
+def test_stray_keys_that_go_back_to_the_owner_are_a_change() -> None:
+    """So moves `redis-cli --cluster fix` the keys of a slot that only their holder shows open."""
+    stray = field(HEALTHY, 1, importing={7: node_id(0)})
+    more, fewer = (replace(stray, slot_keys={node_id(1): {7: count}}) for count in (2, 1))
+    assert still(more, fewer).since == 1.0
+    assert still(stray, field(stray, 0, keys=9)).since == 0.0
 
 
 def test_pods_on_new_addresses_are_introduced_at_once() -> None:

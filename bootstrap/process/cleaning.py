@@ -1,7 +1,8 @@
 """Whatever leaves the program is cleaned here: secrets are redacted, then the rest is escaped.
 
 The one way for log lines, results, tracebacks and the termination message. Text is cleaned before
-it is shortened: half a secret is not recognised as one.
+it is shortened. Servers shorten what they quote, and so does `core.parsing`: the beginning of a
+secret is redacted as well where it ends like a quotation.
 
 A server, a name server or a file may send control characters (ESC and C1 sequences move the cursor
 and change what was printed), bidirectional overrides (text reads differently than it is), and line
@@ -12,10 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 REDACTED = "[redacted]"
 # A shorter secret is redacted where it stands alone: it is part of many harmless words.
 _SHORTEST_ANYWHERE = 4
+# Shorter beginnings of a secret are part of harmless words, and reveal little.
+_SHORTEST_BEGINNING = 6
+_ENDS_OF_QUOTES = ("", "'", '"', "`", "…")
 # To redact these wherever they stand would hide nothing, as everybody knows what stands there, and
 # would show that the word is the secret. They are redacted in quotes, as servers print arguments.
 _OUR_WORDS = frozenset(
@@ -33,6 +38,7 @@ _OUR_WORDS = frozenset(
 )
 # The secrets of this process as one pattern; none, or one that `hide` has set.
 _secrets: list[re.Pattern[str]] = []
+_spellings: list[str] = []
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -46,8 +52,8 @@ def hide(secrets: Iterable[str]) -> None:
             repr(secret.encode(errors="surrogateescape"))[2:-1],
         )
     }
-    patterns = map(_pattern, sorted(spellings, key=len, reverse=True))
-    _secrets[:] = [re.compile("|".join(patterns))] if spellings else []
+    _spellings[:] = sorted(spellings, key=len, reverse=True)
+    _secrets[:] = [re.compile("|".join(map(_pattern, _spellings)))] if spellings else []
 
 
 def clean(text: str) -> str:
@@ -74,7 +80,22 @@ def clean_all(value: object) -> object:
 def _redacted(text: str) -> str:
     for pattern in _secrets:
         text = pattern.sub(REDACTED, text)
+    for secret in filter(lambda each: len(each) > _SHORTEST_BEGINNING, _spellings):
+        text = _without_beginnings(secret, text)
     return text
+
+
+def _without_beginnings(secret: str, text: str) -> str:
+    """Return text without beginnings of a secret at the end of quotations."""
+    head, *others = text.split(secret[:_SHORTEST_BEGINNING])
+    rest = secret[_SHORTEST_BEGINNING:]
+    cleaned = [head]
+    for other in others:
+        more = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(other, rest, strict=False))))
+        beginning = secret[: _SHORTEST_BEGINNING + more]
+        is_cut = other[more : more + 1] in _ENDS_OF_QUOTES and beginning.lower() not in _OUR_WORDS
+        cleaned.append(f"{REDACTED if is_cut else beginning}{other[more:]}")
+    return "".join(cleaned)
 
 
 def _pattern(secret: str) -> str:

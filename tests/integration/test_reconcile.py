@@ -175,7 +175,7 @@ def test_a_refusal_stays_readable(server: ServerBinary, tmp_path: Path) -> None:
         world.pods[0].command("SET", "a", "1")
         with reconciling(world, tmp_path, replicas=0) as reconciler:
             reconciler.wait_until(ready=False)
-            wait_until(lambda: "keys" in reconciler.get("/readyz")[1])
+            wait_until(lambda: "has 1 key:" in reconciler.get("/readyz")[1])
             assert is_untouched(reconciler)
             assert reconciler.events("health.changed")[-1]["state"] == "refused"
             assert reconciler.process.poll() is None

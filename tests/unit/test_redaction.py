@@ -63,6 +63,30 @@ def test_our_own_words_stay(secret: str) -> None:
     assert secret not in cleaning.clean(echoed)
 
 
+@pytest.mark.parametrize("end", ["", "'", '"', "`", "…", "', 'x'"])
+def test_the_beginning_of_a_secret_is_redacted_where_a_quotation_ends(end: str) -> None:
+    """Redis quotes 128 bytes of the arguments of a command that it does not know."""
+    cleaning.hide([SECRET])
+    for length in (6, 7, len(SECRET) - 1):
+        assert cleaning.clean(f"of {SECRET[:length]}{end}") == f"of [redacted]{end}"
+        twice = f"'{SECRET[:length]}' and '{SECRET[:length]}'"
+        assert cleaning.clean(twice) == "'[redacted]' and '[redacted]'"
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        (SECRET, "Corre"),
+        (SECRET, "CorrectHors, CorrectHorses"),
+        ("redis-app-password", "redis-app-0 and 'redis-app'"),
+    ],
+)
+def test_what_only_begins_like_a_secret_stays(secret: str, text: str) -> None:
+    """A few letters, a word that goes on differently, and a word of ours reveal nothing."""
+    cleaning.hide([secret])
+    assert cleaning.clean(text) == text
+
+
 def test_the_longer_secret_is_redacted_first() -> None:
     """A secret that is part of another one leaves nothing of the other one behind."""
     cleaning.hide(["s3cret", "s3cret-phrase"])

@@ -121,23 +121,35 @@ def test_an_announced_port_of_somebody_else_receives_no_password(world: World) -
     assert PASSWORD.encode() not in recorder.received
 
 
-def test_no_key_goes_to_the_announced_address_of_somebody_else(world: World) -> None:
-    """A member that announces an address where another process answers takes no slots."""
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [
+        (3, {"nodes": "4"}),  # takes slots
+        (0, {"nodes": "4"}),  # gives slots away
+        (0, {"nodes": "6", "replicas": "1"}),  # is copied
+    ],
+)
+def test_nothing_goes_to_the_announced_address_of_somebody_else(
+    world: World, number: int, wanted: dict[str, str]
+) -> None:
+    """Before servers connect to a member, it is asked who answers where it announces itself."""
     world.start()
     assert rig.run(alone(world)).code == 0
-    for number in range(60):
+    for key in range(60):
         for pod in world.pods:
             with suppress(ReplyError):
-                pod.command("SET", f"key:{number}", "value")
-    new = world.add_pod()
-    assert rig.run(alone(world, rebalance="false")).code == 0
+                pod.command("SET", f"key:{key}", "value")
+    while len(world.pods) < int(wanted["nodes"]):
+        world.add_pod()
+    if "replicas" not in wanted:
+        assert rig.run(alone(world, rebalance="false")).code == 0
     recorder = Recorder(answer=b"+OK\r\n" * 3)
-    address = world.next_address()
-    with listening(address, new.port, recorder.talk):
-        new.command("CONFIG", "SET", "cluster-announce-ip", address)
-        result = rig.run(alone(world, timeout="30"))
+    liar, address = world.pods[number], world.next_address()
+    with listening(address, liar.port, recorder.talk):
+        liar.command("CONFIG", "SET", "cluster-announce-ip", address)
+        result = rig.run(alone(world, timeout="30", **wanted))
     assert result.code == 3, result.stderr
-    assert "redis-app-3" in str(result.last["cause"])
+    assert liar.name in str(result.last["cause"])
     assert address in str(result.last["cause"])
     assert PASSWORD.encode() not in recorder.received
     assert b"RESTORE" not in recorder.received

@@ -84,9 +84,9 @@ def test_log_events_are_those_of_the_code() -> None:
     found: dict[str, set[str]] = {}
     for event, level, keys, has_more in events():
         found.setdefault(event, set()).update(keys)
-        levels, told, _ = documented[event]
+        levels, text, _ = documented[event]
         assert level is None or level in levels.split(", "), event
-        assert told.startswith("of the ") is has_more, event
+        assert text.startswith("of the ") is has_more, event
     assert found.keys() == documented.keys()
     for event, keys in found.items():
         if keys:

@@ -1,4 +1,4 @@
-"""Stories told on a real Kubernetes, the one that KUBECONFIG names."""
+"""Tests on a real Kubernetes, the one that KUBECONFIG names."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, pytest.
     report: pytest.TestReport = yield
     if report.failed:
         for one in stories.OPEN:
-            report.sections.append((f"namespace {one.namespace}", one.told()))
+            report.sections.append((f"namespace {one.namespace}", one.diagnosis()))
     return report
 
 

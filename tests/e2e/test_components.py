@@ -21,7 +21,7 @@ def test_valkey_heals_after_an_outage(new_story: Callable[..., Story]) -> None:
     assert story.missing() == ""
     assert "server_name:valkey" in story.cli("redis-app-0", "info", "server")
     story.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
-    seconds = story.wait_for_whole(seconds=180)
+    seconds = story.wait_until_healthy(seconds=180)
     print(f"\nhealthy again by itself after {seconds:.1f} s")
 
 

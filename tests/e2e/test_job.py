@@ -36,7 +36,7 @@ def test_pods_deleted_while_the_job_runs(new_story: Callable[..., Story]) -> Non
     story.k("delete", "pod", "redis-app-1", "redis-app-4", "--wait=false")
     assert story.wait_for_job()["outcome"] == "healthy"
     print(f"\n{time.monotonic() - begun:.1f} s")
-    story.wait_for_whole()
+    story.wait_until_healthy()
 
 
 def test_two_runs_at_once(new_story: Callable[..., Story]) -> None:
@@ -63,7 +63,9 @@ def test_evicted_run_is_no_failure(new_story: Callable[..., Story]) -> None:
         },
     )
     story.apply(patches=[no_second_try, not_yet])
-    story.wait_until(lambda: "run.started" in story.k("logs", "-l", JOBS, check=False), told="run")
+    story.wait_until(
+        lambda: "run.started" in story.k("logs", "-l", JOBS, check=False), description="run"
+    )
     pod = story.pods(JOBS)[0]["metadata"]["name"]
     eviction = {
         "apiVersion": "policy/v1",
@@ -77,7 +79,7 @@ def test_evicted_run_is_no_failure(new_story: Callable[..., Story]) -> None:
         story.k("patch", "pod", f"redis-app-{n}", "--type=json", "-p", ungated)
     assert story.wait_for_job()["outcome"] == "healthy"
     assert len(story.pods(JOBS)) >= 1
-    story.wait_for_whole()
+    story.wait_until_healthy()
 
 
 def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
@@ -99,7 +101,7 @@ def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
     assert [(end["reason"], end["exitCode"]) for end in ends] == [("OOMKilled", 137)] * 2
     story.apply("--dry-run=client", patches=[])
     assert story.wait_for_job(story.run_again())["outcome"] == "healthy"
-    story.wait_for_whole()
+    story.wait_until_healthy()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,9 @@ def test_quota_is_in_the_way(new_story: Callable[..., Story]) -> None:
     once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
     story.apply(patches=[with_env("BOOTSTRAP_TIMEOUT", "8"), once])
     # Pods that are created at the same time can exceed a quota for a moment.
-    story.wait_until(lambda: len(story.pods(MEMBERS) + story.pods(JOBS)) >= 5, told="five pods")
+    story.wait_until(
+        lambda: len(story.pods(MEMBERS) + story.pods(JOBS)) >= 5, description="five pods"
+    )
     if story.pods(JOBS):
         assert failed_reason(story) == "BackoffLimitExceeded"
         print(f"\n{story.last_words()}")

@@ -52,7 +52,7 @@ def test_shrink_from_eight_to_six(cluster: Story) -> None:
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("shrinking") as noticed:
         cluster.apply(replicas=6)
-        cluster.wait_for_whole(seconds=300)
+        cluster.wait_until_healthy(seconds=300)
         cluster.k("rollout", "status", "deployment/redis-bootstrap", "--timeout=60s")
     nothing_noticed(noticed, begun)
     assert cluster.keys() == before + noticed["acknowledged"]
@@ -65,7 +65,7 @@ def test_other_servers_one_by_one(cluster: Story) -> None:
         said = cluster.apply(fields=servers("8.6"))
         assert said["statefulset.apps/redis-app"] == "configured"
         cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
-        cluster.wait_for_whole()
+        cluster.wait_until_healthy()
     nothing_noticed(noticed, begun)
     assert "redis_version:8.6" in cluster.cli("redis-app-0", "info", "server")
     assert cluster.keys() == before + noticed["acknowledged"]
@@ -76,7 +76,7 @@ def test_all_pods_deleted(cluster: Story) -> None:
     begun, before = time.monotonic(), cluster.keys()
     with cluster.writer("deleting") as noticed:
         cluster.k("delete", "pods", "-l", MEMBERS)
-        cluster.wait_for_whole()
+        cluster.wait_until_healthy()
     nothing_noticed(noticed, begun)
     assert cluster.keys() == before + noticed["acknowledged"]
 
@@ -86,7 +86,7 @@ def test_all_pods_killed(cluster: Story) -> None:
     begun, before = time.monotonic(), cluster.keys()
     cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
     cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=120s")
-    cluster.wait_for_whole(seconds=180)
+    cluster.wait_until_healthy(seconds=180)
     print(f"\n{time.monotonic() - begun:.1f} s")
     assert cluster.keys() == before
 
@@ -98,7 +98,7 @@ def test_pod_loses_its_volume(cluster: Story) -> None:
         cluster.k("delete", "pvc", "redis-data-redis-app-1", "--wait=false")
         cluster.k("delete", "pod", "redis-app-1")
         cluster.k("wait", "pod/redis-app-1", "--for=condition=Ready", "--timeout=120s")
-        cluster.wait_for_whole(seconds=180)
+        cluster.wait_until_healthy(seconds=180)
     nothing_noticed(noticed, begun)
     assert cluster.missing() == ""
     assert cluster.keys() == before + noticed["acknowledged"]
@@ -108,7 +108,7 @@ def test_grow_again_after_shrinking(cluster: Story) -> None:
     """The volumes of the pods that left are still there, with what they last knew."""
     before = cluster.keys()
     cluster.apply(replicas=8)
-    cluster.wait_for_whole(seconds=300)
+    cluster.wait_until_healthy(seconds=300)
     assert cluster.keys() == before
 
 
@@ -120,13 +120,13 @@ def test_scale_without_a_run(cluster: Story) -> None:
 
     def gone_or_waiting() -> bool:
         names = {pod["metadata"]["name"] for pod in cluster.pods()}
-        told = {n: cluster.k("logs", n, "--tail=200", check=False) for n in leaving if n in names}
-        return all("kubectl apply -k" in log for log in told.values())
+        logs = {n: cluster.k("logs", n, "--tail=200", check=False) for n in leaving if n in names}
+        return all("kubectl apply -k" in log for log in logs.values())
 
-    cluster.wait_until(gone_or_waiting, seconds=60, told="gone or waiting")
+    cluster.wait_until(gone_or_waiting, seconds=60, description="gone or waiting")
     assert "cluster_state:ok" in cluster.cli("redis-app-0", "cluster", "info")
     assert cluster.keys() == before
 
     cluster.apply(replicas=6)
-    cluster.wait_for_whole(seconds=300)
+    cluster.wait_until_healthy(seconds=300)
     assert cluster.keys() == before

@@ -46,7 +46,7 @@ def test_drain_takes_one_member_at_a_time(cluster: Story, node: str) -> None:
         running = [p for p in cluster.pods() if p["status"]["phase"] == "Running"]
         assert len(running) == 5
         kubectl("uncordon", node)
-        cluster.wait_for_whole()
+        cluster.wait_until_healthy()
     print(f"\n{noticed}")
     assert (noticed["failed"], noticed["lost"]) == (0, 0), noticed["errors"]
 
@@ -67,11 +67,11 @@ def test_node_dies_and_comes_back(cluster: Story, node: str) -> None:
     machine("DOWN", node)
 
     def goes_on() -> bool:
-        told = cluster.cli(survivor, "cluster", "info", check=False)
+        information = cluster.cli(survivor, "cluster", "info", check=False)
         failed = cluster.cli(survivor, "cluster", "nodes", check=False).count("fail")
-        return "cluster_state:ok" in told and failed >= len(here)
+        return "cluster_state:ok" in information and failed >= len(here)
 
-    cluster.wait_until(goes_on, seconds=60, told="failed over")
+    cluster.wait_until(goes_on, seconds=60, description="failed over")
     print(f"\nwithout {sorted(here)} after {time.monotonic() - begun:.1f} s")
     machine("UP", node)
     kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=120s")

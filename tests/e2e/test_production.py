@@ -95,7 +95,7 @@ def test_larger_and_smaller_again(cluster: Story) -> None:
     with cluster.writer("resizing") as noticed:
         for replicas in (8, 6):
             cluster.apply(replicas=replicas)
-            cluster.wait_for_whole(seconds=180)
+            cluster.wait_until_healthy(seconds=180)
     nothing_noticed(noticed, begun)
     assert cluster.keys() == KEYS + noticed["acknowledged"]
 
@@ -106,7 +106,7 @@ def test_rolling_restart(cluster: Story) -> None:
     with cluster.writer("restarting") as noticed:
         cluster.k("rollout", "restart", "statefulset/redis-app")
         cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
-        cluster.wait_for_whole(seconds=180)
+        cluster.wait_until_healthy(seconds=180)
     nothing_noticed(noticed, begun)
     assert cluster.keys() == before + noticed["acknowledged"]
 
@@ -116,6 +116,6 @@ def test_outage(cluster: Story) -> None:
     begun, before = time.monotonic(), cluster.keys()
     cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
     cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
-    cluster.wait_for_whole(seconds=180)
+    cluster.wait_until_healthy(seconds=180)
     print(f"\n{time.monotonic() - begun:.1f} s")
     assert cluster.keys() == before

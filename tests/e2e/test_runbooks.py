@@ -121,7 +121,7 @@ def recipe(long_story: Begin) -> Reader:
     story.k("apply", "-f", OTHERS / "toolbox.yaml")
     story.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
     create(story, [f"redis-app-{n}" for n in range(6)])
-    story.wait_for_whole()
+    story.wait_until_healthy()
     assert story.keys() == KEYS
     # 30010 can be given once: the recipe's Service has what was free.
     service = json.loads(story.k("get", "service", "redis-access-service", "-o", "json"))
@@ -154,7 +154,7 @@ def test_job_alone_on_pods_of_the_toolbox_recipe(recipe: Reader) -> None:
 
     begun = time.monotonic()
     story.k("delete", "pods", "-l", "app=redis", "--force", "--grace-period=0")
-    story.wait_for_whole(seconds=180)
+    story.wait_until_healthy(seconds=180)
     print(f"\nhealthy again by itself after {time.monotonic() - begun:.1f} s")
     assert story.keys() == recipe.written
 
@@ -187,7 +187,7 @@ def test_pods_of_the_toolbox_recipe_are_replaced(recipe: Reader) -> None:
         assert "statefulset.apps/redis-app created" in said
         assert uids(story) == old
         recipe.follow()
-        story.wait_for_whole()
+        story.wait_until_healthy()
     assert not uids(story) & old
     assert claims(story) == before
     assert {m.node_id for m in story.views()["redis-app-0"]} == ids
@@ -199,7 +199,7 @@ def test_former_pods_of_the_toolbox_recipe_run_without_root(recipe: Reader) -> N
     story = recipe.story
     with recipe.client("without-root"):
         recipe.follow()
-        story.wait_for_whole()
+        story.wait_until_healthy()
     assert story.keys() == recipe.written
     for pod in story.pods():
         assert "initContainers" not in pod["spec"]
@@ -263,7 +263,7 @@ def test_pods_of_the_chart_leave(chart: Reader) -> None:
         chart.follow()
     with chart.client("without-the-chart", password=PASSWORD):
         chart.follow()
-        story.wait_for_whole()
+        story.wait_until_healthy()
     assert story.keys() == chart.written
     assert "NotFound" in story.k("get", "statefulset", "shop-redis-cluster", check=False)
     assert {name for name in claims(story) if "shop" in name} == {

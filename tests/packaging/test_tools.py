@@ -9,7 +9,7 @@ import pytest
 from tests.support.rendering import ROOT
 
 
-def told(tool: str, *arguments: str | Path) -> str:
+def output(tool: str, *arguments: str | Path) -> str:
     program = shutil.which(tool)
     if program is None:
         pytest.skip(f"{tool} is not here")
@@ -31,17 +31,17 @@ def test_scripts_are_clean() -> None:
         *(path for path in (ROOT / "scripts").iterdir() if is_shell(path)),
         ROOT / ".ci/run",
     ]
-    assert told("shellcheck", "-x", "-P", "SCRIPTDIR", *scripts) == ""
+    assert output("shellcheck", "-x", "-P", "SCRIPTDIR", *scripts) == ""
 
 
 def test_dockerfile_is_clean() -> None:
     """Hadolint finds nothing in the Dockerfile."""
-    assert told("hadolint", ROOT / "Dockerfile") == ""
+    assert output("hadolint", ROOT / "Dockerfile") == ""
 
 
 def test_workflows_are_clean() -> None:
     """Actionlint finds nothing in the workflows."""
-    assert told("actionlint", *(ROOT / ".github/workflows").glob("*.yaml")) == ""
+    assert output("actionlint", *(ROOT / ".github/workflows").glob("*.yaml")) == ""
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_plans_end_in_a_healthy_cluster_or_a_refusal(scene: Scene) -> None:
     assert ends_well(world, plan)
     if plan.is_healthy:
         assert not world.strays()
-    if not scene.policy.allow_data_loss and "contested" not in scene.told:
+    if not scene.policy.allow_data_loss and "contested" not in scene.happened:
         assert world.all_keys() == before
 
 

@@ -28,7 +28,7 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
         yield order, output
 
 
-def told(document: str) -> list[tuple[str, str]]:
+def orders_of(document: str) -> list[tuple[str, str]]:
     """Return the orders of the document and their output."""
     return [
         b for text in re.findall(r"```text\n(.*?)```", document, re.DOTALL) for b in blocks(text)
@@ -63,11 +63,11 @@ def test_tour_is_what_happens(tmp_path: Path) -> None:
     """Every order of the page has the outcome that the page shows."""
     document = TOUR.read_text()
     script = tmp_path / "script"
-    script.write_text("".join(f"{order}\n" for order, _ in told(document)))
+    script.write_text("".join(f"{order}\n" for order, _ in orders_of(document)))
     result = rig.run({}, "sandbox", "--script", str(script), timeout_s=300)
     assert result.code == 0, result.stderr
     happened = list(blocks(result.stdout))
     if os.environ.get("WRITE_TOUR"):
         TOUR.write_text(written(document, happened))
         document = TOUR.read_text()
-    assert [outcome(*b) for b in happened] == [outcome(*b) for b in told(document)]
+    assert [outcome(*b) for b in happened] == [outcome(*b) for b in orders_of(document)]

@@ -1,7 +1,7 @@
 """Views in few words: `view("3x1")` is three shards of a primary and one replica, whole.
 
 Nodes are named by ordinal. Builders return new values; what a test changes is on its own lines:
-`own` changes what a node says of itself, `told` what one node says of another, `field` what is
+`own` changes what a node says of itself, `with_line` what one node says of another, `field` what is
 not part of CLUSTER NODES.
 """
 
@@ -152,7 +152,7 @@ def field(seen: ClusterView, number: int, **changes: Any) -> ClusterView:
     return _put(seen, replace(at(seen, number), **changes))
 
 
-def told(seen: ClusterView, who: int, whom: int, **changes: Any) -> ClusterView:
+def with_line(seen: ClusterView, who: int, whom: int, **changes: Any) -> ClusterView:
     """Change what one node says of another; its line about itself when both are the same."""
     observer = at(seen, who)
     changed = replace(observer.known[node_id(whom)], **changes)
@@ -163,7 +163,7 @@ def own(seen: ClusterView, number: int, **changes: Any) -> ClusterView:
     """Change what a node says of itself, and all others repeat it."""
     for observer in seen.nodes:
         if node_id(number) in observer.known:
-            seen = told(seen, observer.endpoint.ordinal, number, **changes)
+            seen = with_line(seen, observer.endpoint.ordinal, number, **changes)
     return seen
 
 

@@ -37,7 +37,7 @@ READS = frozenset(
 
 
 def commands_of(pod: Pod) -> dict[str, int]:
-    """Return how often each command was called; subcommands are told apart from 7.0 on."""
+    """Return how often each command was called; subcommands are counted apart from 7.0 on."""
     calls = {}
     for line in str(pod.command("INFO", "commandstats")).splitlines():
         if line.startswith("cmdstat_"):

@@ -19,7 +19,7 @@ from tests.support.builders import (
     node,
     node_id,
     own,
-    told,
+    with_line,
 )
 from tests.support.builders import (
     field as change,
@@ -53,7 +53,7 @@ def stale_address(draw: Draw, scene: Scene) -> None:
     for who in scene.ordinals:
         if node_id(number) in at(scene.view, who).known:
             marks = frozenset() if who == number else flags
-            scene.view = told(
+            scene.view = with_line(
                 scene.view, who, number, address=elsewhere, flags=marks, link_up=not marks
             )
 
@@ -77,7 +77,7 @@ def lost_address(draw: Draw, scene: Scene) -> None:
         return
     one, other = draw(st.permutations(scene.ordinals))[:2]
     if node_id(other) in at(scene.view, one).known:
-        scene.view = told(
+        scene.view = with_line(
             scene.view, one, other, flags=frozenset({Flag.NOADDR, Flag.FAIL}), link_up=False
         )
 
@@ -133,7 +133,7 @@ def contested(draw: Draw, scene: Scene) -> None:
     one, other = draw(st.permutations(owners))[:2]
     part = at(scene.view, one).slots.lowest(draw(st.integers(1, 3)))
     mine = at(scene.view, other)
-    scene.view = told(scene.view, other, other, slots=mine.slots | part)
+    scene.view = with_line(scene.view, other, other, slots=mine.slots | part)
     if draw(st.booleans()):
         marks = {**at(scene.view, one).migrating, **dict.fromkeys(part, node_id(other))}
         scene.view = change(scene.view, one, migrating=marks)
@@ -166,7 +166,7 @@ def lost_member(draw: Draw, scene: Scene) -> None:
     flags = draw(st.sampled_from([frozenset({Flag.FAIL}), frozenset({Flag.PFAIL}), frozenset()]))
     for who in scene.ordinals:
         if who != number and node_id(number) in at(scene.view, who).known:
-            scene.view = told(scene.view, who, number, flags=flags, link_up=not flags)
+            scene.view = with_line(scene.view, who, number, flags=flags, link_up=not flags)
     newcomer = draw(st.sampled_from(["empty", "absent", "empty"]))
     nodes = [n for n in scene.view.nodes if n.endpoint.ordinal != number]
     if newcomer == "empty":
@@ -278,9 +278,9 @@ def outdated_view(draw: Draw, scene: Scene) -> None:
     if node_id(other) not in at(scene.view, one).known:
         return
     if draw(st.booleans()):
-        scene.view = told(scene.view, one, other, slots=SlotSet(), config_epoch=0)
+        scene.view = with_line(scene.view, one, other, slots=SlotSet(), config_epoch=0)
     else:
-        scene.view = told(scene.view, one, other, role=Role.PRIMARY, primary_id=None)
+        scene.view = with_line(scene.view, one, other, role=Role.PRIMARY, primary_id=None)
 
 
 def state_fail(draw: Draw, scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""A cluster to which things happen, told in one line."""
+"""A cluster to which things happen, described in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scene:
     """A cluster being damaged.
 
     Attributes:
-        told: Names of the faults, for the reader of a failing example.
+        happened: Names of the faults, for the reader of a failing example.
         keys: Where keys lie, by node id and slot.
     """
 
@@ -30,11 +30,11 @@ class Scene:
     desired: DesiredTopology
     policy: Policy = POLICY
     keys: Keys = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    happened: list[str] = field(default_factory=list)
     next_key: int = 0
 
     def __repr__(self) -> str:
-        faults = ", ".join(self.told) or "nothing"
+        faults = ", ".join(self.happened) or "nothing"
         return f"<{faults} happened; wanted {self.desired}, {self.policy}; {sketch(self.view)}>"
 
     def _repr_pretty_(self, printer: RepresentationPrinter, _cycle: object) -> None:

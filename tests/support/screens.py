@@ -31,9 +31,9 @@ from tests.support.builders import (
     node,
     node_id,
     own,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -70,7 +70,7 @@ def hung(seen: ClusterView, *numbers: int) -> ClusterView:
         missing = replace(seen.absent[-1], address=ip)
         seen = replace(seen, absent=(*seen.absent[:-1], missing))
         for who in known:
-            seen = told(seen, who, number, link_up=True)
+            seen = with_line(seen, who, number, link_up=True)
     return seen
 
 
@@ -92,13 +92,13 @@ def growing(seen: ClusterView, count: int) -> ClusterView:
 
 def settling() -> ClusterView:
     """Return a cluster whose views differ for a moment."""
-    return told(alive(view("3x1")), 4, 0, config_epoch=9)
+    return with_line(alive(view("3x1")), 4, 0, config_epoch=9)
 
 
 def failed() -> ClusterView:
     """Return a cluster that serves nothing in the view of one node, with a link that is down."""
     seen = field(alive(view("3x1")), 4, link_up=False, state_ok=False)
-    return told(seen, 4, 0, flags=frozenset({Flag.PFAIL}))
+    return with_line(seen, 4, 0, flags=frozenset({Flag.PFAIL}))
 
 
 def many_findings() -> ClusterView:
@@ -109,8 +109,8 @@ def many_findings() -> ClusterView:
     seen = field(seen, 61, no_failover=True)
     seen = field(seen, 62, handshakes=frozenset({address(200)}))
     seen = field(seen, 9, migrating={1700: node_id(10)})
-    seen = told(seen, 20, 21, flags=frozenset({Flag.FAIL}))
-    seen = told(seen, 22, 23, config_epoch=77)
+    seen = with_line(seen, 20, 21, flags=frozenset({Flag.FAIL}))
+    seen = with_line(seen, 22, 23, config_epoch=77)
     seen = own(seen, 70, primary_id=node_id(69))
     return without(seen, 40, 90)
 

@@ -1,4 +1,4 @@
-"""What the stories are told with: a namespace, an overlay, kubectl, and a second opinion.
+"""What the end-to-end tests work with: a namespace, an overlay, kubectl, and a second opinion.
 
 The second opinion never asks the program: it reads `CLUSTER NODES` and `CLUSTER INFO` in every
 pod with the server's own command line and compares what they say.
@@ -159,16 +159,16 @@ class Story:
         return last
 
     def wait_until(
-        self, what: Callable[[], object], *, seconds: float = 120, told: str = ""
+        self, what: Callable[[], object], *, seconds: float = 120, description: str = ""
     ) -> float:
         """Look again and again until it is so, and return the seconds that it took."""
         begun = time.monotonic()
         while not what():
-            assert time.monotonic() - begun < seconds, f"not in {seconds} s: {told or what}"
+            assert time.monotonic() - begun < seconds, f"not in {seconds} s: {description or what}"
             time.sleep(0.5)
         return time.monotonic() - begun
 
-    def wait_for_whole(self, *, seconds: float = 120) -> float:
+    def wait_until_healthy(self, *, seconds: float = 120) -> float:
         """Wait until nothing is missing, and return the seconds that it took."""
         begun = time.monotonic()
         while missing := self.missing():
@@ -176,7 +176,7 @@ class Story:
             time.sleep(0.5)
         return time.monotonic() - begun
 
-    def told(self) -> str:
+    def diagnosis(self) -> str:
         """Say what a person would look at when something is wrong."""
         looks = (
             ("get", "pods,jobs", "-o", "wide"),
@@ -206,8 +206,8 @@ class Story:
 
         def view(pod: str) -> list[Member]:
             for _ in range(3):  # a busy machine resets a connection now and then
-                told = self.cli(pod, "cluster", "nodes", check=False)
-                if lines := [line for line in told.splitlines() if "connected" in line]:
+                listing = self.cli(pod, "cluster", "nodes", check=False)
+                if lines := [line for line in listing.splitlines() if "connected" in line]:
                     return [parse_member(line) for line in lines]
             return []
 
@@ -270,7 +270,9 @@ class Story:
             sources.append({"secret": {"name": "redis-tls", "items": [CA]}})
         command = ["/app/bin/python", "/w/writer.py", host, name, password or self.password()]
         self.k("apply", "-f", "-", stdin=yaml.safe_dump(self.pod(name, command, files=sources)))
-        self.wait_until(lambda: "writing" in self.k("logs", name, check=False), told="writer")
+        self.wait_until(
+            lambda: "writing" in self.k("logs", name, check=False), description="writer"
+        )
         yield result
         stop = "import os,signal; os.kill(1, signal.SIGTERM)"
         self.k("exec", name, "--", "/app/bin/python", "-c", stop)

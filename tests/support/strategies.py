@@ -103,7 +103,7 @@ def damaged(draw: Draw) -> Scene:
     """Draw a cluster to which one to four things have happened."""
     scene = draw(whole_scenes(most_shards=4))
     for fault in draw(st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4)):
-        scene.told.append(fault.__name__)
+        scene.happened.append(fault.__name__)
         fault(draw, scene)
     consent, rebalance = draw(st.booleans()), draw(st.booleans())
     scene.policy = Policy(allow_data_loss=consent, rebalance=rebalance)

@@ -1,7 +1,7 @@
 """Pairs that have had no link for too long."""
 
 from bootstrap.core.bus_links import BLOCKED_AFTER_S, BusLinks
-from tests.support.builders import address, at, estranged, field, fresh, told, view, wanted
+from tests.support.builders import address, at, estranged, field, fresh, view, wanted, with_line
 
 HEALTHY = view("3x0")
 APART = field(estranged(HEALTHY, 0, 1), 0, handshakes=frozenset({address(1)}))
@@ -34,7 +34,7 @@ def test_a_link_that_is_down_counts_too() -> None:
     links = BusLinks()
     seen = HEALTHY
     for one, other in ((0, 1), (0, 2), (1, 0), (1, 2)):
-        seen = told(seen, one, other, link_up=False)
+        seen = with_line(seen, one, other, link_up=False)
     links.blocked(seen, wanted("3x0"), 0.0)
     blocked = links.blocked(seen, wanted("3x0"), BLOCKED_AFTER_S)
     assert blocked is not None

@@ -17,8 +17,8 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
+    with_line,
 )
 
 HEALTHY = view("3x0")
@@ -73,16 +73,16 @@ def test_a_target_that_has_not_heard_of_the_highest_epoch_waits() -> None:
     """Such a target would take an epoch that is in use."""
     seen = HEALTHY
     for number in (A, B, C):
-        seen = told(seen, A, number, config_epoch=1)
+        seen = with_line(seen, A, number, config_epoch=1)
     assert raised(field(seen, A, current_epoch=2), move(B, A)) == []
     assert raised(field(seen, A, current_epoch=3), move(B, A)) == [node_id(A)]
 
 
 def test_no_target_is_bumped_while_it_is_cut_off_or_slots_are_contested() -> None:
     """Another node may have been elected meanwhile; the epoch is what decides the contest."""
-    cut = told(HEALTHY, B, A, flags=frozenset({Flag.FAIL}))
+    cut = with_line(HEALTHY, B, A, flags=frozenset({Flag.FAIL}))
     assert raised(cut, move(B, A)) == []
-    contested = told(HEALTHY, B, B, slots=at(HEALTHY, B).slots | slots("5"))
+    contested = with_line(HEALTHY, B, B, slots=at(HEALTHY, B).slots | slots("5"))
     assert raised(contested, move(B, A)) == []
 
 
@@ -96,7 +96,7 @@ def test_moves_of_one_plan_go_one_way() -> None:
 def test_no_epoch_changes_while_slots_are_contested() -> None:
     """A new epoch would decide the contest."""
     tied = own(own(HEALTHY, A, config_epoch=3), C, config_epoch=3)
-    seen = told(tied, B, B, slots=at(HEALTHY, B).slots | slots("5"))
+    seen = with_line(tied, B, B, slots=at(HEALTHY, B).slots | slots("5"))
     assert len(config_epochs.separate_colliding_epochs(facts(tied, "3x0"))) == 1
     assert config_epochs.separate_colliding_epochs(facts(seen, "3x0")) == []
 
@@ -111,14 +111,14 @@ def test_epochs_are_separated_one_at_a_time() -> None:
 
 def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
     """Other nodes would not believe the header of such an owner."""
-    seen = told(HEALTHY, B, A, config_epoch=9, slots=SlotSet())
+    seen = with_line(HEALTHY, B, A, config_epoch=9, slots=SlotSet())
     (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)
-    cut = told(seen, B, A, flags=frozenset({Flag.FAIL}))
+    cut = with_line(seen, B, A, flags=frozenset({Flag.FAIL}))
     assert config_epochs.separate_colliding_epochs(facts(cut, "3x0")) == []
-    behind = told(HEALTHY, B, A, config_epoch=0)
+    behind = with_line(HEALTHY, B, A, config_epoch=0)
     assert config_epochs.separate_colliding_epochs(facts(behind, "3x0")) == []
-    empty = told(own(HEALTHY, A, slots=SlotSet()), B, A, config_epoch=9)
+    empty = with_line(own(HEALTHY, A, slots=SlotSet()), B, A, config_epoch=9)
     assert config_epochs.separate_colliding_epochs(facts(empty, "3x0")) == []
 
 
@@ -126,11 +126,11 @@ def test_an_owner_with_an_older_epoch_than_others_know_is_bumped() -> None:
 def test_an_owner_that_others_rank_lower_is_bumped(epoch: int, expected: int) -> None:
     """Other nodes assign its slots to a node whose epoch is not lower."""
     ghost = line(9, "5", config_epoch=epoch, flags=frozenset({Flag.FAIL}))
-    seen = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
+    seen = with_line(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
     known = {**at(seen, C).known, ghost.node_id: ghost}
     seen = field(seen, C, known=known)
     assert len(config_epochs.separate_colliding_epochs(facts(seen, "3x0"))) == expected
-    nobody = told(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
+    nobody = with_line(HEALTHY, C, A, slots=at(HEALTHY, A).slots - slots("5"))
     assert config_epochs.separate_colliding_epochs(facts(nobody, "3x0")) == []
 
 
@@ -140,7 +140,7 @@ def test_an_owner_is_not_bumped_over_the_heir_of_another() -> None:
     seen = acquaint([*view("3x0").nodes, node(3, of=9)])
     known = {**at(seen, C).known, ghost.node_id: ghost}
     seen = field(seen, C, known=known)
-    seen = told(seen, C, A, slots=at(HEALTHY, A).slots - slots("5"))
+    seen = with_line(seen, C, A, slots=at(HEALTHY, A).slots - slots("5"))
     assert config_epochs.separate_colliding_epochs(facts(seen, "4x0")) == []
     orphan = own(seen, 3, primary_id=node_id(B))
     assert len(config_epochs.separate_colliding_epochs(facts(orphan, "4x0"))) == 1
@@ -151,8 +151,8 @@ def test_an_owner_is_bumped_over_a_live_node_that_gave_the_slot_away() -> None:
     seen = own(HEALTHY, C, slots=at(HEALTHY, C).slots - slots("16383"))
     seen = own(seen, A, slots=at(HEALTHY, A).slots | slots("16383"))
     assert config_epochs.separate_colliding_epochs(facts(seen, "3x0")) == []
-    seen = told(seen, B, A, slots=at(HEALTHY, A).slots)
-    seen = told(seen, B, C, slots=at(HEALTHY, C).slots)
+    seen = with_line(seen, B, A, slots=at(HEALTHY, A).slots)
+    seen = with_line(seen, B, C, slots=at(HEALTHY, C).slots)
     (bump,) = config_epochs.separate_colliding_epochs(facts(seen, "3x0"))
     assert bump.node == node_id(A)
 

@@ -80,7 +80,7 @@ class Script:
 
 @dataclass(slots=True)
 class Applied:
-    """Takes note of what is applied, and fails as told; the last failure is repeated."""
+    """Takes note of what is applied, and fails as the test wants; the last failure is repeated."""
 
     batches: list[tuple[Action, ...]] = field(default_factory=list)
     failures: list[Exception | None] = field(default_factory=lambda: [None])

@@ -17,8 +17,8 @@ from tests.support.builders import (
     node,
     node_id,
     own,
-    told,
     view,
+    with_line,
     without,
 )
 
@@ -56,11 +56,11 @@ def test_an_address_that_wants_a_password_has_the_id_where_members_have_a_link_t
     """Servers close a link on which another id answers, and one to nobody goes down."""
     silent = answering(HEALTHY, is_verified=False)
     assert refusals(silent) == []
-    linked = told(silent, 0, 1, address=ELSEWHERE)
+    linked = with_line(silent, 0, 1, address=ELSEWHERE)
     assert [r.node for r in refusals(linked)] == ["redis-app-1"]
-    assert refusals(told(linked, 0, 1, link_up=False)) == []
-    assert refusals(told(linked, 0, 1, flags=frozenset({Flag.PFAIL}))) == []
-    assert refusals(told(silent, 1, 1, address=ELSEWHERE)) == []
+    assert refusals(with_line(linked, 0, 1, link_up=False)) == []
+    assert refusals(with_line(linked, 0, 1, flags=frozenset({Flag.PFAIL}))) == []
+    assert refusals(with_line(silent, 1, 1, address=ELSEWHERE)) == []
 
 
 def test_a_pod_with_a_second_address_family_is_no_copy() -> None:

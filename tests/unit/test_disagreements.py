@@ -16,8 +16,8 @@ from tests.support.builders import (
     line,
     node_id,
     own,
-    told,
     view,
+    with_line,
     without,
 )
 
@@ -55,7 +55,7 @@ def test_an_isolated_node_may_not_know_its_address() -> None:
 
 def test_noaddr_is_misplaced() -> None:
     """Whatever address the line shows."""
-    seen = told(view("2x0"), 0, 1, flags=frozenset({Flag.NOADDR}))
+    seen = with_line(view("2x0"), 0, 1, flags=frozenset({Flag.NOADDR}))
     assert names(disagreements.stale_addresses(facts(seen, "2x0"))) == [(0, 1)]
 
 
@@ -77,15 +77,19 @@ def test_outdated_is_what_only_headers_carry() -> None:
     """Slots, role, primary and epoch; a replica's epoch is its primary's."""
     seen = view("3x1")
     assert not names(disagreements.outdated_views(facts(seen, "3x1")))
-    assert names(disagreements.outdated_views(facts(told(seen, 0, 1, slots=SlotSet()), "3x1"))) == [
-        (0, 1)
-    ]
-    assert names(disagreements.outdated_views(facts(told(seen, 0, 1, config_epoch=7), "3x1"))) == [
-        (0, 1)
-    ]
-    assert not names(disagreements.outdated_views(facts(told(seen, 0, 3, config_epoch=7), "3x1")))
-    assert not names(disagreements.outdated_views(facts(told(seen, 0, 1, link_up=False), "3x1")))
-    changed = told(seen, 0, 3, role=Role.PRIMARY, primary_id=None)
+    assert names(
+        disagreements.outdated_views(facts(with_line(seen, 0, 1, slots=SlotSet()), "3x1"))
+    ) == [(0, 1)]
+    assert names(
+        disagreements.outdated_views(facts(with_line(seen, 0, 1, config_epoch=7), "3x1"))
+    ) == [(0, 1)]
+    assert not names(
+        disagreements.outdated_views(facts(with_line(seen, 0, 3, config_epoch=7), "3x1"))
+    )
+    assert not names(
+        disagreements.outdated_views(facts(with_line(seen, 0, 1, link_up=False), "3x1"))
+    )
+    changed = with_line(seen, 0, 3, role=Role.PRIMARY, primary_id=None)
     assert names(disagreements.outdated_views(facts(changed, "3x1"))) == [(0, 3)]
 
 
@@ -98,8 +102,8 @@ def test_same_facts_compares_lines() -> None:
 
 def test_flagged_tells_who_says_what_of_a_live_node() -> None:
     """A gone one may fail as it likes."""
-    seen = told(view("3x0"), 0, 1, flags=frozenset({Flag.PFAIL}))
-    seen = told(seen, 0, 2, flags=frozenset({Flag.FAIL}))
+    seen = with_line(view("3x0"), 0, 1, flags=frozenset({Flag.PFAIL}))
+    seen = with_line(seen, 0, 2, flags=frozenset({Flag.FAIL}))
     assert names(disagreements.flagged(facts(without(seen, 2), "3x0"))) == [(0, 1)]
 
 

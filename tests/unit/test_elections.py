@@ -18,8 +18,8 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
+    with_line,
     without,
 )
 
@@ -31,7 +31,7 @@ FAILED = without(own(view("3x1", current_epoch=7), 0, flags=frozenset({Flag.FAIL
 def missed(seen: ClusterView = FAILED, *, by: tuple[int, ...] = OTHERS) -> ClusterView:
     """Return the view in which others know an epoch of the lost primary that pod 3 missed."""
     for number in by:
-        seen = told(seen, number, 0, config_epoch=7)
+        seen = with_line(seen, number, 0, config_epoch=7)
     for each in seen.nodes:
         seen = field(seen, each.endpoint.ordinal, current_epoch=7)
     return seen
@@ -55,7 +55,7 @@ def test_one_primary_that_denies_its_vote_is_no_majority() -> None:
     """Of five primaries three are enough."""
     seen = without(own(view("5x1"), 0, flags=frozenset({Flag.FAIL})), 0)
     for number, mode in ((1, FailoverMode.FORCE), (2, FailoverMode.TAKEOVER)):
-        seen = told(seen, number, 0, config_epoch=9)
+        seen = with_line(seen, number, 0, config_epoch=9)
         for each in seen.nodes:
             seen = field(seen, each.endpoint.ordinal, current_epoch=9)
         (action,) = promote_replicas_of_gone(facts(seen, "5x1"))
@@ -69,8 +69,8 @@ def test_replicas_do_not_vote() -> None:
 
 def test_an_epoch_of_slots_that_the_replica_does_not_claim() -> None:
     """Votes are denied by slot."""
-    seen = told(FAILED, 1, 0, config_epoch=7, slots=slots("5461"))
-    seen = told(seen, 3, 0, slots=slots("0-5460"))
+    seen = with_line(FAILED, 1, 0, config_epoch=7, slots=slots("5461"))
+    seen = with_line(seen, 3, 0, slots=slots("0-5460"))
     assert elections.has_voters(facts(seen, "3x1"), at(seen, 3))
     assert not elections.is_denied_for_ever(facts(seen, "3x1"), at(seen, 3), node_id(0))
 
@@ -83,7 +83,7 @@ def test_no_takeover_before_the_replica_has_heard_of_the_epoch() -> None:
 def test_no_takeover_of_slots_that_a_live_node_owns() -> None:
     """The replica claims all that it knows of its primary; some of it moved away since."""
     moved = own(missed(), 1, slots=slots("0,5462-10922"))
-    moved = told(moved, 3, 1, slots=slots("5462-10922"))
+    moved = with_line(moved, 3, 1, slots=slots("5462-10922"))
     assert promotions(moved) == []
 
 
@@ -112,7 +112,7 @@ def test_a_hand_over_that_can_be_won_is_planned() -> None:
 def test_a_hand_over_waits_until_every_member_has_a_link_to_the_replica() -> None:
     """Nothing else is planned meanwhile: a move would take the slots that it spares."""
     for number in (0, 2):
-        seen = told(LEAVING, number, 1, link_up=False)
+        seen = with_line(LEAVING, number, 1, link_up=False)
         step = next_plan(seen)
         assert (step.stage, step.actions) == (Stage.FAIL_OVER, ())
         assert step.findings
@@ -121,9 +121,9 @@ def test_a_hand_over_waits_until_every_member_has_a_link_to_the_replica() -> Non
 def test_a_replica_that_not_all_know_where_it_is_gets_no_votes() -> None:
     """At an old address, flagged, unknown, or without its primary."""
     wrong = (
-        told(LEAVING, 0, 1, address=address(1, moved=True)),
-        told(LEAVING, 0, 1, flags=frozenset({Flag.PFAIL})),
-        told(LEAVING, 0, 1, flags=frozenset({Flag.NOADDR})),
+        with_line(LEAVING, 0, 1, address=address(1, moved=True)),
+        with_line(LEAVING, 0, 1, flags=frozenset({Flag.PFAIL})),
+        with_line(LEAVING, 0, 1, flags=frozenset({Flag.NOADDR})),
         estranged(LEAVING, 0, 1),
         field(LEAVING, 1, link_up=False),
     )
@@ -146,7 +146,7 @@ def test_voters_are_primaries_with_slots_that_live() -> None:
         assert elections.has_voters(known, at(seen, shards)) is has_voters
     suspected = view("3x1")
     for number in (1, 2):
-        suspected = told(suspected, 3, number, flags=frozenset({Flag.PFAIL}))
+        suspected = with_line(suspected, 3, number, flags=frozenset({Flag.PFAIL}))
     assert not elections.has_voters(facts(suspected, "3x1"), at(suspected, 3))
 
 

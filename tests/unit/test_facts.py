@@ -15,9 +15,9 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -68,9 +68,9 @@ def test_slot_groups_count_what_anybody_says() -> None:
 
 def test_slots_are_first_hand() -> None:
     """What others say of a live node counts for nothing."""
-    seen = told(view("2x0"), 0, 1, slots=SlotSet())
+    seen = with_line(view("2x0"), 0, 1, slots=SlotSet())
     assert not facts(seen, "2x0").uncovered
-    seen = told(view("2x0"), 1, 1, slots=slots("8192-16382"))
+    seen = with_line(view("2x0"), 1, 1, slots=slots("8192-16382"))
     assert facts(seen, "2x0").uncovered == slots("16383")
 
 
@@ -86,18 +86,18 @@ def test_slots_of_gone_are_neither_covered_nor_uncovered() -> None:
 def test_remembered_slots_are_those_that_somebody_still_gives_to_a_live_primary() -> None:
     """A node that lost its own nodes.conf is known by the others to have owned them."""
     seen = view("2x0")
-    forgetful = told(seen, 1, 1, slots=SlotSet())
+    forgetful = with_line(seen, 1, 1, slots=SlotSet())
     assert facts(forgetful, "2x0").owner_by_peers == {node_id(1): slots("8192-16383")}
     assert facts(own(seen, 1, slots=SlotSet()), "2x0").owner_by_peers == {}
     assert facts(seen, "2x0").owner_by_peers == {}
-    follower = told(forgetful, 1, 1, role=Role.REPLICA, primary_id=node_id(0))
+    follower = with_line(forgetful, 1, 1, role=Role.REPLICA, primary_id=node_id(0))
     assert facts(follower, "2x0").owner_by_peers == {}
     assert facts(estranged(forgetful, 0, 1), "2x0").owner_by_peers == {}
 
 
 def test_contested_are_slots_with_two_first_hand_owners() -> None:
     """Open ones are listed wherever they are open."""
-    seen = told(view("2x0"), 1, 1, slots=slots("8191-16383"))
+    seen = with_line(view("2x0"), 1, 1, slots=slots("8191-16383"))
     seen = field(seen, 0, migrating={5: node_id(1)}, importing={9: node_id(1)})
     assert facts(seen, "2x0").contested == slots("8191")
     assert facts(seen, "2x0").open_slots == slots("5,9")
@@ -119,7 +119,7 @@ def test_the_highest_epoch_is_anybodys() -> None:
 
 def test_replicas_are_so_by_their_own_word() -> None:
     """What the primary believes does not matter."""
-    seen = told(view("2x1"), 0, 2, primary_id=node_id(1))
+    seen = with_line(view("2x1"), 0, 2, primary_id=node_id(1))
     assert ordinals(facts(seen, "2x1").replicas_of(node_id(0))) == [2]
 
 

@@ -32,9 +32,9 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -61,14 +61,17 @@ def test_whole_means_no_finding() -> None:
     ("seen", "expected"),
     [
         (estranged(HEALTHY, 0, 3), {"node_unknown"}),
-        (told(HEALTHY, 0, 3, address=address(3, moved=True)), {"address_stale", "view_outdated"}),
+        (
+            with_line(HEALTHY, 0, 3, address=address(3, moved=True)),
+            {"address_stale", "view_outdated"},
+        ),
         (field(HEALTHY, 0, handshakes=frozenset({address(1)})), {"handshake_open"}),
-        (told(HEALTHY, 0, 1, flags=frozenset({Flag.PFAIL})), {"node_failing"}),
-        (told(HEALTHY, 0, 1, flags=frozenset({Flag.FAIL})), {"node_failing"}),
+        (with_line(HEALTHY, 0, 1, flags=frozenset({Flag.PFAIL})), {"node_failing"}),
+        (with_line(HEALTHY, 0, 1, flags=frozenset({Flag.FAIL})), {"node_failing"}),
         (own(HEALTHY, 0, config_epoch=2), {"epoch_collision"}),
         (field(HEALTHY, 0, migrating={3: node_id(1)}), {"slot_open"}),
         (field(HEALTHY, 1, importing={3: node_id(0)}), {"slot_open"}),
-        (told(HEALTHY, 0, 1, slots=SlotSet()), {"view_outdated"}),
+        (with_line(HEALTHY, 0, 1, slots=SlotSet()), {"view_outdated"}),
         (field(HEALTHY, 2, state_ok=False), {"state_fail"}),
         (field(HEALTHY, 5, link_up=False), {"replica_link_down"}),
         (field(HEALTHY, 5, no_failover=True), {"failover_disabled"}),
@@ -92,7 +95,7 @@ def test_slots_without_owner_contested_and_of_gone() -> None:
     """Findings about slots name their ranges."""
     lost = own(HEALTHY, 0, slots=slots("2-5461"))
     assert the(lost, FindingCode.SLOTS_UNCOVERED).detail == "2 slots owned by no node: 0-1"
-    twice = told(HEALTHY, 1, 1, slots=at(HEALTHY, 1).slots | slots("0"))
+    twice = with_line(HEALTHY, 1, 1, slots=at(HEALTHY, 1).slots | slots("0"))
     assert the(twice, FindingCode.SLOTS_CONTESTED).detail == "1 slot owned by two nodes: 0"
     gone = without(view("3x0"), 2)
     assert the(gone, FindingCode.SLOTS_OF_GONE, "3x0").detail.startswith("5461 slots of ")

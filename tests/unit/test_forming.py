@@ -34,9 +34,9 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -233,7 +233,7 @@ def test_a_node_replicates_only_what_it_sees_as_a_primary() -> None:
     """The node's own view must show the primary as one, and so must the primary's view."""
     blind = emptied(HEALTHY, 5)
     assert replicated(estranged(blind, 5, 2)) == []
-    assert replicated(told(blind, 5, 2, role=Role.REPLICA, primary_id=node_id(0))) == []
+    assert replicated(with_line(blind, 5, 2, role=Role.REPLICA, primary_id=node_id(0))) == []
 
 
 def test_a_node_with_keys_is_nobodys_replica() -> None:
@@ -273,7 +273,7 @@ def test_reasons_tell_new_replicas_from_moved_ones() -> None:
 
 def test_an_outdated_view_is_nudged_by_the_node_it_is_wrong_about() -> None:
     """Slots travel only in a node's own header."""
-    seen = told(HEALTHY, 0, 1, slots=SlotSet())
+    seen = with_line(HEALTHY, 0, 1, slots=SlotSet())
     assert meets(introductions.refresh_views(facts(seen, "3x1"))) == [(1, 0)]
     shaking = field(seen, 1, handshakes=frozenset({address(0)}))
     assert meets(introductions.refresh_views(facts(shaking, "3x1"))) == []
@@ -297,7 +297,7 @@ def test_disagreement_on_shards_is_nudged_from_both_sides() -> None:
 
 def test_an_heir_is_not_nudged() -> None:
     """The MEET would cost it the votes that are on their way."""
-    seen = told(told(HEALTHY, 1, 3, primary_id=node_id(2)), 2, 1, config_epoch=9)
+    seen = with_line(with_line(HEALTHY, 1, 3, primary_id=node_id(2)), 2, 1, config_epoch=9)
     seen = without(own(seen, 0, flags=frozenset({Flag.FAIL})), 0)
     assert meets(introductions.refresh_views(facts(seen, "3x1"))) == [(1, 2)]
 
@@ -370,7 +370,7 @@ def test_uncovered_slots_fill_up_owners_that_have_less_than_their_share() -> Non
 
 def test_a_handshake_in_the_other_direction_does_not_refresh_a_view() -> None:
     """Only the node that is seen wrong sends its header with a MEET of its own."""
-    seen = told(view("3x0"), 0, 1, slots=slots("5462-5470"))
+    seen = with_line(view("3x0"), 0, 1, slots=slots("5462-5470"))
     assert len(introductions.refresh_views(facts(seen, "3x0"))) == 1
     shaking = field(seen, 0, handshakes=frozenset({address(1)}))
     assert len(introductions.refresh_views(facts(shaking, "3x0"))) == 1

@@ -41,9 +41,9 @@ from tests.support.builders import (
     own,
     placed,
     slots,
-    told,
     view,
     wanted,
+    with_line,
 )
 
 HEALTHY = view("3x1")
@@ -131,7 +131,7 @@ def test_a_reset_leaves_the_old_id_with_the_others() -> None:
 def test_a_meet_gives_addresses_and_takes_marks_away() -> None:
     """The receiver learns its own address from it."""
     seen = own(HEALTHY, 1, address=address(1, moved=True))
-    seen = told(seen, 0, 1, flags=frozenset({Flag.FAIL}))
+    seen = with_line(seen, 0, 1, flags=frozenset({Flag.FAIL}))
     after = expected(seen, Meet(node=ID[0], target=ID[1], reason=WHY))
     assert at(after, 1).myself.address == address(1)
     assert at(after, 0).known[ID[1]].address == address(1)

@@ -23,8 +23,8 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
+    with_line,
     without,
 )
 
@@ -151,7 +151,7 @@ def test_open_slots_without_owner_are_adopted_first() -> None:
 
 def test_a_move_told_to_the_target_alone_is_finished() -> None:
     """Both own the slot, the source still migrates."""
-    seen = told(opened({A: B}, {}, {B: 2}), B, B, slots=at(HEALTHY, B).slots | slots("5"))
+    seen = with_line(opened({A: B}, {}, {B: 2}), B, B, slots=at(HEALTHY, B).slots | slots("5"))
     assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
 
 
@@ -322,7 +322,7 @@ def test_one_replica_is_promoted_of_several() -> None:
 def test_replicas_that_need_no_rescue() -> None:
     """One is about to follow who was elected; one has no key; one does not know its primary."""
     seen = half_moved(keys={A: 9, 3: 2})
-    slower = told(seen, 3, 7, slots=slots("9"))
+    slower = with_line(seen, 3, 7, slots=slots("9"))
     assert ownership.promote_last_copies(facts(slower, "3x1")) == []
     assert ownership.promote_last_copies(facts(half_moved(keys={A: 9, 3: 0}), "3x1")) == []
     assert ownership.promote_last_copies(facts(estranged(seen, 3, 7), "3x1")) == []
@@ -352,14 +352,14 @@ def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
 def test_a_contested_slot_waits_for_the_replica_too() -> None:
     """Finishing its move closes it everywhere."""
     seen = half_moved(keys={A: 9, 3: 2})
-    seen = told(seen, B, B, slots=at(seen, B).slots | slots("5"))
+    seen = with_line(seen, B, B, slots=at(seen, B).slots | slots("5"))
     seen = field(seen, A, migrating={SLOT: node_id(B)})
     assert open_slots.close_open_slots(facts(seen, "3x1")) == []
 
 
 def test_nobody_votes_for_the_replica_of_a_primary_without_slots() -> None:
     """Somebody gives slots to the primary, but its replica never heard of that."""
-    seen = told(lost_primary(Flag.FAIL), 3, 0, slots=SlotSet())
+    seen = with_line(lost_primary(Flag.FAIL), 3, 0, slots=SlotSet())
     assert shown(ownership.promote_replicas_of_gone(facts(seen, "3x1"))) == ["takeover D"]
 
 
@@ -377,7 +377,7 @@ def test_nobody_inherits_without_replica() -> None:
 
 
 def contest(epochs: tuple[int, int], keys: dict[int, int]) -> ClusterView:
-    seen = told(HEALTHY, B, B, slots=at(HEALTHY, B).slots | slots("5"))
+    seen = with_line(HEALTHY, B, B, slots=at(HEALTHY, B).slots | slots("5"))
     seen = own(own(seen, A, config_epoch=epochs[0]), B, config_epoch=epochs[1])
     return counted(seen, {number: {5: count} for number, count in keys.items()})
 
@@ -409,7 +409,7 @@ def test_nobody_claims_while_the_bus_is_cut(who: int, change: dict[str, frozense
     seen = field(contest((2, 3), {A: 4}), A, migrating={5: node_id(B)})
     assert shown(ownership.resolve_contested_slots(facts(seen, "3x0"))) == ["claim 5 for A"]
     assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
-    cut = told(seen, who, B if who == A else A, link_up=bool(change), **change)
+    cut = with_line(seen, who, B if who == A else A, link_up=bool(change), **change)
     assert ownership.resolve_contested_slots(facts(cut, "3x0")) == []
     assert open_slots.close_open_slots(facts(cut, "3x0")) == []
 
@@ -417,14 +417,14 @@ def test_nobody_claims_while_the_bus_is_cut(who: int, change: dict[str, frozense
 def test_a_claim_must_not_win_other_slots() -> None:
     """A new epoch counts for all slots: clients deleted the keys of one at the elected node."""
     seen = contest((2, 3), {A: 4})
-    seen = told(seen, B, B, slots=at(seen, B).slots | slots("5-6"))
+    seen = with_line(seen, B, B, slots=at(seen, B).slots | slots("5-6"))
     seen = counted(seen, {A: {5: 4, 6: 4}, B: {6: 1}})
     assert ownership.resolve_contested_slots(facts(seen, "3x0")) == []
 
 
 def test_slots_that_others_remember_go_back() -> None:
     """Keys that another node holds weigh more than what others remember."""
-    forgetful = told(HEALTHY, A, A, slots=slots("8-5461"))
+    forgetful = with_line(HEALTHY, A, A, slots=slots("8-5461"))
     assert shown(
         ownership.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=False)
     ) == ["claim 0-7 for A"]
@@ -495,6 +495,6 @@ def test_a_slot_in_transit_that_is_owned_is_not_claimed() -> None:
 
 def test_what_others_remember_is_not_spread_as_lost() -> None:
     """Each slot has one claimant, and what nobody remembers is spread by consent."""
-    forgetful = told(own(HEALTHY, C, slots=slots("10923-16000")), A, A, slots=slots("8-5461"))
+    forgetful = with_line(own(HEALTHY, C, slots=slots("10923-16000")), A, A, slots=slots("8-5461"))
     claims = ownership.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=True)
     assert shown(claims) == ["claim 0-7,16382-16383 for A", "claim 16001-16381 for C"]

@@ -34,9 +34,9 @@ from tests.support.builders import (
     own,
     placed,
     slots,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -79,7 +79,7 @@ ORDERED = own(UNEVEN, 0, config_epoch=4)
             field(HEALTHY, 0, known={**at(HEALTHY, 0).known, GHOST.node_id: GHOST}),
             (Stage.FORGET, {"Forget": 1}),
         ),
-        (told(HEALTHY, 0, 1, slots=SlotSet()), (Stage.REFRESH_VIEWS, {"Meet": 1})),
+        (with_line(HEALTHY, 0, 1, slots=SlotSet()), (Stage.REFRESH_VIEWS, {"Meet": 1})),
         (field(HEALTHY, 0, state_ok=False), (Stage.REFRESH_VIEWS, {})),
         (field(HEALTHY, 4, no_failover=True), (Stage.ALLOW_FAILOVERS, {"SetNoFailover": 1})),
         (UNEVEN, (Stage.ORDER_EPOCHS, {"BumpEpoch": 1})),
@@ -108,7 +108,7 @@ def test_one_stage_at_a_time_in_order() -> None:
 
 def test_slots_do_not_move_while_views_disagree() -> None:
     """A new primary must be known by all before it gets slots."""
-    assert stage(told(ORDERED, 2, 0, config_epoch=0))[0] is Stage.REFRESH_VIEWS
+    assert stage(with_line(ORDERED, 2, 0, config_epoch=0))[0] is Stage.REFRESH_VIEWS
     assert stage(field(ORDERED, 5, link_up=False)) == (Stage.REFRESH_VIEWS, {})
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_planned_while_a_wanted_pod_is_absent() -> None:
 
 
 def test_refusals_stop_everything_else() -> None:
-    """The findings are told all the same."""
+    """The findings are reported all the same."""
     step = planned(LOST, "3x0")
     assert step.refusals
     assert not step.actions
@@ -303,7 +303,7 @@ def test_a_majority_of_primaries_meets_first_after_an_outage() -> None:
         (node_id(1), node_id(0)),
     }
     for one, other in ((0, 1), (1, 0), (0, 0), (1, 1)):
-        seen = told(seen, one, other, address=address(other))
+        seen = with_line(seen, one, other, address=address(other))
     then = [a for a in planned(seen).actions if isinstance(a, Meet)]
     assert {a.node for a in then} | {a.target for a in then} == {node_id(i) for i in range(6)}
 
@@ -323,7 +323,7 @@ def test_moves_wait_until_epochs_let_the_targets_win() -> None:
     assert stage(seen) == (Stage.ORDER_EPOCHS, {"BumpEpoch": 1})
     cut = field(seen, 0, current_epoch=1)
     for number in range(6):
-        cut = told(cut, 0, number, config_epoch=1)
+        cut = with_line(cut, 0, number, config_epoch=1)
     assert stage(cut) == (Stage.CLOSE_SLOTS, {"CloseSlots": 1})
     assert stage(own(seen, 0, config_epoch=4)) == (
         Stage.CLOSE_SLOTS,

@@ -30,9 +30,9 @@ from tests.support.builders import (
     fresh,
     joined,
     node,
-    told,
     view,
     wanted,
+    with_line,
 )
 
 HEALTHY = view("3x1")
@@ -202,7 +202,7 @@ def test_the_cause_at_the_deadline_is_what_was_seen_and_failed_last() -> None:
         assert cause() == "redis-app-0"
         log.observed(observation(apart))
         assert cause() == "redis-app-1"
-        cut = told(apart, 4, 3, link_up=False)
+        cut = with_line(apart, 4, 3, link_up=False)
         for _ in range(3):
             log.observed(observation(cut))
             await asyncio.sleep(BLOCKED_AFTER_S)

@@ -25,9 +25,9 @@ from tests.support.builders import (
     node_id,
     own,
     slots,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -135,7 +135,7 @@ def test_a_live_member_that_is_no_pod() -> None:
         (True, True, 1),
     ):
         seen = acquaint(HEALTHY.nodes, gone=[gone])
-        seen = told(seen, 0, 50, link_up=link_up)
+        seen = with_line(seen, 0, 50, link_up=link_up)
         outsider = Outsider(node_id=node_id(50), address=gone.address, is_verified=is_verified)
         found = refusals(replace(seen, outsiders=(outsider,)))
         assert len(found) == count
@@ -192,13 +192,13 @@ def test_slots_of_nobody() -> None:
 
 def test_two_owners_with_keys_and_one_epoch() -> None:
     """Nothing says which is right; a move that told its target is no such case."""
-    seen = told(view("3x0"), 1, 1, slots=slots("5-6,5462-10922"), config_epoch=1)
+    seen = with_line(view("3x0"), 1, 1, slots=slots("5-6,5462-10922"), config_epoch=1)
     both = counted(seen, {0: {5: 9, 6: 2}, 1: {5: 1}})
     (refusal,) = refusals(both, "3x0")
     assert "redis-app-0 and redis-app-1 own slots 5 with one config epoch" in refusal.cause
     assert refusals(both, "3x0", consent=True) == (refusal,)
     assert refusals(counted(seen, {0: {5: 9}}), "3x0") == ()
-    assert refusals(told(both, 1, 1, config_epoch=2), "3x0") == ()
+    assert refusals(with_line(both, 1, 1, config_epoch=2), "3x0") == ()
     handed = field(both, 0, migrating={5: node_id(1)})
     assert refusals(handed, "3x0") == ()
 
@@ -224,7 +224,9 @@ def test_a_slot_that_only_a_replica_has_keys_of() -> None:
     assert "slots 5, and only redis-app-4 has keys of them" in first.cause
     assert "no node owns slots 0-2,4 and no node" in other.cause
     assert refusals(bare, consent=True) == ()
-    owner_by_peers = told(bare, 4, 0, slots=at(HEALTHY, 0).slots)  # Redis 8.4 counts by that view
+    owner_by_peers = with_line(
+        bare, 4, 0, slots=at(HEALTHY, 0).slots
+    )  # Redis 8.4 counts by that view
     assert refusals(owner_by_peers) == ()
     alone = own(bare, 4, primary_id=node_id(9))
     assert slots_with_keys(facts(alone, "3x1"), slots("5")) == SlotSet()

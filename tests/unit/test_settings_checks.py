@@ -65,7 +65,7 @@ def test_endpoints_take_the_port_and_the_number_of_pods() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "message"),
     [
         ({}, "NODES is required: the number of pods of the StatefulSet"),
         ({"nodes": "x"}, "NODES must be a whole number, not 'x'"),
@@ -99,23 +99,23 @@ def test_endpoints_take_the_port_and_the_number_of_pods() -> None:
         ),
     ],
 )
-def test_a_fault_is_reported_alone(texts: dict[str, str], told: str) -> None:
+def test_a_fault_is_reported_alone(texts: dict[str, str], message: str) -> None:
     """What follows from a fault that is reported already is not reported as another one."""
-    assert faults(**texts) == f"BOOTSTRAP_{told}"
+    assert faults(**texts) == f"BOOTSTRAP_{message}"
 
 
 @pytest.mark.parametrize(
-    ("nodes", "replicas", "told"),
+    ("nodes", "replicas", "message"),
     [
         ("5", "1", "5 nodes with 1 replica per primary allow only 2 primaries"),
         ("1", "0", "1 node with 0 replicas per primary allow only 1 primary"),
     ],
 )
-def test_too_few_pods_are_a_fault(nodes: str, replicas: str, told: str) -> None:
+def test_too_few_pods_are_a_fault(nodes: str, replicas: str, message: str) -> None:
     """A cluster has at least three primaries; the fault says which numbers would do."""
     least = 3 * (int(replicas) + 1)
     assert faults(nodes=nodes, replicas=replicas) == (
-        f"{told}, but at least 3 are required: set BOOTSTRAP_NODES to {least} or more, or "
+        f"{message}, but at least 3 are required: set BOOTSTRAP_NODES to {least} or more, or "
         "BOOTSTRAP_REPLICAS lower"
     )
 
@@ -152,8 +152,8 @@ def test_all_faults_are_reported_together() -> None:
 
 def test_a_name_longer_than_dns_allows_is_a_fault() -> None:
     """The longest name that the settings make has to fit into a question to a name server."""
-    told = faults(nodes="6", cluster_domain=".".join("a" * 120))
-    assert "make names of 277 characters, but DNS allows 253: redis-app-5.redis-service." in told
+    message = faults(nodes="6", cluster_domain=".".join("a" * 120))
+    assert "make names of 277 characters, but DNS allows 253: redis-app-5.redis-service." in message
 
 
 @pytest.mark.parametrize(
@@ -212,16 +212,16 @@ def test_passwords_stand_one_per_line(
         assert load(nodes="6", password=text).passwords == passwords
         assert load(nodes="6", password="other", password_file=str(path)).passwords == passwords
     else:
-        told = f"BOOTSTRAP_PASSWORD_FILE names '{path}', which has no password"
-        assert faults(nodes="6", password_file=str(path)) == told
+        message = f"BOOTSTRAP_PASSWORD_FILE names '{path}', which has no password"
+        assert faults(nodes="6", password_file=str(path)) == message
 
 
 def test_a_password_file_must_be_text(tmp_path: Path) -> None:
     """Bytes that are not UTF-8 are a fault, and the fault does not repeat them."""
     path = tmp_path / "password"
     path.write_bytes(SECRET.encode("utf-16"))
-    told = faults(nodes="6", password_file=str(path), username="app")
-    assert told == f"BOOTSTRAP_PASSWORD_FILE names '{path}', which is not UTF-8 text"
+    message = faults(nodes="6", password_file=str(path), username="app")
+    assert message == f"BOOTSTRAP_PASSWORD_FILE names '{path}', which is not UTF-8 text"
 
 
 @pytest.fixture(scope="module")
@@ -265,9 +265,9 @@ def test_an_encrypted_key_is_named(ca: Certificate, leaf: Certificate, tmp_path:
             check=True,
             capture_output=True,
         )
-        told = tls_faults(ca.cert, leaf.cert, key)
-        assert told.startswith(f"BOOTSTRAP_TLS_KEY names '{key}', whose key is encrypted")
-        assert ";" not in told
+        message = tls_faults(ca.cert, leaf.cert, key)
+        assert message.startswith(f"BOOTSTRAP_TLS_KEY names '{key}', whose key is encrypted")
+        assert ";" not in message
 
 
 def test_files_that_are_no_pem_are_named(
@@ -280,8 +280,8 @@ def test_files_that_are_no_pem_are_named(
         tls_faults(other, leaf.cert, leaf.key)
         == f"BOOTSTRAP_TLS_CA names '{other}', which is not a PEM file"
     )
-    told = tls_faults(other, other, other)
-    assert [problem.split()[0] for problem in told.split("; ")] == [
+    message = tls_faults(other, other, other)
+    assert [problem.split()[0] for problem in message.split("; ")] == [
         "BOOTSTRAP_TLS_CA",
         "BOOTSTRAP_TLS_CERT",
         "BOOTSTRAP_TLS_KEY",
@@ -306,16 +306,17 @@ def test_damaged_pem_is_named(ca: Certificate, leaf: Certificate, tmp_path: Path
         ("BOOTSTRAP_TLS_CERT", (ca.cert, damaged(leaf.cert), leaf.key)),
         ("BOOTSTRAP_TLS_KEY", (ca.cert, leaf.cert, damaged(leaf.key))),
     ):
-        told = tls_faults(*files)
-        assert told.startswith(f"{option} names "), told
-        assert "which is not valid PEM: " in told
+        message = tls_faults(*files)
+        assert message.startswith(f"{option} names "), message
+        assert "which is not valid PEM: " in message
 
 
 def test_a_key_of_another_certificate_is_named(ca: Certificate, leaf: Certificate) -> None:
     """A key that does not belong to the certificate is reported as that."""
-    told = tls_faults(ca.cert, leaf.cert, ca.key)
+    message = tls_faults(ca.cert, leaf.cert, ca.key)
     assert (
-        told == f"BOOTSTRAP_TLS_KEY names a key that does not match the certificate '{leaf.cert}'"
+        message
+        == f"BOOTSTRAP_TLS_KEY names a key that does not match the certificate '{leaf.cert}'"
     )
 
 

@@ -95,8 +95,8 @@ def test_hosts_have_one_spelling() -> None:
 )
 def test_a_faulty_text_is_named(parse: Callable[[str], object], text: str, problem: str) -> None:
     """Each parser says what must be, and what was given."""
-    (told,) = problems(parse, text)
-    assert problem in told
+    (message,) = problems(parse, text)
+    assert problem in message
 
 
 def test_all_problems_of_a_list_are_named() -> None:
@@ -108,5 +108,5 @@ def test_all_problems_of_a_list_are_named() -> None:
 @pytest.mark.parametrize("url", ["redis://:s3cret@redis-0:6379", "user:s3cret@redis-0", "//s3cret"])
 def test_a_url_is_not_repeated(url: str) -> None:
     """URLs of Redis carry passwords, so that the fault does not quote them."""
-    (told,) = problems(validation.hosts, url)
-    assert told == "must name hosts as host or host:port, not as a URL"
+    (message,) = problems(validation.hosts, url)
+    assert message == "must name hosts as host or host:port, not as a URL"

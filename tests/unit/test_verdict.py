@@ -18,9 +18,9 @@ from tests.support.builders import (
     node,
     own,
     slots,
-    told,
     view,
     wanted,
+    with_line,
     without,
 )
 
@@ -90,7 +90,7 @@ def judged(seen: ClusterView, shape: str = "3x1") -> Verdict:
     ("seen", "state", "severity"),
     [
         (ALIVE, State.HEALTHY, Severity.OK),
-        (told(ALIVE, 4, 0, config_epoch=9), State.CONVERGING, Severity.INFO),
+        (with_line(ALIVE, 4, 0, config_epoch=9), State.CONVERGING, Severity.INFO),
         (joined(ALIVE, node(6), node(7)), State.CONVERGING, Severity.INFO),
         (absent(ALIVE, 4), State.DEGRADED, Severity.WARNING),
         (absent(ALIVE, 1), State.DEGRADED, Severity.CRITICAL),
@@ -163,9 +163,9 @@ def test_a_pod_is_named_once() -> None:
 
 def test_a_member_that_was_not_seen_follows_from_a_pod_that_did_not_answer() -> None:
     """Where there are more of them than pods, they are a cause."""
-    hung = told(absent(ALIVE, 4), 0, 4, link_up=True)
+    hung = with_line(absent(ALIVE, 4), 0, 4, link_up=True)
     assert len(told_of(hung)) == 1
-    both = told(told(hung, 0, 4, link_up=True), 0, 5, link_up=True)
+    both = with_line(with_line(hung, 0, 4, link_up=True), 0, 5, link_up=True)
     more = replace(both, nodes=tuple(n for n in both.nodes if n.endpoint.ordinal != 5))
     assert "according to its peers" in " ".join(told_of(more))
 
@@ -193,7 +193,7 @@ def test_new_pods_are_named() -> None:
 
 
 def test_a_refusal_is_told_with_what_else_is_wrong() -> None:
-    """The loss that is refused is not told again."""
+    """The loss that is refused is not reported again."""
     lost = field(without(ALIVE, 2, 5), 4, link_up=False)
     lost = replace(lost, nodes=tuple(replace(n, keys=5) for n in lost.nodes))
     texts = told_of(lost)

@@ -101,9 +101,11 @@ class Story:
             "patches": [*self.small, *self.patches],
             **self.fields,
         }
-        if SERVER_IMAGE and "images" not in self.fields:
+        images = kustomization.get("images", [])
+        if SERVER_IMAGE and all(each["name"] != "redis" for each in images):
             name, _, tag = SERVER_IMAGE.rpartition(":")
-            kustomization["images"] = [{"name": "redis", "newName": name, "newTag": tag}]
+            server = {"name": "redis", "newName": name, "newTag": tag}
+            kustomization["images"] = [*images, server]
         mine = self.folder / "mine"
         mine.mkdir(exist_ok=True)
         (mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))

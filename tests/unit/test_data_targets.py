@@ -239,6 +239,10 @@ def test_a_copy_that_may_be_dropped_under_writes_is_noticed() -> None:
     assert (notice.code, notice.node) == (FindingCode.REPLICA_BUFFER_SMALL, "redis-app-1")
     assert "60.0 MiB once 5.0 MiB of writes" in notice.detail
     assert assessed.actions
+    refused = plan(field(seen, 2, persistence_errors=FAILED_SAVE), wanted("3x1"), Policy())
+    assert (bool(refused.refusals), refused.notices) == (False, assessed.notices)
+    refused = plan(field(seen, 4, persistence_errors=FAILED_SAVE), wanted("3x1"), Policy())
+    assert (bool(refused.refusals), refused.notices) == (True, ())
     assert plan(field(seen, 1, replica_buffer=6 * MIB), wanted("3x1"), Policy()).notices == ()
     assert plan(field(seen, 1, replica_buffer=0), wanted("3x1"), Policy()).notices == ()
     growing = field(GROWING, 1, replica_buffer=MIB)

@@ -92,6 +92,20 @@ def test_two_clusters_that_own_slots() -> None:
     other = acquaint([node(3, "0-8191"), node(4, "8192-16383")])
     (refusal,) = refusals(joined(view("3x0"), *other.nodes), "5x0")
     assert "redis-app-0 and redis-app-3 belong to 2 different clusters" in refusal.cause
+    assert refusal.node == "redis-app-3"
+
+
+def test_four_clusters_that_own_slots() -> None:
+    """Three of them are named; each of the four owns some slots of its own."""
+    quarters = ("0-4095", "4096-8191", "8192-12287", "12288-16383")
+    pairs = [
+        acquaint([node(2 * n, part, keys=1), node(2 * n + 1)]) for n, part in enumerate(quarters)
+    ]
+    seen = ClusterView(nodes=tuple(member for pair in pairs for member in pair.nodes))
+    (refusal,) = (r for r in refusals(seen, "8x0") if "different" in r.cause)
+    names = "redis-app-0 and redis-app-2 and redis-app-4 belong to 4 different clusters"
+    assert refusal.cause.startswith(names)
+    assert refusal.node == "redis-app-2"
 
 
 def test_two_clusters_with_data_apart() -> None:
@@ -120,7 +134,11 @@ def test_a_pod_of_another_cluster_without_slots_here() -> None:
     """The pod knows nodes that no other pod knows."""
     foreign = acquaint([node(3)], gone=[line(30), line(31)])
     (refusal,) = refusals(joined(view("3x0"), *foreign.nodes), "4x0")
-    assert "redis-app-3 is in another cluster: it knows 2 nodes" in refusal.cause
+    assert "redis-app-3 is in another cluster: it knows 2 nodes outside" in refusal.cause
+    assert refusal.node == "redis-app-3"
+    two = acquaint([node(4), node(3)], gone=[line(30)])
+    (refusal,) = refusals(joined(view("3x0"), *two.nodes), "5x0")
+    assert "redis-app-3 is in another cluster: it knows 1 node outside" in refusal.cause
     alone = acquaint([node(0)], gone=[line(30)])
     assert not [r for r in refusals(joined(alone, node(1)), "2x0") if "another" in r.cause]
 

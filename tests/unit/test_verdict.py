@@ -8,7 +8,7 @@ from bootstrap.core import planner
 from bootstrap.core.actions import Plan, Refusal
 from bootstrap.core.findings import Finding, FindingCode
 from bootstrap.core.topology import Absent, ClusterView
-from bootstrap.core.verdict import Severity, State, Verdict, causes, verdict
+from bootstrap.core.verdict import POD_REMEDY, Severity, State, Verdict, causes, verdict
 from tests.support.builders import (
     POLICY,
     absent,
@@ -112,6 +112,34 @@ def test_severity_is_what_clients_notice(
     assert state.words == state.value.replace("_", " ")
 
 
+@pytest.mark.parametrize(
+    ("plan", "following"),
+    [
+        (Plan(refusals=(Refusal(cause="two clusters", remedy="choose"),)), "choose"),
+        (
+            planner.plan(absent(ALIVE, 4), wanted("3x1"), POLICY),
+            f"nothing is changed until every pod answers; {POD_REMEDY}",
+        ),
+        (
+            planner.plan(joined(ALIVE, node(6), node(7)), wanted("4x1"), POLICY),
+            "run applies 15 actions of the stage introduce",
+        ),
+        (
+            found(FindingCode.STATE_FAIL),
+            "no action yet: the servers need time for gossip, an election or replication",
+        ),
+        (
+            Plan(notices=found(FindingCode.REPLICA_BUFFER_SMALL).findings),
+            "nothing by itself: inspect what the reason names",
+        ),
+        (Plan(), "nothing to do"),
+    ],
+)
+def test_what_happens_next(plan: Plan, following: str) -> None:
+    """The sentence tells whether a run, the servers or a person are next."""
+    assert verdict(plan, ALIVE).next == following
+
+
 def test_a_state_lasts_while_it_is_the_same() -> None:
     """Another reason does not change since when."""
     first = judged(absent(ALIVE, 4)).after(None, "10:00")
@@ -120,21 +148,21 @@ def test_a_state_lasts_while_it_is_the_same() -> None:
     assert judged(ALIVE).after(second, "10:02").since == "10:02"
 
 
-def told_of(seen: ClusterView, shape: str = "3x1", most: int | None = 3) -> list[str]:
+def texts_of(seen: ClusterView, shape: str = "3x1", most: int | None = 3) -> list[str]:
     """Return the causes of what is wrong in a view."""
     plan = planner.plan(seen, wanted(shape), POLICY)
     return [cause.text for cause in causes(plan, seen, most=most)]
 
 
-def test_one_cause_is_told_once() -> None:
+def test_one_cause_is_reported_once() -> None:
     """Pods that are missing for one reason are one cause, and what follows from it is none."""
     dead = "name servers gave no answer"
     pods = (Absent(name=f"redis-app-{i}", ordinal=i, phase="dns", cause=dead) for i in range(34))
     seen = ClusterView(nodes=(), absent=tuple(pods))
-    assert told_of(seen, "17x1") == [
+    assert texts_of(seen, "17x1") == [
         f"redis-app-0, redis-app-1, redis-app-2 and 31 more (34 pods): {dead}"
     ]
-    assert "redis-app-33" in told_of(seen, "17x1", most=None)[0]
+    assert "redis-app-33" in texts_of(seen, "17x1", most=None)[0]
     refused = "redis-app-{0} at {1} port 6379 does not answer: refused"
     hung = absent(absent(ALIVE, 1), 4)
     hung = replace(
@@ -148,7 +176,7 @@ def test_one_cause_is_told_once() -> None:
             for a in hung.absent
         ),
     )
-    assert told_of(hung) == [
+    assert texts_of(hung) == [
         "redis-app-1, redis-app-4 (2 pods): port 6379 does not answer: refused",
         "the owner of 5461 slots is unknown: no pod that answered owns them",
     ]
@@ -156,7 +184,7 @@ def test_one_cause_is_told_once() -> None:
 
 def test_a_pod_is_named_once() -> None:
     """A cause that begins with its name needs no other."""
-    assert told_of(absent(ALIVE, 4, "redis-app-4 is not ready: LOADING")) == [
+    assert texts_of(absent(ALIVE, 4, "redis-app-4 is not ready: LOADING")) == [
         "redis-app-4 is not ready: LOADING"
     ]
 
@@ -164,10 +192,10 @@ def test_a_pod_is_named_once() -> None:
 def test_a_member_that_was_not_seen_follows_from_a_pod_that_did_not_answer() -> None:
     """Where there are more of them than pods, they are a cause."""
     hung = with_line(absent(ALIVE, 4), 0, 4, link_up=True)
-    assert len(told_of(hung)) == 1
+    assert len(texts_of(hung)) == 1
     both = with_line(with_line(hung, 0, 4, link_up=True), 0, 5, link_up=True)
     more = replace(both, nodes=tuple(n for n in both.nodes if n.endpoint.ordinal != 5))
-    assert "according to its peers" in " ".join(told_of(more))
+    assert "according to its peers" in " ".join(texts_of(more))
 
 
 def test_like_findings_are_one_sentence() -> None:
@@ -175,28 +203,28 @@ def test_like_findings_are_one_sentence() -> None:
     seen = view("5x0")
     for number in range(4):
         seen = own(seen, number, config_epoch=7)
-    assert told_of(seen, "5x0")[0] == (
+    assert texts_of(seen, "5x0")[0] == (
         "redis-app-0 shares config epoch 7; likewise redis-app-1, redis-app-2, redis-app-3"
     )
     gone = without(view("9x1"), 10, 11, 12, 13, 14)
-    text = next(cause for cause in told_of(gone, "9x1") if "is gone" in cause)
+    text = next(cause for cause in texts_of(gone, "9x1") if "is gone" in cause)
     assert text.count("is gone") == 3
     assert text.endswith(" and 2 more")
-    text = next(cause for cause in told_of(gone, "9x1", most=None) if "is gone" in cause)
+    text = next(cause for cause in texts_of(gone, "9x1", most=None) if "is gone" in cause)
     assert text.count("is gone") == 5
 
 
 def test_new_pods_are_named() -> None:
     """Not the pairs that do not know each other."""
     text = "not a member of the cluster yet: redis-app-6, redis-app-7"
-    assert told_of(joined(ALIVE, node(6), node(7)), "4x1")[0] == text
+    assert texts_of(joined(ALIVE, node(6), node(7)), "4x1")[0] == text
 
 
-def test_a_refusal_is_told_with_what_else_is_wrong() -> None:
+def test_a_refusal_is_reported_with_what_else_is_wrong() -> None:
     """The loss that is refused is not reported again."""
     lost = field(without(ALIVE, 2, 5), 4, link_up=False)
     lost = replace(lost, nodes=tuple(replace(n, keys=5) for n in lost.nodes))
-    texts = told_of(lost)
+    texts = texts_of(lost)
     assert "is gone with all its replicas" in texts[0]
     assert not any("slots of member" in text for text in texts)
 

@@ -198,7 +198,7 @@ def test_pod_with_slots_is_held(pod: Callable[[], Pod]) -> None:
     begun = time.monotonic()
     done = one.script("prestop.sh")
     assert time.monotonic() - begun > 4
-    assert "with the slots it has" in done.stdout
+    assert "with the slots it owns" in done.stdout
 
 
 def test_either_of_two_passwords_will_do(pod: Callable[[], Pod]) -> None:
@@ -441,7 +441,7 @@ def test_hook_asks_nobody_whom_dns_does_not_name(three: Three) -> None:
     three.publish(three.primary)
     three.primary.environment["PRESTOP_HOLD_SECONDS"] = "5"
     done = three.primary.script("prestop.sh")
-    assert "with the slots it has" in done.stdout
+    assert "with the slots it owns" in done.stdout
     asked = (three.primary.folder / "asked").read_text()
     assert three.replica.address not in asked
     assert three.other.address not in asked

@@ -12,7 +12,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import count, islice
 
 import pytest
 
@@ -48,8 +48,7 @@ def points(how: str) -> Iterator[int]:
             yield point
             point += max(1, point // 7)
     if how != "kill":
-        for power in range(12):
-            yield 3**power
+        yield from (3**power for power in count())
     one, other = 1, 2
     while True:
         yield one

@@ -30,5 +30,5 @@ def test_half_a_request_does_not_delay_the_end() -> None:
 
 
 def test_silence_does_not_delay_the_end() -> None:
-    """Nor does a client that has sent nothing."""
+    """A client that has sent nothing is not waited for either."""
     assert asyncio.run(closing_s(b"")) < 1.0

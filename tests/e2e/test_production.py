@@ -23,6 +23,17 @@ pytestmark = [
     ),
 ]
 KEYS = 1000
+# Prints what each address answers. A new pod is known to the network policies only after a moment.
+FETCH = """
+import sys, time, urllib.request
+for url in sys.argv[1:]:
+    for left in reversed(range(60)):
+        try:
+            print(urllib.request.urlopen(url, timeout=2).read().decode())
+            break
+        except OSError:
+            time.sleep(0.5) if left else sys.exit(f"no answer: {url}")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +49,8 @@ def cluster(long_story: Callable[..., Story]) -> Story:
 
 def scrape(story: Story, addresses: Sequence[str]) -> list[dict[str, float]]:
     """Return the metrics at each address, as a pod in the namespace of Prometheus sees them."""
-    fetch = (
-        "import sys; from urllib.request import urlopen; "
-        "[print(urlopen(url).read().decode()) for url in sys.argv[1:]]"
-    )
     urls = [f"http://{address}/metrics" for address in addresses]
-    pod = story.pod("scraper", ["/app/bin/python", "-c", fetch, *urls])
+    pod = story.pod("scraper", ["/app/bin/python", "-c", FETCH, *urls])
     namespace = kubectl("create", "namespace", "monitoring", "--dry-run=client", "-o", "yaml")
     kubectl("apply", "-f", "-", stdin=namespace)
     in_monitoring = ("-n", "monitoring")

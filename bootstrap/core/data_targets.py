@@ -230,9 +230,9 @@ def _replica_counts(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
 
 
 def _databases(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
-    """Refuse where keys come from a database that the server does not have.
+    """Refuse a server that does not have every database from which it would receive keys.
 
-    A replica ends itself when it loads a copy with such a database (rdbLoadRioWithLoadingCtx).
+    A replica exits when it loads a copy with such a database (rdbLoadRioWithLoadingCtx).
     """
     sources = dict(data.copies)
     sources |= {
@@ -246,10 +246,10 @@ def _databases(facts: Facts, data: IncomingData) -> Iterator[Refusal]:
             yield Refusal(
                 node=node.name,
                 cause=f"{writer.name} has keys in database {writer.highest_database}, and "
-                f"{node.name}, which is to get data of it, has {node.databases} "
-                "(cluster-databases)",
-                remedy=f"set cluster-databases of {node.name} as it is at {writer.name}, and "
-                "restart it",
+                f"{node.name}, which would receive its data, has `cluster-databases "
+                f"{node.databases}`",
+                remedy=f"set cluster-databases of {node.name} to that of {writer.name} and restart "
+                "the pod",
             )
 
 

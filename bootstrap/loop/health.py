@@ -70,7 +70,7 @@ class Health:
             self.healthy_at = time.time()
 
     def note_failure(self, error: BootstrapError) -> None:
-        """Take over that an observation failed, or that a pod cannot be one of the cluster."""
+        """Record that an observation failed, or that it refused a pod."""
         if isinstance(error, RefusedError):
             self.verdict = Verdict(state=State.REFUSED, reason=error.cause, next=error.remedy)
         else:

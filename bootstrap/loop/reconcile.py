@@ -75,6 +75,7 @@ class Reconciler:
                     await self._run()
             except (TransientError, RefusedError) as error:
                 self._history = self._history.after_failure(error.cause, now=now())
+                self._refusals += isinstance(error, RefusedError)
                 self.health.note_failure(error)
             self._log_change()
             await pause(self.stop, self._interval())

@@ -20,9 +20,9 @@ from .transport import LISTING_LIMIT
 
 PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20
-# Lines are picked before they are decoded: a server may have ten thousand clients. One of a run is
-# short, and there are few runs, whatever a peer sends.
-_LINE = rb"^id=%s .{0,4096}$"
+# Lines are picked before they are decoded: a server may have ten thousand clients. The lines of
+# runs are short and few, so longer ones are not read, and more of them are an error.
+_LINE = rb"^id=%d .{0,4096}$"
 _NAMED = re.compile(rb"^.{0,4096} name=" + PREFIX.encode() + rb".{0,4096}$", re.MULTILINE)
 _MOST_RUNS = 1000
 
@@ -71,7 +71,7 @@ def holder(listing: object, *, own_id: int) -> str | None:
     named = [line[0] for line in islice(_NAMED.finditer(listing), _MOST_RUNS + 1)]
     if len(named) > _MOST_RUNS:
         raise ParseError(f"more than {_MOST_RUNS} connections have the name of a run")
-    own = re.search(_LINE % str(own_id).encode(), listing, re.MULTILINE)
+    own = re.search(_LINE % own_id, listing, re.MULTILINE)
     user = _fields(own[0]).get("user") if own else None
     older = [
         (client_id, client.get("name", ""))

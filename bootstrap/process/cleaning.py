@@ -1,8 +1,8 @@
 """Whatever leaves the program is cleaned here: secrets are redacted, then the rest is escaped.
 
 The one way for log lines, results, tracebacks and the termination message. Text is cleaned before
-it is shortened. Servers shorten what they quote, and so does `core.parsing`: the beginning of a
-secret is redacted as well where it ends like a quotation.
+it is shortened. Servers and `core.parsing` shorten what they quote before, so the beginning of a
+secret is redacted too where a quotation ends right after it.
 
 A server, a name server or a file may send control characters (ESC and C1 sequences move the cursor
 and change what was printed), bidirectional overrides (text reads differently than it is), and line

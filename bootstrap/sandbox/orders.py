@@ -64,7 +64,7 @@ class Orders:
             hint = f"did you mean {near[0]}? " if near else ""
             raise SandboxError(f"there is no order {name!r}", f"{hint}`help` lists the orders")
         if args and name not in _ARGUMENTS:
-            raise SandboxError(f"{name} takes no arguments", f"`{name}` alone")
+            raise SandboxError(f"{name} takes no arguments", f"give `{name}` alone")
         with self._lock:
             try:
                 return order(args)
@@ -90,10 +90,8 @@ class Orders:
 
     def do_remove(self, args: list[str]) -> str:
         """Remove N pods: `run` moves their slots away, then they stop."""
-        wanted, fewest = (
-            self._wanted - _number(args, _MOST_PODS),
-            _FEWEST_PRIMARIES * (1 + self._replicas),
-        )
+        wanted = self._wanted - _number(args, _MOST_PODS)
+        fewest = _FEWEST_PRIMARIES * (1 + self._replicas)
         if wanted < fewest:
             raise SandboxError("too few pods would be left", f"at least {fewest} are required")
         self._wanted = wanted

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.story import MEMBERS, Object, Story
+from tests.support.story import MEMBERS, Object, Story, nothing_noticed, survives_an_outage
 
 pytestmark = pytest.mark.slow
 KEYS = 3000
@@ -26,14 +26,6 @@ def cluster(long_story: Callable[..., Story]) -> Story:
 
 def servers(tag: str) -> Object:
     return {"images": [{"name": "redis", "newTag": tag}]}
-
-
-def nothing_noticed(noticed: Object, begun: float) -> None:
-    """What a client must not notice of what is done to the cluster."""
-    print(f"\n{time.monotonic() - begun:.1f} s; {noticed}")
-    assert noticed["acknowledged"] > 0
-    assert noticed["lost"] == 0
-    assert noticed["failed"] == 0, noticed["errors"]
 
 
 def test_grow_from_six_to_eight(cluster: Story) -> None:
@@ -83,12 +75,7 @@ def test_all_pods_deleted(cluster: Story) -> None:
 
 def test_all_pods_killed(cluster: Story) -> None:
     """All come back on new addresses at once, and the reconciler introduces them again."""
-    begun, before = time.monotonic(), cluster.keys()
-    cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
-    cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=120s")
-    cluster.wait_until_healthy(seconds=180)
-    print(f"\n{time.monotonic() - begun:.1f} s")
-    assert cluster.keys() == before
+    survives_an_outage(cluster)
 
 
 def test_pod_loses_its_volume(cluster: Story) -> None:

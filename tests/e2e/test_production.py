@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import yaml
 
-from tests.e2e.test_life import nothing_noticed
-from tests.support.story import MEMBERS, Story, kubectl, script
+from tests.support.story import Story, kubectl, nothing_noticed, script, survives_an_outage
 
 pytestmark = [
     pytest.mark.slow,
@@ -120,9 +119,4 @@ def test_rolling_restart(cluster: Story) -> None:
 
 def test_outage(cluster: Story) -> None:
     """All pods come back on new addresses at once, and the reconciler repairs the cluster."""
-    begun, before = time.monotonic(), cluster.keys()
-    cluster.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
-    cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
-    cluster.wait_until_healthy(seconds=180)
-    print(f"\n{time.monotonic() - begun:.1f} s")
-    assert cluster.keys() == before
+    survives_an_outage(cluster)

@@ -48,7 +48,8 @@ def points(how: str) -> Iterator[int]:
             yield point
             point += max(1, point // 7)
     if how != "kill":
-        yield from (3**power for power in count())
+        for power in count():
+            yield 3**power
     one, other = 1, 2
     while True:
         yield one

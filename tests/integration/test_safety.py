@@ -4,15 +4,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from redis import Redis, ResponseError
 
 from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.pod import Pod
 from tests.support import rig
 from tests.support.scenario import (
     DURABLE,
+    PROMPT,
     attempt,
     client,
     fill,
@@ -381,3 +384,28 @@ def test_a_lost_nodes_conf_is_written_again(way_server: ServerBinary, tmp_path: 
 
         assert node_id(pod) == member
         assert lost(world, KEYS) == 0
+
+
+@pytest.mark.parametrize(("nodes", "replicas"), [(4, 0), (6, 1)])
+def test_a_server_without_the_database_of_a_key(named: Named, nodes: int, replicas: int) -> None:
+    """As a replica it would exit, and a move to it would stop half-way: nothing is changed."""
+    config = {**PROMPT, "cluster-databases": "4"}
+    with World(nodes=3, server=named("valkey-9.1"), config=config) as world:
+        world.start()
+        make_healthy(world, replicas=0)
+        for pod in world.pods:
+            with Redis(host=pod.address, port=pod.port, db=3) as client:
+                for number in range(KEYS):
+                    with suppress(ResponseError):  # MOVED: another pod owns its slot
+                        client.set(f"key:{number}", number)
+        while len(world.pods) < nodes:
+            pod = world.add_pod()
+            pod.kill()
+            pod.config["cluster-databases"] = "1"
+            pod.wipe()
+            pod.start()
+        result = attempt(world, replicas=replicas)
+        assert result.code == 3, result.stderr
+        assert "has keys in database 3, and redis-app-3" in str(result.last["cause"])
+        assert (result.last["actions"], result.last["write_commands"]) == (0, 0)
+        assert all(pod.is_running for pod in world.pods)

@@ -327,6 +327,24 @@ def shape(view: list[Member]) -> set[tuple[object, ...]]:
     return {(m.node_id, m.address, m.is_primary, m.primary, m.slots) for m in view}
 
 
+def nothing_noticed(noticed: Object, begun: float) -> None:
+    """What a client must not notice of what is done to the cluster."""
+    print(f"\n{time.monotonic() - begun:.1f} s; {noticed}")
+    assert noticed["acknowledged"] > 0
+    assert noticed["lost"] == 0
+    assert noticed["failed"] == 0, noticed["errors"]
+
+
+def survives_an_outage(story: Story) -> None:
+    """Kill all pods at once: they come back on new addresses, healthy, with every key."""
+    begun, before = time.monotonic(), story.keys()
+    story.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
+    story.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
+    story.wait_until_healthy(seconds=180)
+    print(f"\n{time.monotonic() - begun:.1f} s")
+    assert story.keys() == before
+
+
 def script(name: str, *arguments: str) -> str:
     """Run a script of the project, and return what it printed."""
     command = [str(ROOT / "scripts" / name), *arguments]

@@ -196,6 +196,7 @@ def test_a_pod_that_is_refused_when_it_is_read_does_not_end_it() -> None:
     assert health.verdict.state is State.REFUSED
     changes = [event for event in events if event["event"] == "health.changed"]
     assert [(e["log_level"], e["remedy"]) for e in changes] == [("warning", "set an IP")]
+    assert len(world.observed) < 10
     assert is_ready(reconcile(world, seconds=40.0, changes=[(20.0, HEALTHY)]))
 
 

@@ -388,7 +388,7 @@ def test_a_lost_nodes_conf_is_written_again(way_server: ServerBinary, tmp_path: 
 
 @pytest.mark.parametrize(("nodes", "replicas"), [(4, 0), (6, 1)])
 def test_a_server_without_the_database_of_a_key(named: Named, nodes: int, replicas: int) -> None:
-    """As a replica it would exit, and a move to it would stop half-way: nothing is changed."""
+    """The server would exit as a replica, and a move to it would stop half-way."""
     config = {**PROMPT, "cluster-databases": "4"}
     with World(nodes=3, server=named("valkey-9.1"), config=config) as world:
         world.start()

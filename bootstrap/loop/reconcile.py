@@ -19,7 +19,7 @@ import structlog
 from ..core.confirmations import History
 from ..core.stillness import Stillness
 from ..core.verdict import State, Verdict
-from ..errors import ExitCode, RefusedError, TransientError
+from ..errors import ExitCode, InvariantError, RefusedError, TransientError
 from ..process.summary import Summary
 from .health import Health
 from .observation import Assessor, Observation
@@ -73,9 +73,10 @@ class Reconciler:
                 seen = await self._observe()
                 if self._should_run(seen):
                     await self._run()
-            except (TransientError, RefusedError) as error:
+            except (TransientError, RefusedError, InvariantError) as error:
                 self._history = self._history.after_failure(error.cause, now=now())
-                self._refusals += isinstance(error, RefusedError)
+                # A reply that cannot be read is observed again at growing intervals, too.
+                self._refusals += not isinstance(error, TransientError)
                 self.health.note_failure(error)
             self._log_change()
             await pause(self.stop, self._interval())

@@ -16,7 +16,13 @@ from bootstrap.core.situation import Policy
 from bootstrap.core.stillness import STILL_S
 from bootstrap.core.topology import ClusterView
 from bootstrap.core.verdict import State
-from bootstrap.errors import CredentialsError, DiscoveryError, NotConvergedError, RefusedError
+from bootstrap.errors import (
+    CredentialsError,
+    DiscoveryError,
+    InvariantError,
+    NotConvergedError,
+    RefusedError,
+)
 from bootstrap.loop.health import Health
 from bootstrap.loop.observation import Assessor
 from bootstrap.loop.reconcile import Reconciler
@@ -196,6 +202,17 @@ def test_a_pod_that_is_refused_when_it_is_read_does_not_end_it() -> None:
     assert health.verdict.state is State.REFUSED
     changes = [event for event in events if event["event"] == "health.changed"]
     assert [(e["log_level"], e["remedy"]) for e in changes] == [("warning", "set an IP")]
+    assert len(world.observed) < 10
+    assert is_ready(reconcile(world, seconds=40.0, changes=[(20.0, HEALTHY)]))
+
+
+def test_a_reply_that_cannot_be_read_does_not_end_it() -> None:
+    """The other pods need the reconciler, and the pod may answer properly after a restart."""
+    world = World(InvariantError(node="redis-app-2", cause="no reply", remedy="report a bug"))
+    health = reconcile(world, seconds=20.0)
+    assert not is_ready(health)
+    assert health.verdict.state is State.UNKNOWN
+    assert "redis-app-2" in health.verdict.reason
     assert len(world.observed) < 10
     assert is_ready(reconcile(world, seconds=40.0, changes=[(20.0, HEALTHY)]))
 

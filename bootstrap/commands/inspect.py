@@ -118,7 +118,7 @@ async def status(settings: Settings, *, output: str, watch: bool) -> ExitCode:
         print_status(look)
     if look.plan.refusals:
         return ExitCode.REFUSED
-    return ExitCode.HEALTHY if look.plan.is_healthy else ExitCode.NOT_HEALTHY
+    return ExitCode.HEALTHY if look.is_healthy else ExitCode.NOT_HEALTHY
 
 
 def print_status(look: Look) -> None:

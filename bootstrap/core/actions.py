@@ -229,7 +229,8 @@ class Plan:
         actions: In the order to apply.
         findings: All that keeps the cluster from being healthy.
         refusals: Where there is any, nothing may be done.
-        notices: What a person should know of, but what does not make the cluster unhealthy.
+        notices: What a person should know of, but what a run does nothing about.
+        advice: What a run would improve although the cluster is healthy; empty where it is planned.
         probe_slots: Slots of which keys must be counted before the plan can be relied on; where
             there are any, count them and plan again with the counts.
     """
@@ -239,6 +240,7 @@ class Plan:
     findings: tuple[Finding, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     notices: tuple[Finding, ...] = ()
+    advice: str = ""
     probe_slots: SlotSet = field(default_factory=SlotSet)
 
     @property

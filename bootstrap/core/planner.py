@@ -55,7 +55,9 @@ def _next(situation: Situation) -> Plan:
     if refusals:
         return Plan(findings=findings, refusals=refusals)
     if not findings:
-        return _separate(situation) if situation.policy.separate else Plan()
+        better = _separate(situation)
+        advice = "".join(finding.detail for finding in better.findings)
+        return better if situation.policy.separate else Plan(advice=advice)
     if situation.facts.is_blocked:
         meets = tuple(introductions.reunite_quorum(situation.facts))
         return Plan(stage=Stage.INTRODUCE if meets else None, actions=meets, findings=findings)

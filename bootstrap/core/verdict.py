@@ -14,7 +14,7 @@ from enum import StrEnum
 from .actions import Plan
 from .findings import Finding, FindingCode, counted, listed
 from .slots import SlotSet, union
-from .topology import ClusterView
+from .topology import ClusterView, Role
 
 USUAL_CAUSES = "usual causes: PVC pending, image not pulled, quota, no room on a node"
 POD_REMEDY = "inspect the pod: kubectl describe, kubectl logs"
@@ -48,7 +48,8 @@ class Severity(StrEnum):
     """How much it concerns the people whose data it is; part of the JSON output.
 
     OK: nothing to do. INFO: it settles, and clients do not notice.
-    WARNING: a person should check: redundancy is lost, or nothing is known.
+    WARNING: a person should check: a shard has no replica in sync, nothing happens by itself, or
+    nothing is known.
     CRITICAL: a part of the data is not served, or may be lost.
     """
 
@@ -100,6 +101,9 @@ class Cause:
 _AT_RISK = frozenset({FindingCode.SLOTS_CONTESTED, FindingCode.SLOTS_OF_GONE})
 _DEGRADED = frozenset(
     {FindingCode.SLOTS_UNCOVERED, FindingCode.STATE_FAIL, FindingCode.NODE_FAILING}
+)
+_REDUNDANCY = frozenset(
+    {FindingCode.REPLICA_COUNT, FindingCode.REPLICA_LINK_DOWN, FindingCode.MEMBER_GONE}
 )
 _SHAPE = frozenset({FindingCode.PRIMARY_COUNT, FindingCode.REPLICA_COUNT, FindingCode.SLOTS_UNEVEN})
 _VIEWS = frozenset(
@@ -154,18 +158,21 @@ def verdict(plan: Plan, view: ClusterView) -> Verdict:
     first = next(causes(plan, view), Cause(text="" if view.nodes else "no pod answered"))
     return Verdict(
         state=state,
-        severity=_severity(state, view, is_down=FindingCode.STATE_FAIL in found),
+        severity=_severity(state, plan, view, is_down=FindingCode.STATE_FAIL in found),
         reason=first.text,
         next=_next(plan, first),
     )
 
 
-def _severity(state: State, view: ClusterView, *, is_down: bool) -> Severity:
+def _severity(state: State, plan: Plan, view: ClusterView, *, is_down: bool) -> Severity:
     match state:
         case State.HEALTHY:
             return Severity.OK
         case State.CONVERGING:
-            return Severity.INFO
+            is_known = any(finding.code in _REDUNDANCY for finding in plan.findings)
+            is_thin = is_known and _has_single_copy(view)
+            is_left_alone = plan.notices and not plan.findings
+            return Severity.WARNING if is_thin or is_left_alone else Severity.INFO
         case State.DATA_AT_RISK:
             return Severity.CRITICAL
         case State.DEGRADED | State.REFUSED if is_a_cluster(view):
@@ -173,6 +180,14 @@ def _severity(state: State, view: ClusterView, *, is_down: bool) -> Severity:
             return Severity.WARNING if is_whole and not is_down else Severity.CRITICAL
         case _:
             return Severity.WARNING
+
+
+def _has_single_copy(view: ClusterView) -> bool:
+    """Return whether the keys of any slot are on one node only, as far as was observed."""
+    in_sync = {
+        node.shard_primary for node in view.nodes if node.role is Role.REPLICA and node.link_up
+    }
+    return any(node.slots and node.node_id not in in_sync for node in view.nodes)
 
 
 def is_a_cluster(view: ClusterView) -> bool:
@@ -191,6 +206,8 @@ def _next(plan: Plan, first: Cause) -> str:
         return "no action yet: the servers need time for gossip, an election or replication"
     if plan.notices:
         return "nothing by itself: inspect what the reason names"
+    if plan.advice:
+        return f"nothing has to be done, but run improves the placement: {plan.advice}"
     return "nothing to do"
 
 

@@ -98,8 +98,8 @@ class Summary:
             verdict: What the last observation showed, where there was one.
         """
         if error is None:
-            healthy = replace(_HEALTHY, since=verdict.since if verdict else "")
-            return cls(run_id=run_id, cluster=cluster, counters=counters, verdict=healthy)
+            last = verdict or _HEALTHY
+            return cls(run_id=run_id, cluster=cluster, counters=counters, verdict=last)
         known = error
         if not isinstance(known, BootstrapError):
             cause = f"{type(error).__name__}: {error}"
@@ -143,7 +143,7 @@ class Summary:
         )
         if self.cause is None:
             return line
-        pod = f"{self.node}, " if self.node else ""
+        pod = f"{self.node}, " if self.node and self.node not in self.cause else ""
         return f"{line}; {pod}phase {self.phase}: {self.cause}; {self.remedy}"
 
     def _state(self) -> str:

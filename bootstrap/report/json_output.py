@@ -22,7 +22,7 @@ def plan_as_json(look: Look, forecast: Sequence[Plan]) -> Json:
     """Return this stage exactly, the later ones as forecast, and what slot moves would cost."""
     plan, view = look.plan, look.view
     return {
-        "healthy": plan.is_healthy,
+        "healthy": look.is_healthy,
         "verdict": asdict(look.verdict),
         "has_work": not plan.is_healthy,
         "blocked": plan.is_waiting or bool(plan.refusals),
@@ -69,7 +69,7 @@ def status_as_json(look: Look) -> Json:
     facts = Facts(view, look.desired)
     not_seen = SlotSet.all() - facts.owned if plan.is_partial else SlotSet()
     return {
-        "healthy": plan.is_healthy,
+        "healthy": look.is_healthy,
         "verdict": asdict(look.verdict),
         "nodes": [_node(node, facts) for node in view.nodes],
         "absent": [asdict(absent) for absent in view.absent],

@@ -25,7 +25,7 @@ from ..core.topology import (
     Role,
     short_id,
 )
-from ..core.verdict import Verdict
+from ..core.verdict import State, Verdict
 
 CONTESTED, OPEN, UNSERVED, UNKNOWN = "!*.?"
 LEGEND = {
@@ -48,6 +48,11 @@ class Look:
     desired: DesiredTopology
     verdict: Verdict
     at: datetime
+
+    @property
+    def is_healthy(self) -> bool:
+        """Return whether it shows what was asked for, without pods beyond the wanted number."""
+        return self.verdict.state is State.HEALTHY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,8 +108,11 @@ def test_more_pods_are_reported_until_the_settings_follow(
 ) -> None:
     """A reconciler with other settings grows the cluster, the next one shrinks it again."""
     with formed(server, keys=KEYS, durable=True, node_timeout_ms=5000) as world:
-        world.add_pod()
-        world.add_pod()
+        with reconciling(world, tmp_path) as reconciler:
+            reconciler.wait_until(ready=True, timeout_s=HEALS_S)
+            names = [world.add_pod().name, world.add_pod().name]
+            reconciler.wait_until(ready=False)
+            assert all(name.split(".")[0] in reconciler.get("/readyz")[1] for name in names)
         with reconciling(world, tmp_path) as reconciler:
             reconciler.wait_until(ready=True, timeout_s=HEALS_S)
             assert len(primaries(world)) == 4

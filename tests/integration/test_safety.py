@@ -1,5 +1,6 @@
 """What must not be started: data for servers that cannot take it, and members that do not fit."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -281,6 +282,10 @@ def test_pods_beyond_the_wanted_number_are_reported(server: ServerBinary) -> Non
 
         assert result.code == 0
         assert any(line.get("code") == "pods_surplus" for line in result.logs)
+        assert result.logs[-1]["verdict"]["state"] == "converging"
+        assert "redis-app-3" in result.logs[-1]["verdict"]["reason"]
+        status = attempt(world, {"BOOTSTRAP_NODES": "3"}, "status", "--output", "json", replicas=0)
+        assert (status.code, json.loads(status.stdout)["healthy"]) == (5, False)
 
 
 def copy_volumes(source: World, target: World) -> None:

@@ -146,7 +146,10 @@ def test_refusals_stop_everything_else() -> None:
 def test_crowded_places_alone_are_no_work() -> None:
     """A cluster that is healthy stays as it is, wherever Kubernetes put its pods since."""
     moved = placed(view("2x1"), {0: "a/1", 1: "b/2", 2: "a/1", 3: "b/2"})
-    assert planned(moved, "2x1") == Plan()
+    detail = (
+        "members of a shard share a zone or node, and can be apart: redis-app-2, redis-app-3 move"
+    )
+    assert planned(moved, "2x1") == Plan(advice=detail)
 
 
 def test_lost_slots_wait_for_the_heir() -> None:

@@ -76,6 +76,14 @@ def test_what_is_only_reported_keeps_the_state_from_healthy() -> None:
     surplus = Finding(code=FindingCode.PODS_SURPLUS, detail="redis-app-3 is in DNS")
     result = verdict(Plan(notices=(surplus,)), SEEN)
     assert (result.state, result.reason) == (State.CONVERGING, "redis-app-3 is in DNS")
+    assert result.severity is Severity.WARNING  # nothing is done about it
+
+
+def test_what_a_run_would_improve_is_named_without_alarm() -> None:
+    """Pods of a healthy cluster that share a zone can change places."""
+    result = verdict(Plan(advice="redis-app-3 moves"), SEEN)
+    assert (result.state, result.severity, result.reason) == (State.HEALTHY, Severity.OK, "")
+    assert result.next.endswith("run improves the placement: redis-app-3 moves")
 
 
 ALIVE = view("3x1")
@@ -92,6 +100,8 @@ def judged(seen: ClusterView, shape: str = "3x1") -> Verdict:
         (ALIVE, State.HEALTHY, Severity.OK),
         (with_line(ALIVE, 4, 0, config_epoch=9), State.CONVERGING, Severity.INFO),
         (joined(ALIVE, node(6), node(7)), State.CONVERGING, Severity.INFO),
+        (field(ALIVE, 4, link_up=False), State.CONVERGING, Severity.WARNING),
+        (without(ALIVE, 4), State.CONVERGING, Severity.WARNING),
         (absent(ALIVE, 4), State.DEGRADED, Severity.WARNING),
         (absent(ALIVE, 1), State.DEGRADED, Severity.CRITICAL),
         (field(ALIVE, 0, state_ok=False), State.DEGRADED, Severity.CRITICAL),
@@ -110,6 +120,14 @@ def test_severity_is_what_clients_notice(
     assert (result.state, result.severity) == (state, severity)
     assert result.next
     assert state.words == state.value.replace("_", " ")
+
+
+def test_a_shard_with_another_replica_in_sync_has_not_lost_its_redundancy() -> None:
+    """Only the loss of the last copy is a warning."""
+    one_lost = field(view("3x2"), 3, link_up=False)
+    both_lost = field(one_lost, 6, link_up=False)
+    severities = [judged(seen, "3x2").severity for seen in (one_lost, both_lost)]
+    assert severities == [Severity.INFO, Severity.WARNING]
 
 
 @pytest.mark.parametrize(

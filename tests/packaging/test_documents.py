@@ -3,19 +3,28 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bootstrap import __version__
-from tests.support.rendering import KUBECTL, ROOT, Object, render
+from tests.support.rendering import (
+    KUBECTL,
+    MANIFESTS,
+    ROOT,
+    Object,
+    Render,
+    Rendered,
+    pod_of,
+    render,
+)
 from tests.support.repository import tagged
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
     (f"{path.relative_to(ROOT)}-{number}", block)
     for path in DOCUMENTS
@@ -101,6 +110,49 @@ def test_no_document_prunes_by_label() -> None:
         assert not re.search(r"kubectl[^`]*--prune", path.read_text()), path
 
 
+def labelled(objects: Rendered) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each object that is applied or that Kubernetes makes from it, with its labels."""
+    for one in objects:
+        name = f"{one['kind']}/{one['metadata']['name']}"
+        yield name, one["metadata"]["labels"]
+        if one["kind"] in ("StatefulSet", "Deployment", "Job"):
+            yield f"pod of {name}", pod_of(one)["metadata"]["labels"]
+        if one["kind"] == "StatefulSet":  # its claims get the labels of its selector
+            yield f"claim of {name}", one["spec"]["selector"]["matchLabels"]
+
+
+def selectors() -> list[tuple[str, str]]:
+    """Return each label selector of a kubectl command in the documents and in comments."""
+    files = [*DOCUMENTS, *sorted(MANIFESTS.rglob("*.yaml"))]
+    pattern = r"kubectl [^`\n]*?(?:-l|--selector)[ =]'?([\w./=,-]+)"
+    return [
+        (str(path.relative_to(ROOT)), selector)
+        for path in files
+        for selector in re.findall(pattern, path.read_text())
+    ]
+
+
+def test_documented_selectors_find_objects_of_their_cluster_only(overlay: Render) -> None:
+    """What is listed, read or deleted by label is no part of another cluster or of `single`."""
+    everything = [f"../manifests/components/{c}" for c in ("auth", "metrics", "monitoring", "tls")]
+    one = overlay(resources="../manifests", components=everything)
+    others = [
+        render(MANIFESTS / "components/single"),
+        overlay(resources="../manifests", components=everything, namePrefix="eu-"),
+        overlay(resources="../manifests", components=everything, nameSuffix="-eu"),
+    ]
+    found = selectors()
+    assert len(found) >= 15
+    for path, selector in found:
+        wanted = dict(pair.split("=") for pair in selector.split(",")).items()
+        if ("app.kubernetes.io/instance", "shop") in wanted:  # a release of Bitnami's chart
+            continue
+        assert any(wanted <= labels.items() for _, labels in labelled(one)), (path, selector)
+        for objects in others:
+            hit = [name for name, labels in labelled(objects) if wanted <= labels.items()]
+            assert not hit, (path, selector)
+
+
 def test_job_alone_takes_twelve_lines() -> None:
     """The overlay for a StatefulSet of somebody else has at most twelve lines."""
     blocks = {name: block for name, block in KUSTOMIZATIONS if "components/job-only" in block}
@@ -120,6 +172,6 @@ def test_services_of_external_members_are_what_the_line_makes(folder: Path) -> N
     made = {n: component / f"redis-app-{n}.yaml" for n in range(6)}
     made |= {n: folder.parent / f"redis-app-{n}.yaml" for n in (6, 7)}
     for n, file in made.items():
-        expected = first.replace("redis-app-0", f"redis-app-{n}")
+        expected = first.replace("redis-app-0", f"redis-app-{n}").replace('"0"', f'"{n}"')
         expected = expected.replace("30100", str(30100 + n)).replace("30200", str(30200 + n))
         assert file.read_text() == expected

@@ -86,12 +86,16 @@ def test_pods_are_restricted(rendered: tuple[str, Rendered]) -> None:
 
 
 def test_every_object_carries_the_label_of_its_cluster(rendered: tuple[str, Rendered]) -> None:
-    """So do the pods: one label finds all that belongs to a cluster."""
-    for one in rendered[1]:
-        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "redis-cluster"
+    """So do the pods; `single` has a label of its own, since it is no part of a cluster."""
+    where, objects = rendered
+    for one in objects:
+        is_single = one["metadata"]["name"].startswith("single-redis")
+        alone = is_single and where == "components/single"  # not the policy of `network-policy`
+        cluster = "single-redis" if alone else "redis-cluster"
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == cluster
         if one["kind"] in WORKLOADS:
             labels = pod_of(one)["metadata"]["labels"]
-            assert labels["app.kubernetes.io/instance"] == "redis-cluster"
+            assert labels["app.kubernetes.io/instance"] == cluster
 
 
 def test_containers_state_what_they_need(rendered: tuple[str, Rendered]) -> None:

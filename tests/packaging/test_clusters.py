@@ -1,11 +1,14 @@
 """Several clusters, and a plain Redis, in one namespace: nothing of one selects another's pods."""
 
+import base64
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.rendering import Object, Render, Rendered, only, pod_of
+from tests.support.rendering import ROOT, Object, Render, Rendered, only, pod_of
 
 Write = Callable[..., Path]
 WORKLOADS = {"StatefulSet", "Deployment", "Job"}
@@ -45,7 +48,7 @@ def pod_labels(objects: Rendered) -> dict[str, dict[str, str]]:
     for one in objects:
         if one["kind"] in WORKLOADS:
             name = one["metadata"]["name"]
-            index = {"statefulset.kubernetes.io/pod-name": f"{name}-0"}
+            index = {"apps.kubernetes.io/pod-index": "0"} if one["kind"] == "StatefulSet" else {}
             pods[f"{one['kind']}/{name}"] = {**pod_of(one)["metadata"]["labels"], **index}
     return pods
 
@@ -56,8 +59,6 @@ def test_clusters_do_not_select_each_others_pods(
     overlay: Render, naming: Object, components: list[str]
 ) -> None:
     """In one namespace, each selector matches the pods of its own cluster only."""
-    if "external-nodeport" in components and "nameSuffix" in naming:
-        pytest.skip("the name of a pod ends with its ordinal: external-nodeport needs a prefix")
     fields: Object = {
         "resources": "../manifests",
         "components": [f"../manifests/components/{name}" for name in components],
@@ -112,15 +113,18 @@ def test_prefix_is_followed_everywhere(overlay: Render) -> None:
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "eu-redis-cluster"
 
 
-def test_services_of_external_members_follow_the_prefix(overlay: Render) -> None:
-    """The Services of external members carry the name prefix of their cluster."""
-    objects = overlay(namePrefix="eu-", components=["../manifests/components/external-nodeport"])
-    pods = {
-        o["spec"]["selector"].get("statefulset.kubernetes.io/pod-name")
-        for o in objects
-        if o["kind"] == "Service"
-    }
-    assert {f"eu-redis-app-{n}" for n in range(6)} <= pods
+@pytest.mark.parametrize("naming", [{}, *NAMES], ids="-".join)
+def test_services_of_external_members_select_one_pod_each(overlay: Render, naming: Object) -> None:
+    """The ports of each pod follow its ordinal, however the cluster is called."""
+    objects = overlay(components=["../manifests/components/external-nodeport"], **naming)
+    labels = pod_of(only(objects, "StatefulSet"))["metadata"]["labels"]
+    found = {}
+    for service in (o for o in objects if o["kind"] == "Service"):
+        selector = dict(service["spec"]["selector"])
+        if ordinal := selector.pop("apps.kubernetes.io/pod-index", ""):
+            assert selector.items() <= labels.items()
+            found[ordinal] = {port["nodePort"] for port in service["spec"]["ports"]}
+    assert found == {str(n): {30100 + n, 30200 + n} for n in range(6)}
 
 
 def test_clients_need_one_label_only(overlay: Render) -> None:
@@ -145,3 +149,31 @@ def test_pods_of_the_recipe_are_still_selected(overlay: Render) -> None:
     recipe = {"app": "redis", "appCluster": "redis-cluster"}
     for service in (o for o in overlay() if o["kind"] == "Service"):
         assert service["spec"]["selector"].items() <= recipe.items()
+
+
+@pytest.mark.parametrize("naming", [{}, *NAMES[:2]], ids="-".join)
+def test_scripts_make_the_secrets_that_the_pods_mount(overlay: Render, naming: Object) -> None:
+    """The scripts for Secrets have an option for each way to name a second cluster."""
+    objects = overlay(
+        components=[f"../manifests/components/{n}" for n in ("auth", "tls")], **naming
+    )
+    mounted = {
+        source["secret"]["name"]
+        for volume in pod_of(only(objects, "StatefulSet"))["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+    }
+    label = only(objects, "StatefulSet")["metadata"]["labels"]["app.kubernetes.io/instance"]
+    options = [word for key, value in naming.items() for word in (f"--{key[4:].lower()}", value)]
+    secrets = [
+        yaml.safe_load(subprocess.check_output([ROOT / "scripts" / script, *options], text=True))
+        for script in ("auth-secret", "tls-secret")
+    ]
+    assert {secret["metadata"]["name"] for secret in secrets} == mounted
+    assert {secret["metadata"]["labels"]["app.kubernetes.io/instance"] for secret in secrets} == {
+        label
+    }
+    certificate = base64.b64decode(secrets[1]["data"]["tls.crt"]).decode()
+    names = subprocess.check_output(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=certificate, text=True
+    )
+    assert f"DNS:*.{only(objects, 'StatefulSet')['spec']['serviceName']}.default.svc," in names

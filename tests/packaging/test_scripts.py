@@ -290,6 +290,45 @@ def test_external_member_announces_the_port_that_clients_use(
     assert "preferred-endpoint-type" not in done.stdout
 
 
+PROGRAMS = {
+    "redis-app-0": "redis-bootstrap",
+    "eu-redis-app-7": "eu-redis-bootstrap",
+    "redis-app-eu-0": "redis-bootstrap-eu",
+    "eu-redis-app-blue-2-10": "eu-redis-bootstrap-blue-2",
+    "shop-redis-cluster-0": "redis-bootstrap",  # pods of other manifests, with `job-only`
+}
+
+
+def test_held_pod_names_the_program_of_its_own_cluster(tmp_path: Path) -> None:
+    """The hint of the preStop hook follows the namePrefix and the nameSuffix."""
+    for file in ("prestop.sh", "lib.sh"):
+        shutil.copy(MANIFESTS / "base/scripts" / file, tmp_path)
+    own, other = "a" * 40, "b" * 40
+    primaries = [f"{own} 10.0.0.1:6379@16379 {{}}master - 0 0 1 connected 0-9",
+                 f"{other} 10.0.0.2:6379@16379 {{}}master - 0 0 2 connected 10-16383"]  # fmt: skip
+    (tmp_path / "own").write_text("\n".join(primaries).format("myself,", ""))
+    replies = [*primaries, "replica-priority", "100", "role:master\n"]
+    (tmp_path / "other").write_text("\n".join(replies).format("", "myself,"))
+    reply = f"case $* in *10.0.0.2*) cat {tmp_path}/other ;; *nodes*) cat {tmp_path}/own ;; esac"
+    for name, text in {
+        "redis-cli": reply,
+        "getent": "printf '10.0.0.1 STREAM x\n10.0.0.2 STREAM x\n'",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    hooks = {}
+    for pod in PROGRAMS:
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "POD_NAME": pod, "POD_IP": "10.0.0.1",
+                       "SERVICE": "redis-service", "PRESTOP_HOLD_SECONDS": "4"}  # fmt: skip
+        hooks[pod] = subprocess.Popen(
+            ["sh", tmp_path / "prestop.sh"], env=environment, stdout=subprocess.PIPE, text=True
+        )
+    said = {pod: hook.communicate(timeout=60)[0] for pod, hook in hooks.items()}
+    for pod, program in PROGRAMS.items():
+        assert f"shrink, {program} moves the slots away" in said[pod]
+        assert said[pod].rpartition("kubectl logs deployment/")[2].split()[0] == program
+
+
 SOME = ("redis-6.2", "redis-7.0", "redis-8.6", "valkey-9.1")
 
 

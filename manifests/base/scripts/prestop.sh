@@ -185,7 +185,10 @@ hand_over() {
 
 explain() {
   case ${POD_NAME:-} in
-    *redis-app-*) program=${POD_NAME%redis-app-*}redis-bootstrap ;;
+    *redis-app*-*) # with the namePrefix and the nameSuffix of the kustomization
+      program=${POD_NAME##*redis-app}
+      program=${POD_NAME%redis-app*}redis-bootstrap${program%-*}
+      ;;
     *) program=redis-bootstrap ;;
   esac
   say "this pod still owns $slots slots, and $why; it waits (at most $((hold - elapsed)) s more)."

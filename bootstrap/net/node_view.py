@@ -1,7 +1,12 @@
 """Asks one node what it sees, and makes a view of its replies.
 
 It costs one round trip: INFO, CLUSTER INFO, CLUSTER NODES, CONFIG GET and, while the connection is
-new, CLUSTER HELP go out in one pipeline.
+new, CLUSTER HELP go out in one pipeline. CLUSTER SHARDS, where it is wanted, is a second one.
+
+Rule: CLUSTER SHARDS is sent only right after a CLUSTER NODES in which no replica follows another
+one. Redis 7.2 to 8.6 at least look for the primary of a shard by following replicas; in the middle
+of a failover, when a late message shows two nodes as replicas of each other, that never ends, and
+the server is lost (seen on Redis 8.6.3; redis/redis#11263 is of the same kind).
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from ..core import info_fields, parsing
 from ..core.parsing import Reply
-from ..core.topology import Address, Endpoint, NodeView
+from ..core.topology import Address, Endpoint, KnownNode, NodeId, NodeView
 from ..errors import RefusedError, SettingsError
 from .connection import RedisNode
 from .replies import ReplyError, reading, text
@@ -50,16 +55,13 @@ class NodeReader:
     async def read(self, endpoint: Endpoint, client: RedisNode, *, shards: bool) -> NodeView:
         """Return what a node says now.
 
-        `shards` asks for CLUSTER SHARDS too, where shard ids exist (7.2) and the connection is old.
+        `shards` asks for CLUSTER SHARDS too, where shard ids exist (7.2) and it is safe.
 
         Raises:
             BootstrapError: See `RedisNode.pipeline` and `RedisNode.require`.
         """
         commands = self._commands.get(endpoint.name) if client.is_connected else None
-        asked = list(_COMMANDS if commands is None else _COMMANDS[:4])
-        asks_shards = shards and commands is not None and "MYSHARDID" in commands
-        if asks_shards:
-            asked.append(("CLUSTER", "SHARDS"))
+        asked = _COMMANDS if commands is None else _COMMANDS[:4]
         replies = await client.pipeline(asked, timeout_s=self.patience_s)
         with reading(client.name, "INFO"):
             info = parsing.parse_info(text(client.require(replies[0])))
@@ -72,8 +74,6 @@ class NodeReader:
         with reading(client.name, "CONFIG GET"):
             config = _config(client, replies[3], is_needed=self.needs_config)
             _announced_ip(endpoint, config)  # before CLUSTER NODES, which cannot be read with it
-            if config:
-                config |= await self._further_settings(client, info)
         with reading(client.name, "CLUSTER NODES"):
             lines = text(client.require(replies[2]))
             nodes = parsing.parse_nodes(lines, self._cache, most=self._most)
@@ -82,8 +82,14 @@ class NodeReader:
                 # Redis before 5 has no HELP; its version is refused later.
                 help_reply = () if isinstance(replies[4], ReplyError) else replies[4]
                 commands = parsing.parse_commands(help_reply)
-        with reading(client.name, "CLUSTER SHARDS"):
-            grouped = parsing.parse_shards(client.require(replies[-1])) if asks_shards else None
+        grouped = None
+        if shards and "MYSHARDID" in commands and not _has_chain(nodes.known):
+            (reply,) = await client.pipeline([("CLUSTER", "SHARDS")], timeout_s=self.patience_s)
+            with reading(client.name, "CLUSTER SHARDS"):
+                grouped = parsing.parse_shards(client.require(reply))
+        with reading(client.name, "CONFIG GET"):
+            if config:
+                config |= await self._further_settings(client, info)
         with reading(client.name, "INFO and CLUSTER INFO"):
             view = _node_view(endpoint, client.ip, info, state, config, nodes)
         self._commands[endpoint.name] = commands
@@ -96,6 +102,12 @@ class NodeReader:
         for reply in await client.pipeline(asked, timeout_s=self.patience_s):
             found |= _config(client, reply, is_needed=True)
         return found
+
+
+def _has_chain(known: Mapping[NodeId, KnownNode]) -> bool:
+    """Return whether a replica replicates a replica."""
+    primaries = (known.get(line.primary_id) for line in known.values() if line.primary_id)
+    return any(primary is not None and primary.primary_id for primary in primaries)
 
 
 def _check_server(client: RedisNode, info: Mapping[str, str]) -> None:

@@ -47,7 +47,9 @@ def error(words: str) -> ReplyError:
     return ReplyError(words, node=POD.name, command="CONFIG GET")
 
 
-def read(replies: Mapping[str, Any], *, needs_config: bool = True) -> NodeView:
+def read(
+    replies: Mapping[str, Any], *, needs_config: bool = True, shards: bool = False
+) -> NodeView:
     """Return the view that a node with these replies gives."""
     client = RedisNode(name=POD.name, host=POD.host, ip="10.0.0.1", port=6379, access=Access())
 
@@ -57,7 +59,7 @@ def read(replies: Mapping[str, Any], *, needs_config: bool = True) -> NodeView:
     reader = NodeReader(needs_config=needs_config, patience_s=1.0)
     reader.bound(100)
     with mock.patch.object(RedisNode, "pipeline", pipeline):
-        return asyncio.run(reader.read(POD, client, shards=False))
+        return asyncio.run(reader.read(POD, client, shards=shards))
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -145,3 +147,30 @@ def test_replies_that_cannot_be_read_name_the_pod() -> None:
         with pytest.raises(kind) as caught:
             read(wrong)
         assert getattr(caught.value, "node", None) == POD.name
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_shard_ids_are_asked_for_where_they_exist(server: str) -> None:
+    """Servers before 7.2 do not know the command."""
+    replies = {**recorded(server), "CLUSTER SHARDS": []}
+    assert read(replies).shards is None
+    knows = server in {"redis-8.6", "valkey-9.1"}
+    assert read(replies, shards=True).shards == (frozenset() if knows else None)
+
+
+def test_shard_ids_are_not_asked_of_a_node_that_sees_a_replica_of_a_replica() -> None:
+    """In mid-failover two can seem to follow each other, and a server would never answer."""
+    mine, other = "a" * 40, "b" * 40
+    lines = (
+        f"{mine} 10.0.0.1:6379@16379 myself,slave {other} 0 0 1 connected\n"
+        f"{other} 10.0.0.2:6379@16379 {{flags}} {{primary}} 0 0 2 connected 0-16383\n"
+    )
+    replies = {**recorded("redis-8.6"), "CLUSTER SHARDS": []}
+
+    def shards(flags: str, primary: str) -> object:
+        nodes = lines.format(flags=flags, primary=primary).encode()
+        return read({**replies, "CLUSTER NODES": nodes}, shards=True).shards
+
+    assert shards("master", "-") == frozenset()
+    assert shards("master", mine) is None
+    assert shards("slave", mine) is None

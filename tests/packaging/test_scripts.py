@@ -436,16 +436,8 @@ def test_primaries_that_go_together_take_turns(three: Three, *, is_first: bool) 
     three.until(lambda: owners() == 1)
     turn = 0 if ids[0] < ids[1] else 2
     # A clock that only sleeping moves, in its turn or out of it. The pod waits two seconds before.
-    now = three.primary.folder / "now"
+    now = move_clock_by_sleeping(three.primary)
     now.write_text(str(1000 - 2 + turn + (0 if is_first else 1)))
-    programs = {
-        "date": f"#!/bin/sh\ncat {now}\n",
-        "sleep": "#!/bin/sh\nn=${1%.*}; [ $n != 0 ] || n=1\n"
-        f"echo $(($(cat {now}) + n)) >{now}\nexec /bin/sleep 0.1\n",
-    }
-    for name, text in programs.items():
-        (three.primary.folder / "bin" / name).write_text(text)
-        (three.primary.folder / "bin" / name).chmod(0o755)
     done = three.primary.script("prestop.sh")
     assert (
         "other primaries are going too; this one hands over in 3 s" in done.stdout
@@ -495,6 +487,51 @@ def test_pods_that_all_go_do_not_hand_over_to_each_other(three: Three) -> None:
     done = three.primary.script("prestop.sh")
     assert "no replica that is in sync and stays" in done.stdout
     assert "cluster failover" not in (three.primary.folder / "asked").read_text()
+
+
+def move_clock_by_sleeping(pod: Pod) -> Path:
+    """Let only sleep move the clock of a pod's scripts, and fast; return the file with the time."""
+    now = pod.folder / "now"
+    now.write_text("1000")
+    programs = {
+        "date": f"#!/bin/sh\ncat {now}\n",
+        "sleep": "#!/bin/sh\nn=${1%.*}; [ $n != 0 ] || n=1\n"
+        f"echo $(($(cat {now}) + n)) >{now}\nexec /bin/sleep 0.1\n",
+    }
+    for name, text in programs.items():
+        (pod.folder / "bin" / name).write_text(text)
+        (pod.folder / "bin" / name).chmod(0o755)
+    return now
+
+
+def test_pod_waits_for_members_that_a_cache_does_not_name_yet(three: Three) -> None:
+    """Pods that were deleted together are back within seconds, and in DNS when caches let go."""
+    three.form()
+    three.publish(three.primary)
+    now = move_clock_by_sleeping(three.primary)
+    three.primary.environment["PRESTOP_HOLD_SECONDS"] = "600"
+    with three.primary.running("prestop.sh") as hook:
+        log = three.primary.folder / "prestop.sh.log"
+        three.until(lambda: int(now.read_text() or 0) > 1060)
+        assert hook.poll() is None, log.read_text()
+        three.publish(*three.pods)
+        assert hook.wait(30) == 0
+    assert "handed over" in log.read_text()
+    assert "every pod is going" not in log.read_text()
+
+
+def test_pod_goes_when_all_others_are_gone(three: Three) -> None:
+    """Nobody comes back where a cluster is deleted."""
+    three.form()
+    for pod in (three.replica, three.other):
+        assert pod.process is not None
+        pod.process.kill()
+        pod.process.wait()
+    now = move_clock_by_sleeping(three.primary)
+    three.primary.environment["PRESTOP_HOLD_SECONDS"] = "600"
+    done = three.primary.script("prestop.sh")
+    assert "every pod is going; this one goes with its 3 slots" in done.stdout
+    assert int(now.read_text()) < 1060
 
 
 def test_pod_that_is_no_member_is_not_ready_beside_a_cluster(three: Three) -> None:

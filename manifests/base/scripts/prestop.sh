@@ -26,6 +26,8 @@ set -u
 hold=${PRESTOP_HOLD_SECONDS:-25}   # the longest time in all
 settle=3                           # seconds to be a replica before the pod goes: clients have followed by then
 alone_limit=30                     # seconds to wait when every other pod is going too
+unsure_limit=120                   # the same where a member is connected that did not say so: caches of DNS hold
+                                   # the addresses of before a restart for half a minute and more
 silent_limit=10                    # seconds to wait for a server that does not answer
 
 say() {
@@ -138,6 +140,14 @@ until_turn() {
   [ "$order" != "1 0" ] || { echo 0; return; }
   round=$((${order% *} * 2))
   echo $(((${order#* } * 2 - $(clock) % round + round) % round))
+}
+
+# silent_members: prints how many members are connected to this server, but did not answer to the survey
+silent_members() {
+  printf '%s\n%s\n' "$seen" "$nodes" | awk '
+    $1 == "member" { answered[$2] = 1 }
+    NF >= 8 && $3 ~ /master|slave/ && $3 !~ /myself|fail|handshake|noaddr/ && $8 == "connected" && !($1 in answered) { n++ }
+    END { print n + 0 }'
 }
 
 # hand_over: makes a replica that can take them the owner of this pod's slots; $why says what is missing where it cannot
@@ -256,7 +266,9 @@ while :; do
       ;;
     *)
       [ "$alone_since" != 0 ] || alone_since=$now
-      if [ $((now - alone_since)) -ge $alone_limit ]; then
+      limit=$alone_limit
+      [ "$(silent_members)" = 0 ] || limit=$unsure_limit
+      if [ $((now - alone_since)) -ge $limit ]; then
         say "every pod is going; this one goes with its $slots slots, its data stays on its volume"
         break
       fi

@@ -150,8 +150,8 @@ class Ours:
 
     async def move(self, choose: Callable[[ClusterView], list[MoveSlots]]) -> float:
         """Observe, move, and return the seconds it took."""
-        pool = ConnectionPool(Access())
-        observer = Observer(discovery=self._found, pool=pool)
+        pool = ConnectionPool(Access(), self._found)
+        observer = Observer(pool=pool)
         try:
             began = time.monotonic()
             view, moves = await when_epochs_are_ordered(observer, pool, choose)
@@ -172,8 +172,8 @@ class Ours:
             time.sleep(_POLL_S)
 
     async def _observe(self) -> ClusterView:
-        pool = ConnectionPool(Access())
-        observer = Observer(discovery=self._found, pool=pool)
+        pool = ConnectionPool(Access(), self._found)
+        observer = Observer(pool=pool)
         try:
             return await observer.observe()
         finally:

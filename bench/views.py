@@ -102,7 +102,7 @@ async def figures(nodes: int, state: str) -> dict[str, float]:
     cloud = Cloud(nodes, state)
     vars(pooling)["RedisNode"] = _node_class(cloud)  # the only seam below the observer
     desired = DesiredTopology(nodes=nodes, replicas=_REPLICAS)
-    observer = Observer(discovery=_Found(cloud), pool=ConnectionPool(Access()))
+    observer = Observer(pool=ConnectionPool(Access(), _Found(cloud)))
     before = peak_kib()
     began = time.monotonic()
     view = await observer.observe()

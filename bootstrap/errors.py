@@ -117,6 +117,10 @@ class NodeNotReadyError(NodeUnreachableError):
     """A node answered that it cannot serve yet (LOADING, BUSY)."""
 
 
+class WrongNameError(NodeUnreachableError):
+    """The certificate at a pod's address has another name: the address may be another pod's."""
+
+
 class DiscoveryError(TransientError):
     """The name servers did not return the address of every pod."""
 

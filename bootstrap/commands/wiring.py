@@ -17,7 +17,7 @@ from ..loop.run_lock import RunLock
 from ..loop.stopping import Deadline
 from ..net.connection import COMMAND_TIMEOUT_S, Access
 from ..net.connection_lock import ConnectionLock
-from ..net.discovery import Discovery, ServiceDiscovery, StaticDiscovery
+from ..net.discovery import DOUBT_FOR_S, Discovery, ServiceDiscovery, StaticDiscovery
 from ..net.executor import Executor
 from ..net.observer import Observer
 from ..net.pool import ConnectionPool
@@ -67,13 +67,13 @@ async def connected(
     access = Access(
         username=settings.username, passwords=settings.passwords, tls=settings.tls_context
     )
-    pool = ConnectionPool(access)
+    pool = ConnectionPool(access, discovery)
     observer = Observer(
-        discovery=discovery,
         pool=pool,
         nodes=settings.nodes,
         needs_config=acts,
         patience_s=patience_s,
+        doubt_for_s=min(DOUBT_FOR_S, settings.timeout_s / 2),
     )
     assessor = Assessor(
         source=observer, desired=desired(settings), policy=policy(settings, acts=acts)
@@ -115,7 +115,7 @@ def converger(
     """Return the loop of one run."""
 
     def lock_on(view: ClusterView) -> ConnectionLock:
-        return ConnectionLock(nodes.pool.open(view.lock_node().endpoint), run_id=run_id)
+        return ConnectionLock(nodes.pool.open_once(view.lock_node().endpoint), run_id=run_id)
 
     return Converger(
         assessor=nodes.assessor,

@@ -140,10 +140,9 @@ class Converger:
         """Apply the plan, if there is one, it is our turn, and it was seen often enough."""
         if not self.may_change or not seen.plan.actions:
             return
-        had_lock = self.lock.is_ours
         if not await self.lock.acquire(seen.view):
             return
-        if not had_lock and self._history.may_apply(has_acted=self._has_acted):
+        if self.lock.is_new and self._history.may_apply(has_acted=self._has_acted):
             # The plan was made before the lock was ours: another run may have applied it since.
             # What must be seen once more is observed by the next pass, after a pause.
             seen = await self._observe()

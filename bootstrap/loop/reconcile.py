@@ -19,7 +19,14 @@ import structlog
 from ..core.confirmations import History
 from ..core.stillness import Stillness
 from ..core.verdict import State, Verdict
-from ..errors import ExitCode, InvariantError, RefusedError, TransientError
+from ..errors import (
+    CredentialsError,
+    ExitCode,
+    InvariantError,
+    RefusedError,
+    SettingsError,
+    TransientError,
+)
 from ..process.summary import Summary
 from .health import Health
 from .observation import Assessor, Observation
@@ -66,16 +73,21 @@ class Reconciler:
         """Keep the cluster healthy until the stop.
 
         Raises:
-            SettingsError: Settings or credentials are wrong for a pod.
+            CredentialsError: A pod rejected the credentials: a restart reads them again.
+            SettingsError: Settings are wrong for a pod, and none was observed before.
         """
         while not self.stop.is_set():
             try:
                 seen = await self._observe()
                 if self._should_run(seen):
                     await self._run()
-            except (TransientError, RefusedError, InvariantError) as error:
+            except CredentialsError:
+                raise
+            except (TransientError, RefusedError, InvariantError, SettingsError) as error:
+                if isinstance(error, SettingsError) and self.health.observed_at is None:
+                    raise
                 self._history = self._history.after_failure(error.cause, now=now())
-                # A reply that cannot be read is observed again at growing intervals, too.
+                # What does not pass by itself is observed again at growing intervals.
                 self._refusals += not isinstance(error, TransientError)
                 self.health.note_failure(error)
             self._log_change()

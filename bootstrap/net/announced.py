@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..core.topology import Address, NodeId, NodeView, short_id
-from ..errors import NodeUnreachableError, RefusedError, StaleViewError
+from ..errors import NodeUnreachableError, RefusedError, StaleViewError, WrongNameError
 from . import outsiders, protocol_probe, server_ports
 from .connection import RedisNode
 from .polling import retry
@@ -72,10 +72,12 @@ async def _identify(node: NodeView, pool: ConnectionPool) -> NodeId | None:
         # answers has the pod's name.
         name = f"{node.name} (announced as {address})"
         there = replace(node.endpoint, name=name, addresses=(address.ip,), port=address.port)
-        other = pool.open(there)
+        other = pool.open(there, is_proven=not is_named)
         try:
             with reading(other.name, "CLUSTER MYID"):
                 return NodeId(text(await other.call("CLUSTER", "MYID")))
+        except WrongNameError:
+            return None
         finally:
             await other.close()
     answer = await outsiders.ask(address, is_tls=False)

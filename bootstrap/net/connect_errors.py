@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from redis import exceptions
 
 from ..core.parsing import printable
-from ..errors import BootstrapError, NodeUnreachableError, SettingsError
+from ..errors import BootstrapError, NodeUnreachableError, SettingsError, WrongNameError
 from . import protocol_probe
 from .replies import ReplyError
 
@@ -75,9 +75,11 @@ class ConnectErrors:
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 message = cause.verify_message
-                return self._settings_error(
-                    f"the certificate of {self.name} is not valid: {printable(message)}",
-                    _first(_CERTIFICATE_REMEDIES, message)
+                kind = WrongNameError if "mismatch" in message else SettingsError
+                return kind(
+                    node=self.name,
+                    cause=f"the certificate of {self.name} is not valid: {printable(message)}",
+                    remedy=_first(_CERTIFICATE_REMEDIES, message)
                     or "set BOOTSTRAP_TLS_CA to the CA that signed it",
                 )
             if isinstance(cause, ssl.SSLError):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from hiredis import pack_command
 from redis import exceptions
@@ -25,6 +26,8 @@ from .replies import CHECK_PEER, MALFORMED, Command, ReplyError, name_of, unread
 from .transport import REPLY_LIMIT, BoundedConnection, Limit, ReplyTooLongError
 
 COMMAND_TIMEOUT_S = 10.0
+# Raises where a node must not be connected; takes whether it has been before.
+Check: TypeAlias = Callable[[bool], Awaitable[None]]
 _LOST = (TimeoutError, exceptions.RedisError, OSError)
 
 
@@ -59,13 +62,27 @@ class Access:
 
 
 class RedisNode:
-    """A node behind one TCP connection, connected at first use and again after a failure."""
+    """A node behind one TCP connection, connected at first use and again after a failure.
 
-    def __init__(self, *, name: str, host: str, ip: str, port: int, access: Access) -> None:
+    Its password is sent after `check` has returned, so that asks before every connection.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        host: str,
+        ip: str,
+        port: int,
+        access: Access,
+        check: Check | None = None,
+    ) -> None:
         self.name = name
         self.ip = ip
         self.port = port
         self._access = access
+        self._check = check
+        self._was_connected = False
         self._lock = asyncio.Lock()
         self._is_understood = False
         self._connect_errors = ConnectErrors(
@@ -109,6 +126,7 @@ class RedisNode:
             NodeUnreachableError: No connection, no answer in time, or not ready to serve.
             SettingsError: Something else than Redis answers, or TLS does not fit.
             InvariantError: A reply is too long, or is none.
+            TransientError: It must not be connected now, see `ConnectionPool.open`.
         """
         if not commands:
             return []
@@ -146,7 +164,10 @@ class RedisNode:
     async def _connect(self) -> None:
         if self._connection.is_connected:
             return
+        if self._check is not None:
+            await self._check(self._was_connected)
         await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        self._was_connected = True
         user = (self._access.username,) if self._access.username else ()
         last: CredentialsError | None = None
         for password in self._access.passwords:

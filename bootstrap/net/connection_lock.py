@@ -28,12 +28,21 @@ _MOST_RUNS = 1000
 
 
 class ConnectionLock:
-    """The lock as seen by one run; the node's connection is used for nothing else."""
+    """The lock as seen by one run; the node's connection is used for nothing else.
+
+    The node must not connect again (`ConnectionPool.open_once`): the lock ends with its
+    connection.
+    """
 
     def __init__(self, node: RedisNode, *, run_id: str) -> None:
         self._node = node
         self._name = PREFIX + run_id
         self._is_named = False
+
+    @property
+    def address(self) -> str | None:
+        """Return the address of the lock's connection; None once that has ended."""
+        return self._node.ip if self._node.is_connected else None
 
     async def try_acquire(self) -> str | None:
         """Take the lock; return None when this run has it, otherwise its holder.
@@ -46,7 +55,7 @@ class ConnectionLock:
             ReplyError: The node has no such command; it may have been renamed.
             InvariantError: A reply cannot be read.
         """
-        if not self._is_named or not self._node.is_connected:
+        if not self._is_named:
             await self._node.call("CLIENT", "SETNAME", self._name)
             self._is_named = True
         with reading(self._node.name, "CLIENT ID"):

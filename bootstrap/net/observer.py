@@ -9,17 +9,16 @@ from dataclasses import replace
 
 from ..core import parsing
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
-from ..errors import NodeNotReadyError, TransientError
+from ..errors import NodeNotReadyError, SettingsError, TransientError, WrongNameError
 from . import databases
 from .connection import COMMAND_TIMEOUT_S
-from .discovery import Discovery, Found
+from .discovery import DOUBT_FOR_S, Found
 from .node_view import NodeReader
 from .outsiders import Outsiders
-from .pool import ConnectionPool, rotated
+from .pool import DISCOVER_EVERY_S, ConnectionPool, rotated
 from .replies import ReplyError, reading
 from .transport import DATA_LIMIT
 
-DISCOVER_EVERY_S = 3.0
 OBSERVED_AT_ONCE = 128
 # A node may know members that are gone, of former sizes; more than this is no cluster of ours.
 _MORE_MEMBERS = 1000
@@ -36,14 +35,13 @@ class Observer:
     def __init__(
         self,
         *,
-        discovery: Discovery,
         pool: ConnectionPool,
         nodes: int | None = None,
         needs_config: bool = True,
         patience_s: float = COMMAND_TIMEOUT_S,
+        doubt_for_s: float = DOUBT_FOR_S,
     ) -> None:
         self._nodes = nodes
-        self._discovery = discovery
         self._pool = pool
         self._reader = NodeReader(needs_config=needs_config, patience_s=patience_s)
         self._outsiders = Outsiders(is_tls=pool.access.tls is not None)
@@ -51,6 +49,9 @@ class Observer:
         self._found_at = -DISCOVER_EVERY_S
         self._is_sure = False
         self._silent: frozenset[str] = frozenset()
+        self._doubt_for_s = doubt_for_s
+        self._doubted_at: float | None = None
+        self._has_answers = False
         self._gate = asyncio.Semaphore(OBSERVED_AT_ONCE)
         self.unanswered: set[str] = set()
 
@@ -67,6 +68,14 @@ class Observer:
         answers = await asyncio.gather(*(self._ask(e, shards=shards) for e in endpoints))
         nodes = [answer for answer in answers if isinstance(answer, NodeView)]
         absent = [answer for answer in answers if isinstance(answer, Absent)]
+        self._has_answers |= bool(nodes)
+        absent += self._misnamed(
+            [
+                (e, a)
+                for e, a in zip(endpoints, answers, strict=True)
+                if isinstance(a, WrongNameError)
+            ]
+        )
         self._silent = frozenset(each.name for each in absent if each.phase == "connect")
         absent += self._found.absent
         self._is_sure = not absent
@@ -96,7 +105,7 @@ class Observer:
         now = time.monotonic()
         if self._is_sure and now - self._found_at < DISCOVER_EVERY_S:
             return
-        self._found = self._with_answering(await self._discovery.find(self._silent))
+        self._found = self._with_answering(await self._pool.find(self._silent))
         self._found_at = now
         await self._pool.update(self._found.endpoints)
 
@@ -115,11 +124,28 @@ class Observer:
         absent = tuple(a for a in found.absent if a.name not in kept)
         return Found(endpoints=tuple(endpoints), absent=absent)
 
-    async def _ask(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent:
+    def _misnamed(self, errors: Sequence[tuple[Endpoint, WrongNameError]]) -> list[Absent]:
+        """Treat pods whose certificate has another name as missing, as long as caches last.
+
+        Where pods come back on new addresses, the old one of a pod can be the new one of another,
+        and a cache still has the record. No pod that answers, or a name that stays wrong, is a
+        certificate that somebody has to replace.
+        """
+        if not errors:
+            self._doubted_at = None
+            return []
+        now = time.monotonic()
+        self._doubted_at = now if self._doubted_at is None else self._doubted_at
+        if not self._has_answers or now - self._doubted_at >= self._doubt_for_s:
+            error = errors[0][1]
+            raise SettingsError(node=error.node, cause=error.cause, remedy=error.remedy)
+        return [_absent(endpoint, "connect", error.cause) for endpoint, error in errors]
+
+    async def _ask(self, endpoint: Endpoint, *, shards: bool) -> NodeView | Absent | WrongNameError:
         self.unanswered.add(endpoint.name)
         client = self._pool.client(endpoint.name)
         endpoint = rotated(endpoint, client.ip)
-        answer: NodeView | Absent
+        answer: NodeView | Absent | WrongNameError
         try:
             async with self._gate:
                 answer = await self._reader.read(endpoint, client, shards=shards)
@@ -129,6 +155,9 @@ class Observer:
             answer = _absent(endpoint, "command", error.message)
         except NodeNotReadyError as error:
             answer = _absent(endpoint, "serve", error.cause)
+        except WrongNameError as error:
+            self._pool.use_next_address(endpoint)
+            answer = error
         except TransientError as error:
             self._pool.use_next_address(endpoint)
             answer = _absent(endpoint, "connect", error.cause)

@@ -1,11 +1,14 @@
 """Credentials go to the pods that DNS names, and to nobody else."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 
-from bootstrap.sandbox.binary import ServerBinary
+from bootstrap.sandbox.binary import ServerBinary, find_server
 from bootstrap.sandbox.errors import ReplyError
 from bootstrap.sandbox.pod import Pod
 from tests.support import rig
@@ -16,7 +19,12 @@ from tests.support.world import World
 pytestmark = pytest.mark.redis
 
 PASSWORD = "s3cret-of-the-pods"
+# Servers send theirs to each other, wherever a member was last: that is not the program's.
+SERVERS_OWN = "s3cret-between-servers"
 ANNOUNCED_PORT = 7777
+# The command of each server with which a move has begun.
+MOVES = {"redis-7.0": "MIGRATE", "redis-8.6": "IMPORT", "valkey-9.1": "MIGRATESLOTS"}
+FIRST, SOURCE, TARGET = 0, 1, 3
 
 
 @pytest.fixture
@@ -154,3 +162,84 @@ def test_nothing_goes_to_the_announced_address_of_somebody_else(
     assert PASSWORD.encode() not in recorder.received
     assert b"RESTORE" not in recorder.received
     assert sum(map(rig.count_keys, world.pods)) == 60
+
+
+@pytest.fixture(params=MOVES)
+def growing(request: pytest.FixtureRequest, installed: Mapping[str, str]) -> Iterator[World]:
+    """A cluster of three pods with keys, and a fourth pod that is to take a part of them."""
+    name = request.param
+    if name not in installed:
+        pytest.skip(f"{name} is not installed: run scripts/get-servers")
+    server = find_server(installed[name])
+    users = {
+        "user": f"default on >{PASSWORD} >{SERVERS_OWN} ~* &* +@all",
+        "masterauth": SERVERS_OWN,
+    }
+    with World(nodes=3, server=server, password=PASSWORD, appendonly=True, config=users) as world:
+        world.start()
+        assert rig.run(alone(world)).code == 0
+        for key in range(600):
+            for pod in world.pods:
+                with suppress(ReplyError):
+                    pod.command("SET", f"key:{key}", "value")
+        world.add_pod()
+        yield world
+
+
+@contextmanager
+def stopped_in_a_move(world: World, word: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the program, and halt it right after it has sent a command with this word."""
+    variables = {
+        **alone(world, timeout="120"),
+        "KILL_AFTER": word,
+        "KILL_HOW": "stop",
+        "KEEP_ALIVE_S": "0.2",
+    }
+    program = (str(rig.PROGRAMS / "killpoint.py"),)
+    with rig.started(variables, program=program) as running:
+        os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert running.poll() is None, running.communicate()
+        yield running
+
+
+@pytest.mark.parametrize("number", [SOURCE, TARGET], ids=["source", "target"])
+def test_the_former_address_of_a_pod_receives_no_password_in_a_move(
+    growing: World, number: int, request: pytest.FixtureRequest
+) -> None:
+    """The pod dies, and another process has its address; the move ends at the pod's next one."""
+    pod, recorder = growing.pods[number], Recorder()
+    with stopped_in_a_move(growing, MOVES[request.node.callspec.params["growing"]]) as running:
+        pod.kill()
+        with listening(pod.address, pod.port, recorder.talk):
+            pod.move()
+            running.send_signal(signal.SIGCONT)
+            read_until(running, "pass.failed")
+            pod.start()
+            _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 0, stderr
+    assert PASSWORD.encode() not in recorder.received
+    assert sum(map(rig.count_keys, growing.pods)) == 600
+
+
+def test_the_former_address_of_the_lock_receives_no_password(
+    growing: World, request: pytest.FixtureRequest
+) -> None:
+    """The lock's pod dies while a target that does not answer keeps a plan under way."""
+    first, target, recorder = growing.pods[FIRST], growing.pods[TARGET], Recorder()
+    with stopped_in_a_move(growing, MOVES[request.node.callspec.params["growing"]]) as running:
+        target.pause()
+        first.kill()
+        with listening(first.address, first.port, recorder.talk):
+            first.move()
+            running.send_signal(signal.SIGCONT)
+            read_until(running, "pass.failed")
+            target.resume()
+            first.start()
+            _, stderr = running.communicate(timeout=120)
+    assert running.returncode == 0, stderr
+    assert PASSWORD.encode() not in recorder.received
+
+
+def read_until(running: subprocess.Popen[str], event: str) -> None:
+    assert running.stderr is not None
+    assert any(f'"event": "{event}"' in line for line in running.stderr), event

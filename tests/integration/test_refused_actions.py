@@ -45,6 +45,7 @@ from bootstrap.net.executor import Executor
 from bootstrap.net.pool import ConnectionPool
 from tests.support import builders
 from tests.support.builders import node_id
+from tests.support.naming import Names
 from tests.support.refusing import RefusingServer, run_fast
 from tests.unit.test_converge import FakeLock, Script
 
@@ -155,9 +156,10 @@ async def _run(case: Case) -> Outcome:
             port = listener.sockets[0].getsockname()[1]
             server.view = _at(server.view, port)
         view = ClusterView(nodes=tuple(server.view for server in servers))
-        pool = ConnectionPool(Access())
+        endpoints = [node.endpoint for node in view.nodes]
+        pool = ConnectionPool(Access(), Names(endpoints))
         stack.push_async_callback(pool.close)
-        await pool.update(node.endpoint for node in view.nodes)
+        await pool.update(endpoints)
         return await _converge(case, view, pool, servers)
 
 
@@ -176,7 +178,7 @@ async def _converge(
             seen=Observation(view=view, plan=plan),
         ),
         executor=Executor(pool=pool, stop=deadline.stop, on_progress=lambda _: None),
-        lock=RunLock(lambda _: FakeLock()),
+        lock=RunLock(lambda _: FakeLock(address="127.0.0.1")),
         progress=ProgressLog(desired=desired),
         deadline=deadline,
     )

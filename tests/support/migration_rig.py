@@ -79,8 +79,8 @@ class Rig:
         return asyncio.run(self._observe())
 
     async def _observe(self) -> ClusterView:
-        pool = ConnectionPool(self.access)
-        observer = Observer(discovery=self, pool=pool)
+        pool = ConnectionPool(self.access, self)
+        observer = Observer(pool=pool)
         try:
             return await observer.observe()
         finally:
@@ -95,8 +95,8 @@ class Rig:
 
     async def _move(self, steps: Sequence[Step], on_progress: OnProgress) -> Progress:
         self.stop, progress = asyncio.Event(), Progress()
-        pool = ConnectionPool(self.access)
-        observer = Observer(discovery=self, pool=pool)
+        pool = ConnectionPool(self.access, self)
+        observer = Observer(pool=pool)
         left = list(steps)
         try:
             while left:
@@ -111,9 +111,9 @@ class Rig:
 
     async def _gather(self, steps: Sequence[Step]) -> Progress:
         self.stop, progress = asyncio.Event(), Progress()
-        pool = ConnectionPool(self.access)
+        pool = ConnectionPool(self.access, self)
         try:
-            view = await Observer(discovery=self, pool=pool).observe()
+            view = await Observer(pool=pool).observe()
             session = self._session(pool, view, progress, lambda _: None)
             await migrator.gather(session, _actions(GatherKeys, steps, view))
             return progress

@@ -5,7 +5,12 @@ import ssl
 import pytest
 from redis import exceptions
 
-from bootstrap.errors import BootstrapError, NodeUnreachableError, SettingsError
+from bootstrap.errors import (
+    BootstrapError,
+    NodeUnreachableError,
+    SettingsError,
+    WrongNameError,
+)
 from bootstrap.net.connect_errors import ConnectErrors, was_cut
 
 POD = ConnectErrors(name="redis-app-0", ip="10.0.0.1", port=6379, is_tls=True)
@@ -45,7 +50,8 @@ def explain(error: Exception) -> BootstrapError:
 def test_each_fault_of_a_certificate_has_its_remedy(message: str, remedy: str) -> None:
     """The sentence of OpenSSL is kept."""
     error = explain(certificate_error(message))
-    assert isinstance(error, SettingsError)
+    # The address of another pod may be in a cache: whether the name is wrong, time will tell.
+    assert isinstance(error, WrongNameError if "mismatch" in message else SettingsError)
     assert message in error.cause
     assert remedy in error.remedy
 

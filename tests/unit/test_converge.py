@@ -29,7 +29,7 @@ from bootstrap.loop.progress import ProgressLog
 from bootstrap.loop.run_lock import RunLock
 from bootstrap.loop.stopping import Deadline
 from tests.support import builders, virtual_time
-from tests.support.builders import estranged, node_id, own, view, wanted
+from tests.support.builders import endpoint, estranged, node_id, own, view, wanted
 
 HEALTHY = view("3x0")
 DESIRED = wanted("3x0")
@@ -113,6 +113,7 @@ class FakeLock:
     holders: list[str | Exception | None] = field(default_factory=lambda: [None])
     asked: int = 0
     released: int = 0
+    address: str | None = endpoint(0).addresses[0]
 
     async def try_acquire(self) -> str | None:
         """Return the next holder."""

@@ -20,6 +20,7 @@ from bootstrap.net.migration.slot_states import SlotStates
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.net.replies import Command, ReplyError
 from tests.support import builders, virtual_time
+from tests.support.naming import Names
 
 T = TypeVar("T")
 SOURCE, TARGET, THIRD = builders.view("3x0").nodes
@@ -53,7 +54,7 @@ class Pool(ConnectionPool):
     """A pool whose shared connections are all the same."""
 
     def __init__(self, node: RedisNode) -> None:
-        super().__init__(Access())
+        super().__init__(Access(), Names())
         self.shared = node
 
     def client(self, name: str) -> RedisNode:

@@ -29,6 +29,7 @@ from bootstrap.net.polling import SHORTLY, retry, wait_for
 from bootstrap.net.pool import ConnectionPool
 from bootstrap.net.replies import Command, ReplyError
 from tests.support import builders, virtual_time
+from tests.support.naming import Names
 
 TO = Destination(ip="10.0.0.9", port=6380, uses_tls=True, node_timeout_s=2.0)
 
@@ -41,7 +42,7 @@ def pair(*, commands: frozenset[str] = frozenset(), **fields: object) -> Pair:
 
 def session(ends: Pair, access: Access | None = None) -> MigrationSession:
     return MigrationSession(
-        pool=ConnectionPool(access or Access()),
+        pool=ConnectionPool(access or Access(), Names()),
         primaries={ends.source.node_id: ends.source, ends.target.node_id: ends.target},
         stop=asyncio.Event(),
         history=MigrationHistory(),
@@ -51,7 +52,7 @@ def session(ends: Pair, access: Access | None = None) -> MigrationSession:
 def link(access: Access, *, database: int = 0) -> MigrationLink:
     """Return a lane over connections that are never used."""
     ends = pair()
-    pool = ConnectionPool(access)
+    pool = ConnectionPool(access, Names())
     return MigrationLink(
         session=session(ends, access),
         pair=ends,

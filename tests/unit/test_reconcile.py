@@ -22,6 +22,7 @@ from bootstrap.errors import (
     InvariantError,
     NotConvergedError,
     RefusedError,
+    SettingsError,
 )
 from bootstrap.loop.health import Health
 from bootstrap.loop.observation import Assessor
@@ -74,7 +75,7 @@ def reconcile(
     world: World,
     *,
     seconds: float,
-    changes: Sequence[tuple[float, ClusterView]] = (),
+    changes: Sequence[tuple[float, ClusterView | Exception]] = (),
     interval_s: float = 5.0,
 ) -> Health:
     """Let the reconciler work for some seconds, while others change the world."""
@@ -215,6 +216,18 @@ def test_a_reply_that_cannot_be_read_does_not_end_it() -> None:
     assert "redis-app-2" in health.verdict.reason
     assert len(world.observed) < 10
     assert is_ready(reconcile(world, seconds=40.0, changes=[(20.0, HEALTHY)]))
+
+
+def test_wrong_settings_end_it_only_before_a_first_observation() -> None:
+    """Later they are one pod's, which may be restarted with others; Kubernetes shows the former."""
+    wrong = SettingsError(node="redis-app-2", cause="no TLS there", remedy="set the port")
+    with pytest.raises(SettingsError):
+        reconcile(World(wrong), seconds=20.0)
+    health = reconcile(World(HEALTHY), seconds=40.0, changes=[(20.0, wrong)])
+    assert not is_ready(health)
+    assert "no TLS there" in health.verdict.reason
+    healed: list[tuple[float, ClusterView | Exception]] = [(20.0, wrong), (30.0, HEALTHY)]
+    assert is_ready(reconcile(World(HEALTHY), seconds=60.0, changes=healed))
 
 
 def test_pods_beyond_the_wanted_number_are_not_ready() -> None:

@@ -14,25 +14,32 @@ from bootstrap.core.topology import ClusterView
 from bootstrap.errors import CredentialsError, NodeUnreachableError
 from bootstrap.loop.run_lock import KEEP_ALIVE_EVERY_S, RunLock
 from tests.support import virtual_time
-from tests.support.builders import view
+from tests.support.builders import endpoint, view
 
 SEEN = view("3x0")
 LOST = NodeUnreachableError(node="redis-app-0", cause="no answer", remedy="wait")
+GONE = NodeUnreachableError(node="redis-app-0", cause="it closed the connection", remedy="wait")
 REJECTED = CredentialsError(node="redis-app-0", cause="WRONGPASS", remedy="set it")
 
 
 @dataclass(slots=True)
 class OneLock:
-    """A lock whose answers follow each other; the last one is repeated."""
+    """A lock whose answers follow each other; the last one is repeated.
+
+    `GONE` ends its connection.
+    """
 
     answers: list[str | Exception | None]
     asked_at: list[float] = field(default_factory=list)
     released: int = 0
+    address: str | None = endpoint(0).addresses[0]
 
     async def try_acquire(self) -> str | None:
         """Return or raise the next answer."""
         self.asked_at.append(asyncio.get_running_loop().time())
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is GONE:
+            self.address = None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -123,6 +130,40 @@ def test_a_lock_is_used_while_a_change_is_under_way() -> None:
         assert [at - lock.asked_at[0] for at in lock.asked_at[1:]] == [
             KEEP_ALIVE_EVERY_S * number for number in (1, 2, 3)
         ]
+
+    logged(work)
+
+
+def test_a_lock_whose_connection_ends_is_not_ours_and_is_not_asked_again() -> None:
+    """Its pod may be gone, and its address another process's; the next pass takes a new lock."""
+    run, lock, views = locked(None, GONE, None)
+
+    async def work() -> None:
+        await run.acquire(SEEN)
+        assert run.is_new
+        async with run.kept_alive():
+            await asyncio.sleep(3.5 * KEEP_ALIVE_EVERY_S)
+            assert (run.is_ours, lock.released) == (False, 1)
+        assert len(lock.asked_at) == 2
+        lock.address = endpoint(0).addresses[0]
+        assert await run.acquire(SEEN)
+        assert (len(views), run.is_new) == (2, True)
+
+    logged(work)
+
+
+@pytest.mark.parametrize("address", ["10.9.9.9", None], ids=["another", "ended"])
+def test_a_lock_at_a_former_address_is_dropped(address: str | None) -> None:
+    """The pod that was observed has another address, or the connection ended meanwhile."""
+    run, lock, views = locked(None)
+
+    async def work() -> None:
+        for _ in range(2):
+            assert await run.acquire(SEEN)
+        assert (len(views), lock.released, run.is_new) == (1, 0, False)
+        lock.address = address
+        assert await run.acquire(SEEN)
+        assert (len(views), lock.released, run.is_new) == (2, 1, True)
 
     logged(work)
 

@@ -11,7 +11,8 @@ from ...core.topology import Address
 from ...errors import BootstrapError, RefusedError, StaleViewError
 from .. import server_ports
 from ..connection import RedisNode
-from ..replies import Command
+from ..replies import Command, reading, text
+from .reply_errors import stale_view
 from .session import MigrationSession, Pair
 
 LANES = 2
@@ -118,6 +119,21 @@ class MigrationLink:
     def is_proven(self) -> bool:
         """Return whether a MIGRATE between these two processes has reached the target."""
         return self.pair.processes in self.session.history.connected
+
+    async def check_target(self) -> None:
+        """Make sure that the target is still there, before the source sends it keys and a password.
+
+        The lane's own connection is asked: it ends with the target, whose address can then be
+        another process's.
+
+        Raises:
+            StaleViewError: It is another node now, or DNS gives another address for its pod.
+            TransientError: It does not answer.
+        """
+        node = self.pair.target
+        with reading(node.name, "CLUSTER MYID"):
+            if text(await self.target.call("CLUSTER", "MYID")) != node.node_id:
+                raise stale_view(node.name, "is another node now")
 
     def unreachable(self, words: str, *, is_final: bool = False) -> BootstrapError:
         """Return the error for a MIGRATE that got no answer from the target."""

@@ -177,6 +177,7 @@ class KeyCopier:
         self, batches: Sequence[Batch], *, replace: bool = False
     ) -> list[Reply | ReplyError]:
         """Send one MIGRATE for each batch, in one pipeline."""
+        await self.link.check_target()
         timeout_s = sum(self.link.destination.timeout_s(batch) for batch in batches)
         commands = [self.link.migrate(batch, replace=replace) for batch in batches]
         return await self._ask_source(commands, 2 * timeout_s)

@@ -15,7 +15,7 @@ from ...core import parsing
 from ...core.parsing import Reply
 from ...core.slots import SlotSet
 from ...core.topology import NodeId, NodeView
-from ...errors import BootstrapError, NodeUnreachableError
+from ...errors import BootstrapError, TransientError
 from .. import databases
 from ..connection import RedisNode
 from ..replies import Command, ReplyError, text
@@ -156,7 +156,7 @@ class SlotStates:
         client = self._session.client(self._session.primaries[node_id])
         try:
             await _write(client, commands, timeout_s=_OTHERS_TIMEOUT_S)
-        except NodeUnreachableError:
+        except TransientError:
             self._session.silent.add(node_id)
 
     async def revert(self, emptied: Sequence[int]) -> None:

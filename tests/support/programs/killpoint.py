@@ -1,8 +1,9 @@
 """The program, struck right after the command that KILL_AFTER names.
 
 KILL_AFTER is the number of the command, or a word of it. KILL_HOW is what happens: `kill` ends the
-program with SIGKILL after a write command, `term` sends it SIGTERM after any command, and `cut`
-loses the reply to any command with the connection.
+program with SIGKILL after a write command, `stop` halts it there until SIGCONT, `term` sends it
+SIGTERM after any command, and `cut` loses the reply to any command with the connection.
+KEEP_ALIVE_S is how often the lock is used in the middle of a plan.
 
 Pipelines that write are sent one command at a time, so that every prefix of them can be the end;
 only RESET stays with the command that empties the files: both are in one packet, which the end of
@@ -20,6 +21,7 @@ from unittest import mock
 from bootstrap import cli
 from bootstrap.core.parsing import Reply
 from bootstrap.errors import NodeUnreachableError
+from bootstrap.loop import run_lock
 from bootstrap.net.connection import RedisNode
 from bootstrap.net.replies import Command, ReplyError
 from bootstrap.net.transport import REPLY_LIMIT, Limit
@@ -28,6 +30,8 @@ from bootstrap.process import stop_signal
 send = RedisNode.pipeline
 last = os.environ["KILL_AFTER"]
 how = os.environ.get("KILL_HOW", "kill")
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+run_lock.KEEP_ALIVE_EVERY_S = float(os.environ.get("KEEP_ALIVE_S", run_lock.KEEP_ALIVE_EVERY_S))
 numbers = count(1)
 struck_at: list[float] = []
 
@@ -40,7 +44,7 @@ async def strike(node: RedisNode) -> None:
     if how == "cut":
         await node.close()
         raise NodeUnreachableError(node=node.name, cause="the test cut it", remedy="go on")
-    os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGTERM)
+    os.kill(os.getpid(), SIGNALS[how])
 
 
 async def pipeline(
@@ -51,9 +55,9 @@ async def pipeline(
     timeout_s: float = 10.0,
     limit: Limit = REPLY_LIMIT,
 ) -> list[Reply | ReplyError]:
-    if not writes:
-        replies = await send(self, commands, writes=False, timeout_s=timeout_s, limit=limit)
-        if how != "kill" and str(next(numbers)) == last:
+    if not writes or not commands:
+        replies = await send(self, commands, writes=writes, timeout_s=timeout_s, limit=limit)
+        if how in ("term", "cut") and str(next(numbers)) == last:
             await strike(self)
         return replies
     is_packet = tuple(commands[0][:2]) == ("CLUSTER", "RESET")

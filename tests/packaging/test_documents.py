@@ -17,6 +17,7 @@ from tests.support.rendering import (
     Object,
     Render,
     Rendered,
+    only,
     pod_of,
     render,
 )
@@ -151,6 +152,37 @@ def test_documented_selectors_find_objects_of_their_cluster_only(overlay: Render
         for objects in others:
             hit = [name for name, labels in labelled(objects) if wanted <= labels.items()]
             assert not hit, (path, selector)
+
+
+@pytest.mark.parametrize("base", ["../manifests", "../manifests/overlays/production"])
+def test_documented_patches_reach_the_pods(overlay: Render, base: str) -> None:
+    """Each patch changes what it says, on both bases, and leaves the rest as it is."""
+    blocks = [yaml.safe_load(b) for n, b in KUSTOMIZATIONS if n.startswith("docs/kubernetes.md")]
+    patches, no_storage = (b for b in blocks if "volumeClaimTemplates" in str(b.get("patches")))
+    before = overlay(resources=base)
+    after = overlay(resources=base, **{k: patches[k] for k in ("configMapGenerator", "patches")})
+    assert only(before, "Job")["metadata"]["name"] != only(after, "Job")["metadata"]["name"]
+    for one in (o for o in after if o["kind"] in ("StatefulSet", "Job", "Deployment")):
+        assert pod_of(one)["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+        assert pod_of(one)["spec"]["nodeSelector"] == {"pool": "redis"}
+    was, found = only(before, "StatefulSet")["spec"], only(after, "StatefulSet")["spec"]
+    claim = found["volumeClaimTemplates"][0]["spec"]
+    assert claim["storageClassName"] == "fast"
+    assert claim["resources"] == {"requests": {"storage": "20Gi"}}
+    was, found = was["template"]["spec"], found["template"]["spec"]
+    names = [c["name"] for c in found["containers"]]
+    assert sorted(names) == sorted(c["name"] for c in was["containers"])
+    memory = found["containers"][names.index("redis")]["resources"]
+    assert memory["requests"]["memory"] == memory["limits"]["memory"] == "4Gi"
+    zone = "topology.kubernetes.io/zone"
+    spread = was["topologySpreadConstraints"]
+    strict = {**next(c for c in spread if c["topologyKey"] == zone),
+              "whenUnsatisfiable": "DoNotSchedule"}  # fmt: skip
+    assert found["topologySpreadConstraints"] == [strict, *spread]
+    cache = only(overlay(resources=base, patches=no_storage["patches"]), "StatefulSet")["spec"]
+    assert "volumeClaimTemplates" not in cache
+    volume = {"name": "redis-data", "emptyDir": {"sizeLimit": "2Gi"}}
+    assert volume in cache["template"]["spec"]["volumes"]
 
 
 def test_job_alone_takes_twelve_lines() -> None:

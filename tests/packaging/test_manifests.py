@@ -183,6 +183,17 @@ def test_applications_password_is_mounted_nowhere() -> None:
     assert not [o for o in render(MANIFESTS / "overlays/production") if o["kind"] == "Secret"]
 
 
+def test_policies_allow_name_servers_behind_both_ports() -> None:
+    """OpenShift's name servers listen on 5353, and a policy counts the port of the pod."""
+    policies = [o for o in render(MANIFESTS / "overlays/production")
+                if o["kind"] == "NetworkPolicy" and o["spec"].get("egress")]  # fmt: skip
+    assert {o["metadata"]["name"] for o in policies} == {"redis-app", "redis-bootstrap"}
+    for policy in policies:
+        (names,) = [r for r in policy["spec"]["egress"] if "openshift-dns" in str(r["to"])]
+        ports = {(port["port"], port["protocol"]) for port in names["ports"]}
+        assert ports == {(port, protocol) for port in (53, 5353) for protocol in ("UDP", "TCP")}
+
+
 def test_production_has_all_that_protects(beside_manifests: Path) -> None:
     """The production overlay has authentication, TLS, network policies and metrics."""
     folder = beside_manifests / "manifests/overlays/production"

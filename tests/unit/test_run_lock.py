@@ -135,7 +135,7 @@ def test_a_lock_is_used_while_a_change_is_under_way() -> None:
 
 
 def test_a_lock_whose_connection_ends_is_not_ours_and_is_not_asked_again() -> None:
-    """Its pod may be gone, and its address another process's; the next pass takes a new lock."""
+    """The pod may be gone, and its address that of another process."""
     run, lock, views = locked(None, GONE, None)
 
     async def work() -> None:

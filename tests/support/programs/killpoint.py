@@ -55,7 +55,8 @@ async def pipeline(
     timeout_s: float = 10.0,
     limit: Limit = REPLY_LIMIT,
 ) -> list[Reply | ReplyError]:
-    if not writes or not commands:
+    is_over = how == "stop" and struck_at
+    if not writes or not commands or is_over:
         replies = await send(self, commands, writes=writes, timeout_s=timeout_s, limit=limit)
         if how in ("term", "cut") and str(next(numbers)) == last:
             await strike(self)

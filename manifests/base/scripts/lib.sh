@@ -10,7 +10,7 @@ fi
 credentials=${REDIS_CREDENTIALS:-/etc/redis-auth}
 certificates=${REDIS_CERTIFICATES:-/etc/redis-tls}
 redis_port=${REDIS_PORT:-6379}
-carriage_return=$(printf '\r')
+carriage_return=$(printf '\r') byte_order_mark=$(printf '\357\273\277')
 
 # talk HOST COMMANDS [ARGUMENT...]: commands to one server, a line each, or one command as arguments; three seconds at
 # most. HOST is this pod or an address that `pods` printed: the password is sent to no other host. redis-cli verifies the
@@ -27,7 +27,10 @@ talk() {
   fi
   answer="NOAUTH: there is no password in $credentials/bootstrap-password"
   # One password a line, as the program reads them: while passwords change, servers know the old or the new one.
+  # Windows editors begin the file with a mark.
+  mark=$byte_order_mark
   while IFS= read -r password || [ -n "$password" ]; do
+    password=${password#"$mark"} mark=
     password=${password%"$carriage_return"}
     [ -n "$password" ] || continue
     answer=$(printf '%s' "$commands" | REDISCLI_AUTH=$password timeout 3 "$client" --user bootstrap --no-auth-warning \

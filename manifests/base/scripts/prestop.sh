@@ -210,7 +210,7 @@ explain() {
 clock() { date +%s; }
 
 begun=$(clock)
-calm=0 calm_since=$begun alone_since=0 silent_since=0 explained=-60 not_before=0 addresses=
+calm=0 calm_since=$begun alone_since=0 silent_since=0 explained=-60 not_before=0
 
 here_ask config set replica-priority 0 >/dev/null
 while :; do
@@ -251,8 +251,7 @@ while :; do
     sleep 0.5
     continue
   fi
-  found=$(pods)
-  [ -z "$found" ] || addresses=$found # without an answer of DNS the addresses of the last time are tried
+  addresses=$(pods) # only these are asked: one of an earlier answer may be that of another process by now
   seen=$(survey)
   waited=0
   if hand_over; then continue; fi

@@ -261,10 +261,22 @@ def parse_shards(reply: Reply) -> frozenset[frozenset[NodeId]]:
 
 
 def parse_functions(reply: Reply) -> frozenset[str]:
-    """Return a digest of each library, from `FUNCTION LIST WITHCODE` in RESP2."""
-    libraries = map(parse_pairs, _items(reply))
-    texts = (f"{each.get('engine')}\0{each.get('library_code')}" for each in libraries)
-    return frozenset(hashlib.sha256(text.encode()).hexdigest() for text in texts)
+    """Return a digest of each library, from `FUNCTION LIST WITHCODE` in RESP2.
+
+    The code stays bytes: it may be large, and text can take four times as much memory.
+    """
+    digests = set()
+    for library in _items(reply):
+        words = _items(library)
+        names = map(_text, words[::2])
+        fields = dict(zip(names, words[1::2], strict=False))
+        found = hashlib.sha256()
+        for name in ("engine", "library_code"):
+            value = fields.get(name)
+            found.update(value if isinstance(value, bytes) else _text(value).encode())
+            found.update(b"\0")
+        digests.add(found.hexdigest())
+    return frozenset(digests)
 
 
 def _items(reply: Reply) -> Sequence[Reply]:

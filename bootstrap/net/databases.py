@@ -13,7 +13,7 @@ from ..core.parsing import Reply, parse_info
 from ..core.topology import NodeView
 from .connection import COMMAND_TIMEOUT_S, RedisNode
 from .replies import Command, ReplyError, reading, text
-from .transport import DATA_LIMIT
+from .transport import REPLY_LIMIT, Limit
 
 
 async def occupied(client: RedisNode, node: NodeView) -> list[int]:
@@ -48,11 +48,12 @@ async def pipeline(
     *,
     writes: bool = False,
     timeout_s: float = COMMAND_TIMEOUT_S,
+    limit: Limit = REPLY_LIMIT,
 ) -> list[Reply | ReplyError]:
     """Send commands to one database in one go; `check` it first."""
     if database:
         commands = [("SELECT", database), *commands, ("SELECT", 0)]
-    replies = await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=DATA_LIMIT)
+    replies = await client.pipeline(commands, writes=writes, timeout_s=timeout_s, limit=limit)
     return replies[1:-1] if database else replies
 
 

@@ -34,7 +34,7 @@ from .polling import retry
 from .pool import ConnectionPool
 from .replies import ReplyError, reading, stale_view
 from .reset import reset
-from .transport import DATA_LIMIT
+from .transport import LIBRARIES_LIMIT
 
 ANSWER_AFTER_STOP_S = 1.0
 # Servers give a manual failover up after 5 s (CLUSTER_MF_TIMEOUT); then it is asked for again.
@@ -188,7 +188,7 @@ class Executor:
 
     async def _copy_functions(self, action: CopyFunctions) -> None:
         source, target = self._nodes[action.source], self._nodes[action.target]
-        dump = await self._pool.client(source.name).call("FUNCTION", "DUMP", limit=DATA_LIMIT)
+        dump = await self._pool.client(source.name).call("FUNCTION", "DUMP", limit=LIBRARIES_LIMIT)
         if not isinstance(dump, bytes):
             return
         client = self._pool.client(target.name)

@@ -17,7 +17,7 @@ from .node_view import NodeReader
 from .outsiders import Outsiders
 from .pool import DISCOVER_EVERY_S, ConnectionPool, rotated
 from .replies import ReplyError, reading
-from .transport import DATA_LIMIT
+from .transport import LIBRARIES_LIMIT
 
 OBSERVED_AT_ONCE = 128
 # A node may know members that are gone, of former sizes; more than this is no cluster of ours.
@@ -174,7 +174,7 @@ class Observer:
                 return node
             client = self._pool.client(node.name)
             try:
-                reply = await client.call("FUNCTION", "LIST", "WITHCODE", limit=DATA_LIMIT)
+                reply = await client.call("FUNCTION", "LIST", "WITHCODE", limit=LIBRARIES_LIMIT)
             except (ReplyError, TransientError):
                 return node
             with reading(node.name, "FUNCTION LIST"):

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bootstrap.core.parsing import ParseError, Reply
+from bootstrap.core.parsing import Reply
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import NodeView
-from bootstrap.errors import NodeUnreachableError, RefusedError, StaleViewError
+from bootstrap.errors import InvariantError, NodeUnreachableError, RefusedError, StaleViewError
 from bootstrap.net.connection import Access, RedisNode
 from bootstrap.net.migration.key_conflicts import source_stays
 from bootstrap.net.migration.link import Destination, MigrationLink
@@ -114,6 +114,9 @@ NOTHING: dict[str, Answer] = {"MEMORY": None, "DUMP": None}
         (value(HASH, b"a", b"1", b"b", b"2"), value(HASH, b"b", b"2", b"a", b"1"), True),
         (value(HASH, b"a", b"1", b"b", b"2"), value(HASH, b"a", b"2", b"b", b"1"), False),
         (value(STRING, b"a", size=1 << 40), value(STRING, b"a"), False),
+        (value(STRING, b"a", size=8 << 20), value(STRING, b"a"), True),
+        (value(SET, b"a", b"b", size=8 << 20), value(SET, b"b", b"a"), False),
+        (value(SET, b"ab", b"c"), value(SET, b"a", b"bc"), False),
         (value(STRING, b"a"), NOTHING, True),
         (NOTHING, value(STRING, b"a"), True),
     ],
@@ -158,8 +161,12 @@ def test_a_value_that_is_none_is_an_error_and_no_difference(kind: bytes, reply: 
     theirs = value(kind, b"b")
     if not kind:
         ours["DUMP"] = reply
-    with pytest.raises(ParseError):
+    with pytest.raises(InvariantError) as refused:
         decided(link(ours, theirs))
+    assert refused.value.node == "redis-app-0"
+    with pytest.raises(InvariantError) as refused:
+        decided(link(theirs, ours))
+    assert refused.value.node == "redis-app-1"
 
 
 def refused(words: str) -> ReplyError:

@@ -16,18 +16,21 @@ is off by default. `migrate_command` recognizes the reply and carries the decisi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from ...core.parsing import ParseError, Reply, parse_info
 from ...errors import RefusedError
 from .. import databases
 from ..connection import RedisNode
-from ..replies import Command, text
-from ..transport import DATA_LIMIT
+from ..replies import Command, reading, text
+from ..transport import ELEMENTS_LIMIT, REPLY_LIMIT, VALUE_LIMIT, Limit
 from .link import MigrationLink
 from .reply_errors import call, require
 
-_COMPARED_BYTES = DATA_LIMIT.size // 2
+# As MEMORY USAGE reports them. An element of a table takes the server 16 bytes or more.
+_COMPARED_BYTES = 12 << 20
+_LISTED_BYTES = 16 * ELEMENTS_LIMIT.elements
 # First byte of a DUMP. A table's elements come in the order of each process's own hash seed.
 _UNORDERED = {b"\x02": "SMEMBERS", b"\x04": "HGETALL"}
 
@@ -59,39 +62,59 @@ async def _is_unbroken(link: MigrationLink) -> bool:
 
 async def _require_equal(link: MigrationLink, slot: int, key: bytes) -> None:
     """Refuse different values on the two ends; a copy that was deleted meanwhile is no conflict."""
-    size = await _ask(link, link.source, link.at_source("MEMORY", "USAGE", key))
+    size = await _ask(link, link.source, link.at_source("MEMORY", "USAGE", key), REPLY_LIMIT)
     if isinstance(size, int) and size > _COMPARED_BYTES:
-        raise _refusal(link, slot, f"of {size} bytes, too large to compare")
-    ours, theirs = await _both(link, "DUMP", key)
+        raise _too_large(link, slot, size)
+    ours, theirs = await _both(link, VALUE_LIMIT, "DUMP", key)
     if ours is None or theirs is None or ours == theirs:
         return
-    if not isinstance(ours, bytes) or not isinstance(theirs, bytes):
-        raise ParseError("DUMP did not return a string")
     listing = _UNORDERED.get(ours[:1]) if ours[:1] == theirs[:1] else None
     if listing is not None:
-        left, right = await _both(link, listing, key)
-        if _elements(left, listing) == _elements(right, listing):
+        if isinstance(size, int) and size > _LISTED_BYTES:
+            raise _too_large(link, slot, size)
+        left, right = await _both(link, ELEMENTS_LIMIT, listing, key)
+        if left == right:
             return
     raise _refusal(link, slot, "with different values")
 
 
-def _elements(reply: Reply, listing: str) -> Sequence[object]:
+async def _both(
+    link: MigrationLink, limit: Limit, *command: str | bytes
+) -> tuple[bytes | None, bytes | None]:
+    """Return a digest of what each end has; one value at a time is kept in memory."""
+    ours = await _ask(link, link.source, link.at_source(*command), limit)
+    with reading(link.source.name, str(command[0])):
+        ours = _digest(ours, command[0])
+    theirs = await _ask(link, link.target, [("ASKING",), command], limit)
+    with reading(link.target.name, str(command[0])):
+        return ours, _digest(theirs, command[0])
+
+
+def _digest(reply: Reply, command: str | bytes) -> bytes | None:
+    """Return a digest of a DUMP, with its first byte, or of elements in any order."""
+    if command == "DUMP":
+        if reply is None or isinstance(reply, bytes):
+            return reply and reply[:1] + hashlib.sha256(reply).digest()
+        raise ParseError("not a string")
     if not isinstance(reply, list):
-        raise ParseError(f"{listing} did not return a list")
-    if listing == "HGETALL":
-        return sorted(zip(reply[::2], reply[1::2], strict=False))
-    return sorted(reply)
+        raise ParseError("not a list")
+    step, found = 2 if command == "HGETALL" else 1, hashlib.sha256()
+    for first in sorted(range(0, len(reply), step), key=reply.__getitem__):
+        for element in reply[first : first + step]:
+            found.update(b"%d %b" % (len(element), element))
+    return found.digest()
 
 
-async def _both(link: MigrationLink, *command: str | bytes) -> tuple[Reply, Reply]:
-    ours = await _ask(link, link.source, link.at_source(*command))
-    return ours, await _ask(link, link.target, [("ASKING",), command])
-
-
-async def _ask(link: MigrationLink, client: RedisNode, commands: Sequence[Command]) -> Reply:
+async def _ask(
+    link: MigrationLink, client: RedisNode, commands: Sequence[Command], limit: Limit
+) -> Reply:
     """Return the reply to the last command."""
-    replies = await databases.pipeline(client, link.database, commands)
+    replies = await databases.pipeline(client, link.database, commands, limit=limit)
     return [require(reply) for reply in replies][-1]
+
+
+def _too_large(link: MigrationLink, slot: int, size: int) -> RefusedError:
+    return _refusal(link, slot, f"of {size} bytes, too large to compare")
 
 
 def _refusal(link: MigrationLink, slot: int, what: str) -> RefusedError:

@@ -23,6 +23,7 @@ from ...errors import BootstrapError, CredentialsError, RefusedError, StaleViewE
 from .. import databases
 from ..connection import COMMAND_TIMEOUT_S
 from ..replies import Command, ReplyError, text
+from ..transport import KEYS_LIMIT, REPLY_LIMIT, Limit
 from .key_conflicts import source_stays
 from .link import Batch, MigrationLink
 from .reply_errors import FROM_TARGET, call, rejection, require, stale_view
@@ -94,13 +95,13 @@ class KeyCopier:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _ask_source(
-        self, commands: Sequence[Command], timeout_s: float = 0
+        self, commands: Sequence[Command], timeout_s: float = 0, limit: Limit = REPLY_LIMIT
     ) -> list[Reply | ReplyError]:
         """Send commands to the source in the database at hand."""
         source, database = self.link.source, self.link.database
         timeout_s += COMMAND_TIMEOUT_S
         return await databases.pipeline(
-            source, database, commands, writes=True, timeout_s=timeout_s
+            source, database, commands, writes=True, timeout_s=timeout_s, limit=limit
         )
 
     async def _next_keys(self, slots: Sequence[int]) -> dict[int, list[bytes]]:
@@ -111,7 +112,7 @@ class KeyCopier:
         each = max(_FEWEST_KEYS, _KEYS_A_ROUND // len(slots))
         commands = [("CLUSTER", "GETKEYSINSLOT", slot, each) for slot in slots]
         found = {}
-        replies = await self._ask_source(commands)
+        replies = await self._ask_source(commands, limit=KEYS_LIMIT)
         for slot, reply in zip(slots, replies, strict=True):
             names = require(reply)
             if isinstance(names, list) and names:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 from ...core.slots import SlotSet
 from ..polling import SHORTLY, wait_for
-from ..replies import text
+from ..replies import reading, text
 from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
 
@@ -34,7 +34,8 @@ async def _import(runner: TaskRunner, slots: SlotSet) -> None:
     source, target = runner.pair.source, runner.pair.target
     for node in (target, source):
         await runner.wait_for_earlier(node, *_STATUS, "ALL")
-    task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))
+    with reading(target.name, "CLUSTER MIGRATION IMPORT"):
+        task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))
 
     async def find() -> Task | None:
         return next(iter(await runner.tasks(target, *_STATUS, "ID", task_id)), None)

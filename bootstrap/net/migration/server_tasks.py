@@ -18,7 +18,7 @@ from ...core.topology import NodeView
 from ...errors import BootstrapError
 from ..polling import BACKGROUND, in_proportion, wait_for
 from ..replies import ReplyError, reading, text, without_echo
-from ..transport import DATA_LIMIT
+from ..transport import TASKS_LIMIT
 from .reply_errors import out_of_memory, rejection, require, stale_view
 from .session import MigrationSession, Pair
 
@@ -97,7 +97,7 @@ class TaskRunner:
     async def tasks(self, node: NodeView, *words: str) -> list[Task]:
         """Ask a node for its tasks, past ones too, with a CLUSTER command."""
         client = self.session.client(node)
-        (reply,) = await client.pipeline([("CLUSTER", *words)], limit=DATA_LIMIT)
+        (reply,) = await client.pipeline([("CLUSTER", *words)], limit=TASKS_LIMIT)
         with reading(node.name, f"CLUSTER {words[0]}"):
             return parse_tasks(require(reply))
 

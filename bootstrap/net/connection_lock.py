@@ -10,8 +10,7 @@ another run has changed.
 
 from __future__ import annotations
 
-import re
-from itertools import islice
+from collections.abc import Iterator
 
 from ..core.parsing import ParseError, number, printable
 from .connection import RedisNode
@@ -22,8 +21,9 @@ PREFIX = "redis-cluster-bootstrap:"
 SILENT_AFTER_S = 20
 # Lines are picked before they are decoded: a server may have ten thousand clients. The lines of
 # runs are short and few, so longer ones are not read, and more of them are an error.
-_LINE = rb"^id=%d .{0,4096}$"
-_NAMED = re.compile(rb"^.{0,4096} name=" + PREFIX.encode() + rb".{0,4096}$", re.MULTILINE)
+_NAMED = b" name=" + PREFIX.encode()
+_LONGEST_LINE = 4096
+_MOST_FIELDS = 100
 _MOST_RUNS = 1000
 
 
@@ -77,11 +77,9 @@ def holder(listing: object, *, own_id: int) -> str | None:
     """
     if not isinstance(listing, bytes):
         raise ParseError("not a string")
-    named = [line[0] for line in islice(_NAMED.finditer(listing), _MOST_RUNS + 1)]
-    if len(named) > _MOST_RUNS:
-        raise ParseError(f"more than {_MOST_RUNS} connections have the name of a run")
-    own = re.search(_LINE % own_id, listing, re.MULTILINE)
-    user = _fields(own[0]).get("user") if own else None
+    named = list(_lines_of_runs(listing))
+    own = _line_of(own_id, listing)
+    user = _fields(own).get("user") if own else None
     older = [
         (client_id, client.get("name", ""))
         for client in map(_fields, named)
@@ -94,8 +92,42 @@ def holder(listing: object, *, own_id: int) -> str | None:
     return printable(min(older)[1]) if older else None
 
 
+def _lines_of_runs(listing: bytes) -> Iterator[bytes]:
+    """Yield the lines with the name of a run.
+
+    The name is searched for, and each line passed once: a peer that sends millions of line ends, or
+    of names in one line, costs no more time than an honest server.
+    """
+    count = end = 0
+    while (at := listing.find(_NAMED, end)) >= 0:
+        line, end = _line_at(listing, at)
+        if line is not None:
+            count += 1
+            if count > _MOST_RUNS:
+                raise ParseError(f"more than {_MOST_RUNS} connections have the name of a run")
+            yield line
+
+
+def _line_of(client_id: int, listing: bytes) -> bytes | None:
+    words = b"id=%d " % client_id
+    if listing.startswith(words):
+        return _line_at(listing, 0)[0]
+    at = listing.find(b"\n" + words)
+    return _line_at(listing, at + 1)[0] if at >= 0 else None
+
+
+def _line_at(listing: bytes, at: int) -> tuple[bytes | None, int]:
+    """Return the line around a place, None where it is too long, and where it ends."""
+    end = listing.find(b"\n", at)
+    end = len(listing) if end < 0 else end
+    first = max(0, at - _LONGEST_LINE)
+    start = listing.rfind(b"\n", first, at) + 1 or first
+    is_whole = start == 0 or listing[start - 1 : start] == b"\n"
+    return (listing[start:end] if is_whole and end - start <= _LONGEST_LINE else None), end
+
+
 def _fields(line: bytes) -> dict[str, str]:
-    words = line.decode("utf-8", "replace").split(" ")
+    words = line.decode("utf-8", "replace").split(" ", _MOST_FIELDS)
     fields = dict(word.partition("=")[::2] for word in words)
     if "id" not in fields:
         raise ParseError(f"not a line of CLIENT LIST: {line[:80]!r}")

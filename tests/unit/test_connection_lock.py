@@ -1,9 +1,12 @@
 """Who holds the lock, by CLIENT LIST."""
 
+import time
+
 import pytest
 
 from bootstrap.core.parsing import ParseError
 from bootstrap.net.connection_lock import PREFIX, SILENT_AFTER_S, holder
+from bootstrap.net.transport import LISTING_LIMIT
 
 
 def client(number: int, name: str = "", *, user: str = "bootstrap", idle: int = 0) -> str:
@@ -56,3 +59,33 @@ def test_more_holders_than_there_can_be_runs() -> None:
     with pytest.raises(ParseError, match="more than 1000"):
         held(own, client(3, PREFIX + "a") * 1001)
     assert held(own, client(3, PREFIX + "a" * 10000)) is None
+    assert held(own, client(3, "a" * 10000 + f" name={PREFIX}a")) is None
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        b" name=redis-cluster-bootstrap:",
+        b"id=3 name=redis-cluster-bootstrap:" + b"a" * 4096 + b"\n",
+        b"id=3 name=redis-cluster-bootstrap:" + b" " * 4096 + b"\n",
+        b"id=5",
+        b"\nid=5",
+        b"\n",
+        b" name=",
+        b"\n name=redis-cluster-bootstrap",
+    ],
+)
+def test_a_listing_of_any_shape_is_read_in_time(shape: bytes) -> None:
+    """The time is that of the process: others on the machine do not count."""
+    listing = shape * (LISTING_LIMIT.size // len(shape))
+    began = time.process_time()
+    assert holder(listing, own_id=5) is None
+    assert time.process_time() - began < 1
+
+
+def test_many_lines_of_many_words_are_read_in_time() -> None:
+    """The lines are as many and as long as they may be."""
+    line = client(3, PREFIX + "a").removesuffix("\n") + " " * 3900 + "\n"
+    began = time.process_time()
+    assert held(client(5, PREFIX + "own"), line * 999) == PREFIX + "a"
+    assert time.process_time() - began < 1

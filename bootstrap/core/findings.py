@@ -23,6 +23,7 @@ from .topology import NodeId, NodeView, Role, short_id
 
 _NAMED = 3
 _MANY = 1000
+_MOST_MEMBERS = 100
 
 
 class FindingCode(StrEnum):
@@ -134,9 +135,26 @@ def _pairs(
 def _absent(facts: Facts) -> Iterator[Finding]:
     for absent in facts.blocking_pods:
         yield Finding(code=FindingCode.POD_ABSENT, node=absent.name, detail=absent.named_cause)
-    for node_id in sorted(facts.unseen):
-        state = "is healthy according to its peers but matches no pod that answered"
-        yield _member(facts, node_id, FindingCode.MEMBER_UNSEEN, state)
+    state = "is healthy according to its peers but matches no pod that answered"
+    yield from _members(facts, facts.unseen, FindingCode.MEMBER_UNSEEN, state)
+
+
+def most_members(facts: Facts) -> int:
+    """Return how many members without a view are named: a peer may make a thousand up."""
+    return max(_MOST_MEMBERS, facts.desired.nodes)
+
+
+def _members(
+    facts: Facts, ids: Iterable[NodeId], code: FindingCode, state: str
+) -> Iterator[Finding]:
+    """Yield a finding for each member without a view; one for all of them beyond the first ones."""
+    every, most = sorted(ids), most_members(facts)
+    for node_id in every[:most]:
+        yield _member(facts, node_id, code, state)
+    if left := every[most:]:
+        first = _member(facts, left[0], code, state)
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        yield Finding(code=code, node=first.node, detail=f"{first.detail}{more}")
 
 
 def _member(facts: Facts, node_id: NodeId, code: FindingCode, state: str) -> Finding:
@@ -160,8 +178,8 @@ def _membership(facts: Facts) -> Iterator[Finding]:
         detail = f"handshakes in progress on {on}: {shaking[0].name} with {first}"
         yield Finding(code=FindingCode.HANDSHAKE_OPEN, node=shaking[0].name, detail=detail)
     yield from _pairs(FindingCode.NODE_FAILING, "reports fail of", disagreements.flagged(facts))
-    for node_id in sorted(facts.gone):
-        yield _member(facts, node_id, FindingCode.MEMBER_GONE, "is gone: no node has a link to it")
+    state = "is gone: no node has a link to it"
+    yield from _members(facts, facts.gone, FindingCode.MEMBER_GONE, state)
     for node in facts.leaving:
         detail = f"{node.name} is a member but no longer one of the wanted pods"
         if node.role is Role.PRIMARY and node.keys and not node.slots:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..report.run_screen import RunScreen
 
 REPORT_EVERY_S = 2.0
+# Of one pass about pods that are missing, or about refusals.
+MOST_LINES = 20
 MISSING_FIRST_S = 5.0
 MISSING_EVERY_S = 30.0
 _WARNS = frozenset(
@@ -102,7 +105,7 @@ class ProgressLog:
     def _log_observed(self, seen: Observation, new: Sequence[Finding]) -> None:
         """Log what is new; all pods that are missing for one reason are one line."""
         absent = [finding for finding in new if finding.code is FindingCode.POD_ABSENT]
-        for cause in causes(Plan(findings=tuple(absent)), seen.view):
+        for cause in islice(causes(Plan(findings=tuple(absent)), seen.view), MOST_LINES):
             _log.warning("finding.detected", code=cause.code, node=cause.node, detail=cause.text)
         for finding in (finding for finding in new if finding not in absent):
             log = _log.warning if finding.code in _WARNS else _log.debug
@@ -154,7 +157,7 @@ class ProgressLog:
 
     def refused(self, plan: Plan) -> None:
         """Log every reason for changing nothing."""
-        for refusal in plan.refusals:
+        for refusal in plan.refusals[:MOST_LINES]:
             _log.warning("plan.refused", node=refusal.node, cause=refusal.cause)
 
     def failed(self, error: TransientError, *, phase: str) -> None:

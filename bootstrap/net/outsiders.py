@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.facts import is_linked
+from ..core.findings import counted
 from ..core.topology import Absent, Address, Endpoint, NodeId, NodeView, Outsider
 from . import protocol_probe
 
@@ -73,9 +75,8 @@ class Outsiders:
             else:
                 is_verified = answer.node_id is not None
                 found.append(Outsider(node_id=node_id, address=address, is_verified=is_verified))
-        waiting += [
-            _absent(a, "was not asked yet") for i, a in due[most:] if (i, a) not in self._asked
-        ]
+        left = [unknown[pair] for pair in due[most:] if pair not in self._asked]
+        waiting += [_left(name, count) for name, count in sorted(Counter(left).items())]
         named = {outsider.node_id for outsider in found}
         names = {node.name for node in nodes}
         absent = {ip for e in endpoints if e.name not in names for ip in e.addresses}
@@ -105,8 +106,10 @@ class Outsiders:
 
     def _unknown(
         self, nodes: Sequence[NodeView], endpoints: Iterable[Endpoint]
-    ) -> dict[tuple[NodeId, Address], None]:
+    ) -> dict[tuple[NodeId, Address], str]:
         """Return members by id and address, without those whose id or address is a pod's.
+
+        The value is the pod that reports it, the one that knows the fewest of several.
 
         A pod that does not answer at this moment is still that pod: replies of one pass are taken
         at different moments, and a primary that was just emptied restarts as a replica
@@ -117,9 +120,10 @@ class Outsiders:
         ids = {*self._pods.values(), *pods}
         ips = {ip for endpoint in endpoints for ip in endpoint.addresses}
         ips |= {node.address.ip for node in nodes}
+        # Later ones replace earlier ones: whoever makes members up knows more than the others.
         return {
-            (node_id, line.address): None
-            for node in nodes
+            (node_id, line.address): node.name
+            for node in sorted(nodes, key=lambda each: len(each.known), reverse=True)
             for node_id, line in node.known.items()
             if line.address.ip and line.address.ip not in ips
             if node_id not in ids or (node_id in pods - {node.node_id} and is_linked(line))
@@ -141,6 +145,17 @@ async def ask(address: Address, *, is_tls: bool) -> Answer | None:
     return Answer(
         node_id=NodeId(words) if _NODE_ID.fullmatch(words) else None,
         is_loading=words.startswith("-LOADING"),
+    )
+
+
+def _left(name: str, count: int) -> Absent:
+    """Return one cause for all members that a pod reports and that were not asked yet."""
+    return Absent(
+        name=name,
+        ordinal=-1,
+        phase="serve",
+        cause=f"{name} reports {counted(count, 'member')} that {'was' if count == 1 else 'were'} "
+        "not asked yet, at addresses that no pod has",
     )
 
 

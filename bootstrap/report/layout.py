@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from ..core.actions import Plan
 from ..core.facts import Facts
+from ..core.findings import most_members
 from ..core.slots import SLOT_COUNT, SlotSet, union
 from ..core.topology import (
     Absent,
@@ -106,15 +107,19 @@ def shards(facts: Facts) -> tuple[Shard, ...]:
     # A member that is gone and had no slots is no shard; nor is a pod that is new.
     numbered = [root for root, ids in groups.items() if lines[root].slots or len(ids) > 1]
     numbered.sort(key=lambda root: next(lines[root].slots.ranges(), (SLOT_COUNT, 0)))
+    answered = {node.name for node in facts.nodes}
+    known = set(numbered)
     others = [_row(node, facts) for node in facts.nodes if node.node_id not in facts.live]
     others += [
         {"POD": pod.name, "ADDRESS": pod.address, "STATE": _absence(pod)}
         for pod in facts.view.absent
-        if pod not in pods.values()
+        if pod not in pods.values() and pod.name not in answered
     ]
+    if left := len(facts.gone | facts.unseen) - len(lost):
+        others.append({"POD": f"? {left} more", "STATE": "not seen"})
     return (
         *(shard(root, number) for number, root in enumerate(numbered)),
-        *(shard(root, None) for root in groups if root not in numbered),
+        *(shard(root, None) for root in groups if root not in known),
         *(Shard(rows=(row,)) for row in others),
     )
 
@@ -128,9 +133,9 @@ def _root(lines: Mapping[NodeId, KnownNode], node_id: NodeId) -> NodeId:
 
 
 def _lost(facts: Facts) -> dict[NodeId, KnownNode]:
-    """Return what peers say of the members that did not answer."""
+    """Return what peers say of the members that did not answer, of many the first ones."""
     lines: dict[NodeId, KnownNode] = {}
-    for node_id in sorted(facts.gone | facts.unseen):
+    for node_id in sorted(facts.gone | facts.unseen)[: most_members(facts)]:
         told = [n.known[node_id] for n in facts.live.values() if node_id in n.known]
         slots = union(line.slots for line in told) - facts.owned
         lines[node_id] = replace(told[0], slots=slots)

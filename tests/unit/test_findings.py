@@ -200,6 +200,19 @@ def test_a_gone_member_is_named_by_its_last_address() -> None:
     assert detail.endswith("at 10.0.0.9:6379 is gone: no node has a link to it")
 
 
+@pytest.mark.parametrize(("count", "last"), [(101, ""), (1000, " and 899 more")])
+def test_a_thousand_members_that_a_pod_makes_up_are_a_hundred_findings(
+    count: int, last: str
+) -> None:
+    """Each finding is at the pod that reports them."""
+    lines = [line(n, flags=frozenset({Flag.FAIL})) for n in range(1000, 1000 + count)]
+    made_up = {ghost.node_id: ghost for ghost in lines}
+    seen = field(HEALTHY, 2, known={**at(HEALTHY, 2).known, **made_up})
+    found = [f for f in diagnose(facts(seen, "3x1")) if f.code is FindingCode.MEMBER_GONE]
+    assert (len(found), {f.node for f in found}) == (101, {"redis-app-2"})
+    assert found[-1].detail.endswith(f"is gone: no node has a link to it{last}")
+
+
 def test_a_replica_of_nobody_known_is_not_chained() -> None:
     """A primary that is gone has a finding of its own."""
     seen = own(HEALTHY, 5, primary_id=node_id(99))

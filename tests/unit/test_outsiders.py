@@ -90,9 +90,23 @@ def test_only_so_many_are_asked_in_one_pass(asked: Asked) -> None:
     who = Outsiders(is_tls=False)
     nodes = members(0, unknown=list(range(50, 60)))
     _, waiting = find(who, nodes, most=6)
-    assert (len(asked), len(waiting)) == (6, 4)
+    assert len(asked) == 6
+    (left,) = waiting
+    assert left.named_cause == (
+        "redis-app-0 reports 4 members that were not asked yet, at addresses that no pod has"
+    )
     _, waiting = find(who, nodes, most=6)
     assert (len(set(asked)), len(waiting)) == (10, 0)
+
+
+def test_members_that_were_not_asked_are_one_cause_of_who_makes_them_up(asked: Asked) -> None:
+    """What a pod with few members knows too is its own, and no lie."""
+    asked.answer = None
+    one, two, liar = members(0, 1, 2, unknown=[50])
+    made_up = {node_id(n): line(n) for n in range(100, 400)}
+    liar = replace(liar, known={**liar.known, **made_up})
+    _, waiting = find(Outsiders(is_tls=False), [liar, one, two], most=1)
+    assert [(each.name, each.cause.split()[2]) for each in waiting] == [("redis-app-2", "300")]
 
 
 @pytest.fixture

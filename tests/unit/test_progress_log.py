@@ -9,14 +9,16 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from bootstrap.core.actions import Plan, Refusal
 from bootstrap.core.bus_links import BLOCKED_AFTER_S
 from bootstrap.core.planner import plan
-from bootstrap.core.topology import ClusterView
+from bootstrap.core.topology import Absent, ClusterView, DesiredTopology
 from bootstrap.errors import StaleViewError
 from bootstrap.loop.observation import Observation
 from bootstrap.loop.progress import (
     MISSING_EVERY_S,
     MISSING_FIRST_S,
+    MOST_LINES,
     REPORT_EVERY_S,
     ProgressLog,
 )
@@ -157,6 +159,26 @@ def test_every_refusal_is_logged() -> None:
     assert [event["node"] for event in found] == ["redis-app-0", "redis-app-2"]
     assert [event["cause"] for event in found] == [r.cause for r in refused.refusals]
     assert {event["log_level"] for event in found} == {"warning"}
+
+
+def test_a_thousand_reasons_are_a_few_lines() -> None:
+    """A peer that makes them up costs a bounded log."""
+    pods = tuple(
+        Absent(name=f"redis-app-{n}", ordinal=n, phase="connect", cause=f"cause {n}")
+        for n in range(1000)
+    )
+    refusals = tuple(Refusal(node="redis-app-0", cause=f"cause {n}", remedy="") for n in range(100))
+    desired = DesiredTopology(nodes=1000, replicas=0)
+    seen = ClusterView(nodes=(), absent=pods)
+
+    async def work() -> None:
+        log = ProgressLog(desired=desired)
+        log.observed(Observation(view=seen, plan=plan(seen, desired, POLICY)))
+        log.refused(Plan(refusals=refusals))
+
+    found = events(work, "finding.detected", "plan.refused")
+    warnings = [event for event in found if event["log_level"] == "warning"]
+    assert len(warnings) == 2 * MOST_LINES
 
 
 def test_each_finding_is_logged_when_it_is_new() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from bootstrap.commands import metrics
 from bootstrap.core.actions import Plan
 from bootstrap.core.model import expected, forecast
 from bootstrap.core.planner import plan
-from bootstrap.core.topology import ClusterView, DesiredTopology
+from bootstrap.core.topology import Absent, ClusterView, DesiredTopology, Flag
 from bootstrap.core.verdict import State, Verdict, verdict
 from bootstrap.loop.health import Health
 from bootstrap.report import json_output, plan_tables, tables
@@ -22,10 +23,13 @@ from tests.support.builders import (
     absent,
     acquaint,
     address,
+    at,
     estranged,
     field,
     fresh,
+    line,
     node,
+    node_id,
     own,
     placed,
     view,
@@ -77,6 +81,18 @@ def test_the_table_of_a_healthy_cluster_has_each_pod_once_by_shard() -> None:
     assert "PLACE" not in lines[0]
     assert all(line.rstrip().endswith("ok") for line in lines[1:7])
     assert lines[7].startswith("healthy (ok) at 16:20:03")
+
+
+def test_the_table_counts_members_that_a_pod_makes_up() -> None:
+    """A pod that has a row has no second one for what it reports."""
+    made_up = {node_id(n): line(n, flags=frozenset({Flag.FAIL})) for n in range(1000, 2000)}
+    seen = view("3x1")
+    seen = field(seen, 2, known={**at(seen, 2).known, **made_up})
+    left = Absent(name="redis-app-2", ordinal=-1, phase="serve", cause="redis-app-2 reports 900")
+    rows = status(replace(seen, absent=(left,)))
+    assert any("? 900 more" in row for row in rows)
+    assert sum(" redis-app-2 " in row for row in rows if "absent" in row) == 0
+    assert len("\n".join(rows)) < 30_000
 
 
 def test_the_table_shows_what_is_wrong_with_a_pod() -> None:

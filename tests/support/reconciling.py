@@ -64,14 +64,19 @@ class Reconciling:
         return [line for line in lines if line["event"] == name]
 
 
+def free_port() -> int:
+    """Return a port of 127.0.0.1 where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def reconciling(
     world: World, tmp_path: Path, *, name: str = "reconcile", replicas: int = 1, **more: str
 ) -> Iterator[Reconciling]:
     """Start a reconciler for a world, with more settings; it is gone afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path / f"{name}.log"
     variables = {
         **world.env(),

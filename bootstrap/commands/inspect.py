@@ -48,7 +48,7 @@ async def observe(settings: Settings, *, acts: bool) -> Look:
     patience_s = min(PLAN_PATIENCE_S if acts else STATUS_PATIENCE_S, settings.timeout_s / 3)
     async with wiring.connected(settings, acts=acts, patience_s=patience_s) as nodes:
         with signals.setting(deadline.stop), deadline.running():
-            seen = await stopping.run_until(deadline.stop, nodes.assessor.observe(shards=True))
+            seen = await stopping.run_until(deadline.stop, _observe(nodes))
         unanswered = sorted(nodes.assessor.source.unanswered)
     if seen is not None:
         return looked(seen, settings)
@@ -60,6 +60,12 @@ async def observe(settings: Settings, *, acts: bool) -> Look:
         cause=f"not observed after {settings.timeout_s:g} s: {silent.cause}",
         remedy=silent.remedy,
     )
+
+
+async def _observe(nodes: wiring.Nodes) -> Observation:
+    """Observe twice: of a pod with several addresses the first one may be that of another pod."""
+    await nodes.assessor.source.observe()
+    return await nodes.assessor.observe(shards=True)
 
 
 def looked(seen: Observation, settings: Settings, before: Verdict | None = None) -> Look:

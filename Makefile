@@ -50,7 +50,7 @@ check: $(VENV)/.ready prose ## Lint, types, import contracts, prose, branch cove
 	$(BIN)/python -m pytest tests/property -m "not slow"
 	$(BIN)/python -m pytest -n auto -rs tests/packaging $(ARGS)
 
-e2e: $(VENV)/.ready ## Tests on the Kubernetes cluster that KUBECONFIG names
+e2e: $(VENV)/.ready ## Tests on the Kubernetes cluster that KUBECONFIG names (E2E=full: the drills too)
 	$(BIN)/python -m pytest tests/e2e -m "kind and not machines" -n $(E2E_WORKERS) --dist loadfile -rs $(ARGS)
 	$(BIN)/python -m pytest tests/e2e -m machines -rs $(ARGS)
 

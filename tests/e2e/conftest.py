@@ -1,7 +1,9 @@
 """Tests on a real Kubernetes, the one that KUBECONFIG names."""
 
+import fcntl
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,6 +58,19 @@ def new_story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
     """Begin a story in a namespace of its own; it ends with the test."""
     with beginning(tmp_path_factory) as begin:
         yield begin
+
+
+@pytest.fixture
+def new_story_on_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Begin a story that alone has ports of nodes, and gives them back at its end."""
+    path = Path(tempfile.gettempdir()) / f"ports-of-nodes-{os.getuid()}.lock"
+    with path.open("w") as lock, beginning(tmp_path_factory) as begin:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = len(stories.OPEN)
+        yield begin
+        for one in stories.OPEN[before:]:
+            one.k("delete", "statefulset,deployment,job", "--all", "--cascade=orphan")
+            one.k("delete", "service,pods", "--all", "--grace-period=1", "--timeout=90s")
 
 
 @pytest.fixture(scope="module")

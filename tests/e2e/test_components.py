@@ -81,9 +81,9 @@ def test_volumes_of_another_class(new_story: Callable[..., Story]) -> None:
         kubectl("delete", "storageclass", "dg-nfs-storage", "--wait=false")
 
 
-def test_clients_outside_of_the_pod_network(new_story: Callable[..., Story]) -> None:
+def test_clients_outside_of_the_pod_network(new_story_on_nodes: Callable[..., Story]) -> None:
     """`external-nodeport`: members announce their node's address and a port of their own."""
-    story = new_story("external", fields=components("external-nodeport"))
+    story = new_story_on_nodes("external", fields=components("external-nodeport"))
     story.apply()
     assert story.wait_for_job()["outcome"] == "healthy"
     assert story.missing() == ""

@@ -7,22 +7,16 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from tests.support.story import JOBS, MEMBERS, Object, Story, patch, replace
-
-ENV = "/spec/template/spec/containers/0/env/-"
-
-
-def failed_reason(story: Story, job: str = "") -> str:
-    """Return why a Job failed, as `kubectl describe job` shows it."""
-    story.k("wait", f"job/{job or story.job()}", "--for=condition=Failed", "--timeout=180s")
-    conditions = json.loads(story.k("get", "job", job or story.job(), "-o", "json"))["status"]
-    return str(next(c["reason"] for c in conditions["conditions"] if c["type"] == "Failed"))
-
-
-def with_env(name: str, value: str) -> Object:
-    """Return a patch that sets a variable of the Job."""
-    operation = {"op": "add", "path": ENV, "value": {"name": name, "value": value}}
-    return patch("Job", "redis-bootstrap", operation)
+from tests.support.story import (
+    JOBS,
+    MEMBERS,
+    Object,
+    Story,
+    gives_up_soon,
+    patch,
+    replace,
+    with_env,
+)
 
 
 def test_pods_deleted_while_the_job_runs(new_story: Callable[..., Story]) -> None:
@@ -94,7 +88,7 @@ def test_run_killed_for_memory(new_story: Callable[..., Story]) -> None:
         replace("/spec/backoffLimit", 1),
     )
     story.apply(patches=[starved])
-    assert failed_reason(story) == "BackoffLimitExceeded"
+    assert story.wait_for_failure() == "BackoffLimitExceeded"
     ends = [
         pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in story.pods(JOBS)
     ]
@@ -117,7 +111,7 @@ def test_what_no_second_try_mends_fails_at_once(
     """Exit codes that a retry cannot change make the Job fail after one pod."""
     story = new_story(name)
     story.apply(patches=[with_env(variable, value)])
-    assert failed_reason(story) == "PodFailurePolicy"
+    assert story.wait_for_failure() == "PodFailurePolicy"
     words = story.last_words()
     print(f"\n{words}")
     assert words["exit_code"] == exit_code
@@ -145,15 +139,8 @@ def test_pods_that_never_come_are_named(
     """The run tells which pods are missing, and what usually causes it."""
     operation = {**operation, "op": "add" if "storageClassName" in operation["path"] else "replace"}
     story = new_story(name)
-    once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
-    story.apply(
-        patches=[
-            patch("StatefulSet", "redis-app", operation),
-            with_env("BOOTSTRAP_TIMEOUT", "8"),
-            once,
-        ]
-    )
-    assert failed_reason(story) == "BackoffLimitExceeded"
+    story.apply(patches=[patch("StatefulSet", "redis-app", operation), *gives_up_soon()])
+    assert story.wait_for_failure() == "BackoffLimitExceeded"
     words = json.dumps(story.last_words())
     print(f"\n{words}")
     assert '"exit_code": 5' in words
@@ -171,13 +158,11 @@ def test_quota_is_in_the_way(new_story: Callable[..., Story]) -> None:
         "spec": {"hard": {"pods": "5"}},
     }
     story.k("apply", "-f", "-", stdin=yaml.safe_dump(quota))
-    once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
-    story.apply(patches=[with_env("BOOTSTRAP_TIMEOUT", "8"), once])
+    story.apply(patches=gives_up_soon())
     # Pods that are created at the same time can exceed a quota for a moment.
     story.wait_until(
         lambda: len(story.pods(MEMBERS) + story.pods(JOBS)) >= 5, description="five pods"
     )
     if story.pods(JOBS):
-        assert failed_reason(story) == "BackoffLimitExceeded"
+        assert story.wait_for_failure() == "BackoffLimitExceeded"
         print(f"\n{story.last_words()}")
-    story.k("delete", "resourcequota", "few")

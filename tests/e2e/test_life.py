@@ -104,13 +104,9 @@ def test_scale_without_a_run(cluster: Story) -> None:
     before = cluster.keys()
     leaving = ("redis-app-6", "redis-app-7")
     cluster.k("scale", "statefulset/redis-app", "--replicas=6")
-
-    def gone_or_waiting() -> bool:
-        names = {pod["metadata"]["name"] for pod in cluster.pods()}
-        logs = {n: cluster.k("logs", n, "--tail=200", check=False) for n in leaving if n in names}
-        return all("kubectl apply -k" in log for log in logs.values())
-
-    cluster.wait_until(gone_or_waiting, seconds=60, description="gone or waiting")
+    cluster.wait_until(
+        lambda: cluster.is_gone_or_held(*leaving), seconds=60, description="gone or held"
+    )
     assert "cluster_state:ok" in cluster.cli("redis-app-0", "cluster", "info")
     assert cluster.keys() == before
 

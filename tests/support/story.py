@@ -29,6 +29,8 @@ ALL_SLOTS = 16384
 JOBS = "app.kubernetes.io/component=bootstrap"
 MEMBERS = "app=redis,appCluster=redis-cluster"
 CA = {"key": "ca.crt", "path": "ca.crt"}
+CONTAINER = "/spec/template/spec/containers/0"
+ENV = f"{CONTAINER}/env/-"
 Object = dict[str, Any]
 
 
@@ -82,6 +84,8 @@ class Story:
     patches: list[Object] = field(default_factory=list)
     base: str = "../manifests/base"
     small: list[Object] = field(default_factory=lambda: SMALL)
+    prefix: str = ""  # the namePrefix of another cluster in the namespace
+    copies: int = 1  # replicas per primary
 
     def k(self, *arguments: str | Path, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl in this namespace."""
@@ -99,6 +103,7 @@ class Story:
             "resources": [self.base],
             "replicas": [{"name": "redis-app", "count": self.replicas}],
             "patches": [*self.small, *self.patches],
+            **({"namePrefix": self.prefix} if self.prefix else {}),
             **self.fields,
         }
         images = kustomization.get("images", [])
@@ -106,16 +111,24 @@ class Story:
             name, _, tag = SERVER_IMAGE.rpartition(":")
             server = {"name": "redis", "newName": name, "newTag": tag}
             kustomization["images"] = [*images, server]
-        mine = self.folder / "mine"
-        mine.mkdir(exist_ok=True)
-        (mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        said = self.k("apply", "-k", mine, *options)
+        self.mine.mkdir(exist_ok=True)
+        (self.mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        said = self.k("apply", "-k", self.mine, *options)
         return dict(line.rsplit(" ", 1) for line in said.splitlines())
+
+    @property
+    def mine(self) -> Path:
+        """Return the directory of the overlay."""
+        return self.folder / f"{self.prefix}mine"
+
+    def rendered(self, kind: str) -> Object:
+        """Return the first object of a kind in the overlay."""
+        rendered = yaml.safe_load_all(kubectl("kustomize", self.mine))
+        return next(one for one in rendered if one["kind"] == kind)
 
     def run_again(self, name: str = "redis-bootstrap-now") -> str:
         """Run the Job once more, under another name."""
-        rendered = yaml.safe_load_all(kubectl("kustomize", self.folder / "mine"))
-        job = next(o for o in rendered if o["kind"] == "Job")
+        job = self.rendered("Job")
         job["metadata"]["name"] = name
         self.k("create", "-f", "-", stdin=yaml.safe_dump(job))
         return name
@@ -128,20 +141,20 @@ class Story:
         with_auth = f"export REDISCLI_AUTH={password}" if password else ":"
         client = 'redis-cli -c --no-auth-warning "$@" | sort | uniq -c'
         script = f"{with_tls}; {with_auth}; ({pairs}) | {client}"
-        self.k("exec", "redis-app-0", "-c", "redis", "--", "sh", "-c", script)
+        self.k("exec", self.member(0), "-c", "redis", "--", "sh", "-c", script)
         assert self.keys() == keys
 
     def password(self) -> str:
         """Return the password of applications; nothing without components/auth."""
-        secret = self.k("get", "secret", "redis-auth", "-o", "json", "--ignore-not-found")
+        name = f"{self.prefix}redis-auth"
+        secret = self.k("get", "secret", name, "-o", "json", "--ignore-not-found")
         return base64.b64decode(json.loads(secret)["data"]["password"]).decode() if secret else ""
 
     # --- what a user waits for
 
     def job(self) -> str:
         """Return the name of the Job that this overlay made."""
-        rendered = yaml.safe_load_all(kubectl("kustomize", self.folder / "mine"))
-        return str(next(o["metadata"]["name"] for o in rendered if o["kind"] == "Job"))
+        return str(self.rendered("Job")["metadata"]["name"])
 
     def wait_for_job(self, name: str = "", *, seconds: int = 180) -> Object:
         """Wait until a Job ends one way or the other, and return its termination message."""
@@ -149,6 +162,12 @@ class Story:
         ended = "--for=jsonpath={.status.conditions[0].status}=True"
         self.k("wait", f"job/{name}", ended, f"--timeout={seconds}s")
         return self.last_words(name)
+
+    def wait_for_failure(self) -> str:
+        """Wait until the Job fails, and return why, as `kubectl describe job` shows it."""
+        self.k("wait", f"job/{self.job()}", "--for=condition=Failed", "--timeout=180s")
+        conditions = json.loads(self.k("get", "job", self.job(), "-o", "json"))["status"]
+        return next(str(c["reason"]) for c in conditions["conditions"] if c["type"] == "Failed")
 
     def last_words(self, name: str = "") -> Object:
         """Return the termination message of the Job's newest pod."""
@@ -170,6 +189,13 @@ class Story:
             time.sleep(0.5)
         return time.monotonic() - begun
 
+    def wait_until_ready(self, *, seconds: float = 300) -> float:
+        """Wait until nothing is missing and the reconciler says so; return the seconds of both."""
+        begun = time.monotonic()
+        self.wait_until_healthy(seconds=seconds)
+        self.k("rollout", "status", f"deployment/{self.prefix}redis-bootstrap", "--timeout=90s")
+        return time.monotonic() - begun
+
     def wait_until_healthy(self, *, seconds: float = 120) -> float:
         """Wait until nothing is missing, and return the seconds that it took."""
         begun = time.monotonic()
@@ -185,15 +211,37 @@ class Story:
             ("get", "events", "--sort-by=.lastTimestamp", "--field-selector=type!=Normal"),
             ("logs", "-l", JOBS, "--tail=12", "--prefix"),
             ("logs", "-l", "redis-client", "--tail=20"),
-            ("exec", "redis-app-0", "-c", "redis", "--", "redis-cli", "cluster", "nodes"),
+            ("logs", f"deployment/{self.prefix}redis-bootstrap", "--tail=30"),
+            ("exec", self.member(0), "-c", "redis", "--", "redis-cli", "cluster", "nodes"),
         )
         return "\n".join(self.k(*look, check=False)[-8000:] for look in looks)
 
     # --- the second opinion
 
-    def pods(self, selector: str = MEMBERS) -> list[Object]:
-        """Return the pods, leaving ones too."""
+    def member(self, ordinal: int) -> str:
+        """Return the name of a pod."""
+        return f"{self.prefix}redis-app-{ordinal}"
+
+    def pods(self, selector: str = "") -> list[Object]:
+        """Return the pods, leaving ones too; by default the members."""
+        selector = selector or f"app=redis,appCluster={self.prefix}redis-cluster"
         return list(json.loads(self.k("get", "pods", "-l", selector, "-o", "json"))["items"])
+
+    def uids(self, selector: str = "") -> dict[str, str]:
+        """Return what tells each pod from the next one of its name."""
+        return {p["metadata"]["name"]: p["metadata"]["uid"] for p in self.pods(selector)}
+
+    def endpoints(self, service: str) -> list[Object]:
+        """Return what a Service resolves to, ready or not."""
+        label = f"kubernetes.io/service-name={service}"
+        slices = json.loads(self.k("get", "endpointslices", "-l", label, "-o", "json"))["items"]
+        return [endpoint for one in slices for endpoint in one.get("endpoints") or []]
+
+    def is_gone_or_held(self, *pods: str) -> bool:
+        """Return whether each has left, or is held in preStop and says what is to be done."""
+        names = self.uids()
+        logs = [self.k("logs", pod, "--tail=200", check=False) for pod in pods if pod in names]
+        return all("kubectl apply -k" in log for log in logs)
 
     def cli(self, pod: str, *command: str, check: bool = True) -> str:
         """Run redis-cli in a pod, with the words that its scripts use for passwords and TLS."""
@@ -220,33 +268,33 @@ class Story:
     def missing(self) -> str:
         """Say what is missing on any pod's own view; nothing when the cluster is healthy."""
         views = self.views()
-        expected = {f"redis-app-{n}" for n in range(self.replicas)}
+        expected = {self.member(n) for n in range(self.replicas)}
         if set(views) != expected:
             return f"pods {sorted(views)}"
-        first = views["redis-app-0"]
+        first = views[self.member(0)]
         for pod, view in views.items():
             if len(view) != self.replicas:
                 return f"{pod} knows {len(view)} members"
             if bad := [m for m in view if m.flags - {"master", "slave", "nofailover"}]:
                 return f"{pod} sees {bad}"
             if shape(view) != shape(first):
-                return f"{pod} disagrees with redis-app-0"
+                return f"{pod} disagrees with {self.member(0)}"
             if any(m.open_slots for m in view):
                 return f"{pod} has open slots"
             if "cluster_state:ok" not in self.cli(pod, "cluster", "info", check=False):
                 return f"{pod} does not say cluster_state:ok"
         primaries = [m for m in first if m.is_primary]
-        if len(primaries) != self.replicas // 2:
+        if len(primaries) != self.replicas // (1 + self.copies):
             return f"{len(primaries)} primaries"
         each = Counter(m.primary for m in first if not m.is_primary)
-        if any(each[m.node_id] != 1 for m in primaries):
+        if any(each[m.node_id] != self.copies for m in primaries):
             return f"replicas per primary: {dict(each)}"
         shares = [m.slots for m in primaries]
         if sum(shares) != ALL_SLOTS or max(shares) - min(shares) > 1:
             return f"slots {shares}"
         for pod in views:
-            replication = self.cli(pod, "info", "replication")
-            if "role:slave" in replication and "master_link_status:up" not in replication:
+            replication = self.cli(pod, "info", "replication", check=False)
+            if "role:master" not in replication and "master_link_status:up" not in replication:
                 return f"{pod} is not in sync"
         return ""
 
@@ -260,10 +308,11 @@ class Story:
 
     @contextmanager
     def writer(
-        self, name: str = "writer", *, host: str = "redis-access-service", password: str = ""
+        self, name: str = "writer", *, host: str = "", password: str = ""
     ) -> Iterator[Object]:
         """Write throughout the block; afterwards the yielded dictionary says how it went."""
         result: Object = {}
+        host = host or f"{self.prefix}redis-access-service"
         script = (ROOT / "tests/support/writer.py").read_text()
         self.k("create", "configmap", name, f"--from-literal=writer.py={script}")
         with_tls = self.k("get", "secret", "redis-tls", "-o", "name", "--ignore-not-found")
@@ -329,7 +378,7 @@ def shape(view: list[Member]) -> set[tuple[object, ...]]:
 
 def nothing_noticed(noticed: Object, begun: float) -> None:
     """What a client must not notice of what is done to the cluster."""
-    print(f"\n{time.monotonic() - begun:.1f} s; {noticed}")
+    tell(seconds=time.monotonic() - begun, **noticed)
     assert noticed["acknowledged"] > 0
     assert noticed["lost"] == 0
     assert noticed["failed"] == 0, noticed["errors"]
@@ -337,12 +386,26 @@ def nothing_noticed(noticed: Object, begun: float) -> None:
 
 def survives_an_outage(story: Story) -> None:
     """Kill all pods at once: they come back on new addresses, healthy, with every key."""
-    begun, before = time.monotonic(), story.keys()
+    begun, before, old = time.monotonic(), story.keys(), set(story.uids().values())
     story.k("delete", "pods", "-l", MEMBERS, "--force", "--grace-period=0")
-    story.k("rollout", "status", "statefulset/redis-app", "--timeout=180s")
+
+    def all_have_addresses() -> bool:
+        now = {one["targetRef"]["uid"] for one in story.endpoints("redis-service")}
+        return len(now) == story.replicas and not now & old
+
+    story.wait_until(all_have_addresses, description="the last pod in DNS")
+    last = time.monotonic()
     story.wait_until_healthy(seconds=180)
-    print(f"\n{time.monotonic() - begun:.1f} s")
+    now = time.monotonic()
+    tell(seconds=now - begun, from_last_address_s=now - last)
+    story.k("rollout", "status", "statefulset/redis-app", "--timeout=60s")
     assert story.keys() == before
+
+
+def tell(**figures: object) -> None:
+    """Print what was measured in a line of JSON; no test asserts how fast a machine is."""
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}
+    print(f"\n{json.dumps(rounded)}")
 
 
 def script(name: str, *arguments: str) -> str:
@@ -366,8 +429,19 @@ def replace(path: str, value: object) -> Object:
     return {"op": "replace", "path": path, "value": value}
 
 
+def with_env(name: str, value: str) -> Object:
+    """Return a patch that sets a variable of the Job."""
+    operation = {"op": "add", "path": ENV, "value": {"name": name, "value": value}}
+    return patch("Job", "redis-bootstrap", operation)
+
+
+def gives_up_soon() -> list[Object]:
+    """Return patches with which the Job runs once, for eight seconds."""
+    once = patch("Job", "redis-bootstrap", replace("/spec/backoffLimit", 0))
+    return [with_env("BOOTSTRAP_TIMEOUT", "8"), once]
+
+
 # Many tests share a small machine, and a node port can be had only once.
-CONTAINER = "/spec/template/spec/containers/0"
 SMALL: list[Object] = [
     patch(
         "StatefulSet",

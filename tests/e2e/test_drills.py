@@ -409,7 +409,9 @@ def test_components_together(any_story: Begin, names: list[str]) -> None:
     assert story.keys() == KEYS + noticed["acknowledged"]
 
 
-@pytest.mark.parametrize("names", [["external-nodeport"], ["external-nodeport", *SECURE]])
+@pytest.mark.parametrize(
+    "names", [["external-nodeport"], ["external-nodeport", *SECURE]], ids="-".join
+)
 def test_members_with_ports_of_nodes_grow(any_story: Begin, names: list[str]) -> None:
     """The Services that the document makes for two more members are all that they need."""
     story = formed(with_components(any_story(f"external-{len(names)}"), *names))

@@ -169,10 +169,11 @@ def _severity(state: State, plan: Plan, view: ClusterView, *, is_down: bool) -> 
         case State.HEALTHY:
             return Severity.OK
         case State.CONVERGING:
-            is_known = any(finding.code in _REDUNDANCY for finding in plan.findings)
-            is_thin = is_known and _has_single_copy(view)
+            lacks_replica = any(finding.code in _REDUNDANCY for finding in plan.findings)
             is_left_alone = plan.notices and not plan.findings
-            return Severity.WARNING if is_thin or is_left_alone else Severity.INFO
+            if is_left_alone or (lacks_replica and _has_single_copy(view)):
+                return Severity.WARNING
+            return Severity.INFO
         case State.DATA_AT_RISK:
             return Severity.CRITICAL
         case State.DEGRADED | State.REFUSED if is_a_cluster(view):
@@ -207,7 +208,7 @@ def _next(plan: Plan, first: Cause) -> str:
     if plan.notices:
         return "nothing by itself: inspect what the reason names"
     if plan.advice:
-        return f"nothing has to be done, but run improves the placement: {plan.advice}"
+        return f"nothing is required; run improves the placement: {plan.advice}"
     return "nothing to do"
 
 

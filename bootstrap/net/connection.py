@@ -64,7 +64,7 @@ class Access:
 class RedisNode:
     """A node behind one TCP connection, connected at first use and again after a failure.
 
-    Its password is sent after `check` has returned, so that asks before every connection.
+    `check` is awaited before every connection, and so before the password is sent.
     """
 
     def __init__(

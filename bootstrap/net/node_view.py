@@ -3,10 +3,9 @@
 It costs one round trip: INFO, CLUSTER INFO, CLUSTER NODES, CONFIG GET and, while the connection is
 new, CLUSTER HELP go out in one pipeline. CLUSTER SHARDS, where it is wanted, is a second one.
 
-Rule: CLUSTER SHARDS is sent only right after a CLUSTER NODES in which no replica follows another
-one. Redis 7.2 to 8.6 at least look for the primary of a shard by following replicas; in the middle
-of a failover, when a late message shows two nodes as replicas of each other, that never ends, and
-the server is lost (seen on Redis 8.6.3; redis/redis#11263 is of the same kind).
+Rule: CLUSTER SHARDS is sent only right after a CLUSTER NODES in which no replica replicates another
+one (decision 24). A server looks for the primary of a shard by following replicas; in the middle of
+a failover, when a late message shows two nodes as replicas of each other, that never ends.
 """
 
 from __future__ import annotations

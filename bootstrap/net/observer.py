@@ -69,13 +69,8 @@ class Observer:
         nodes = [answer for answer in answers if isinstance(answer, NodeView)]
         absent = [answer for answer in answers if isinstance(answer, Absent)]
         self._has_answers |= bool(nodes)
-        absent += self._misnamed(
-            [
-                (e, a)
-                for e, a in zip(endpoints, answers, strict=True)
-                if isinstance(a, WrongNameError)
-            ]
-        )
+        pairs = zip(endpoints, answers, strict=True)
+        absent += self._misnamed([(e, a) for e, a in pairs if isinstance(a, WrongNameError)])
         self._silent = frozenset(each.name for each in absent if each.phase == "connect")
         absent += self._found.absent
         self._is_sure = not absent

@@ -238,7 +238,7 @@ def test_addresses_of_before_a_swap_are_waited_out(encrypted: World) -> None:
 def test_a_reconciler_outlives_a_certificate_with_a_wrong_name(
     encrypted: World, authority: Certificate, tmp_path: Path
 ) -> None:
-    """Readiness gives the reason for as long as it lasts, and the other pods keep their repair."""
+    """Readiness gives the reason for as long as it lasts, and the pod is ready again afterwards."""
     assert rig.run(alone(encrypted)).code == 0
     with reconciling(encrypted, tmp_path, replicas=0, timeout="2") as reconciler:
         reconciler.wait_until(ready=True)

@@ -137,20 +137,15 @@ def claims(story: Story) -> dict[str, str]:
     return {one["metadata"]["name"]: one["spec"]["volumeName"] for one in found}
 
 
-def uids(story: Story) -> set[str]:
-    """Return what tells a pod from the next one of its name."""
-    return {pod["metadata"]["uid"] for pod in story.pods()}
-
-
 def test_job_alone_on_pods_of_the_toolbox_recipe(recipe: Reader) -> None:
     """The program changes nothing of a healthy cluster, and repairs an outage of all pods."""
-    story, before = recipe.story, uids(recipe.story)
+    story, before = recipe.story, recipe.story.uids()
     with recipe.client("job"):
         said = recipe.follow()
     assert "healthy" in said
     words = story.last_words(jobs(story)[0])
     assert (words["outcome"], words["write_commands"]) == ("healthy", 0)
-    assert uids(story) == before
+    assert story.uids() == before
 
     begun = time.monotonic()
     story.k("delete", "pods", "-l", "app=redis", "--force", "--grace-period=0")
@@ -168,27 +163,27 @@ def jobs(story: Story) -> list[str]:
 
 def test_apply_at_once_is_refused(recipe: Reader) -> None:
     """The API refuses the StatefulSet, the node port is closed, and clients notice nothing."""
-    story, before = recipe.story, uids(recipe.story)
+    story, before = recipe.story, recipe.story.uids()
     with recipe.client("at-once"):
         said = story.k("apply", "-k", story.folder / "manifests", check=False)
         story.wait_for_job(jobs(story)[-1])
     assert "updates to statefulset spec for fields other than" in said
-    assert uids(story) == before
+    assert story.uids() == before
     service = json.loads(story.k("get", "service", "redis-access-service", "-o", "json"))["spec"]
     assert (service["type"], service["ports"][0].get("nodePort")) == ("ClusterIP", None)
 
 
 def test_pods_of_the_toolbox_recipe_are_replaced(recipe: Reader) -> None:
     """One by one, with their volumes, and a client notices nothing."""
-    story, old, before = recipe.story, uids(recipe.story), claims(recipe.story)
+    story, old, before = recipe.story, recipe.story.uids(), claims(recipe.story)
     ids = {m.node_id for m in story.views()["redis-app-0"]}
     with recipe.client("replaced"):
         said = recipe.follow()
         assert "statefulset.apps/redis-app created" in said
-        assert uids(story) == old
+        assert story.uids() == old
         recipe.follow()
         story.wait_until_healthy()
-    assert not uids(story) & old
+    assert not set(story.uids().values()) & set(old.values())
     assert claims(story) == before
     assert {m.node_id for m in story.views()["redis-app-0"]} == ids
     assert story.keys() == recipe.written

@@ -143,10 +143,7 @@ def test_nothing_goes_to_the_announced_address_of_somebody_else(
     """Before servers connect to a member, it is asked who answers where it announces itself."""
     world.start()
     assert rig.run(alone(world)).code == 0
-    for key in range(60):
-        for pod in world.pods:
-            with suppress(ReplyError):
-                pod.command("SET", f"key:{key}", "value")
+    write(world, keys=60)
     while len(world.pods) < int(wanted["nodes"]):
         world.add_pod()
     if "replicas" not in wanted:
@@ -165,6 +162,14 @@ def test_nothing_goes_to_the_announced_address_of_somebody_else(
     assert sum(map(rig.count_keys, primaries)) == 60  # a replica may have its copy by then
 
 
+def write(world: World, *, keys: int) -> None:
+    """Write keys, each at the pod that takes it."""
+    for key in range(keys):
+        for pod in world.pods:
+            with suppress(ReplyError):
+                pod.command("SET", f"key:{key}", "value")
+
+
 @pytest.fixture
 def growing(mover: str, installed: Mapping[str, str]) -> Iterator[World]:
     """A cluster of three pods with keys, and a fourth pod that is to take a part of them."""
@@ -178,10 +183,7 @@ def growing(mover: str, installed: Mapping[str, str]) -> Iterator[World]:
     with World(nodes=3, server=server, password=PASSWORD, appendonly=True, config=users) as world:
         world.start()
         assert rig.run(alone(world)).code == 0
-        for key in range(600):
-            for pod in world.pods:
-                with suppress(ReplyError):
-                    pod.command("SET", f"key:{key}", "value")
+        write(world, keys=600)
         world.add_pod()
         yield world
 

@@ -541,12 +541,29 @@ def test_pod_waits_for_members_that_a_cache_does_not_name_yet(three: Three) -> N
     three.primary.environment["PRESTOP_HOLD_SECONDS"] = "600"
     with three.primary.running("prestop.sh") as hook:
         log = three.primary.folder / "prestop.sh.log"
+        # Long after a pod goes that knows of no other one.
         three.until(lambda: int(now.read_text() or 0) > 1060)
         assert hook.poll() is None, log.read_text()
         three.publish(*three.pods)
         assert hook.wait(30) == 0
     assert "handed over" in log.read_text()
     assert "every pod is going" not in log.read_text()
+
+
+def test_members_that_said_that_they_go_are_not_waited_for(three: Three) -> None:
+    """Where a cluster is deleted its Service is, too, so that DNS names nobody any more."""
+    three.form()
+    for pod in (three.replica, three.other):
+        pod.ask("config", "set", "replica-priority", "0")
+    now = move_clock_by_sleeping(three.primary)
+    three.primary.environment["PRESTOP_HOLD_SECONDS"] = "600"
+    with three.primary.running("prestop.sh") as hook:
+        three.until(lambda: int(now.read_text() or 0) > 1010)
+        three.publish()
+        assert hook.wait(60) == 0
+    log = (three.primary.folder / "prestop.sh.log").read_text()
+    assert "every pod is going; this one goes with its 3 slots" in log
+    assert int(now.read_text()) < 1060
 
 
 def test_pod_goes_when_all_others_are_gone(three: Three) -> None:

@@ -60,7 +60,7 @@ def name_of(command: list[bytes]) -> str:
     return " ".join(words) if words[0] in NAMES_OF_TWO_WORDS else words[0]
 
 
-SLOTS = {"fresh": ("", "", ""), "uneven": ("0-8191", "8192-16383", "")}
+UNEVEN = ("0-8191", "8192-16383", "")
 EVEN = ("0-5460", "5461-10922", "10923-16383")
 VALKEY = "server_name:valkey\r\nvalkey_version:9.1.0\r\n"
 # Of each scene: what INFO adds, and the subcommands of CLUSTER that matter.
@@ -89,8 +89,7 @@ def _lines(number: int, ips: tuple[str, ...], scene: str) -> str:
         return (
             f"{str(number) * 40} {ips[number - 1]}:{PORT}@16379 myself,master - 0 0 0 connected\n"
         )
-    uneven = scene not in {"healthy", "open", "orphan"}
-    slots = SLOTS["uneven"] if uneven else EVEN
+    slots = EVEN if scene in {"healthy", "open", "orphan"} else UNEVEN
     lines = []
     for other, ip in enumerate(ips, start=1):
         flags, primary, owned = "master", "-", slots[other - 1]

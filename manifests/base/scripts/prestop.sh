@@ -26,8 +26,8 @@ set -u
 hold=${PRESTOP_HOLD_SECONDS:-25}   # the longest time in all
 settle=3                           # seconds to be a replica before the pod goes: clients have followed by then
 alone_limit=30                     # seconds to wait when every other pod is going too
-unsure_limit=120                   # the same where a member is connected that did not say so: caches of DNS hold
-                                   # the addresses of before a restart for half a minute and more
+unsure_limit=120                   # the same where a connected member has not said that it goes: it may have restarted,
+                                   # and caches of DNS keep its former address for half a minute or longer
 silent_limit=10                    # seconds to wait for a server that does not answer
 
 say() {
@@ -142,12 +142,18 @@ until_turn() {
   echo $(((${order#* } * 2 - $(clock) % round + round) % round))
 }
 
-# silent_members: prints how many members are connected to this server, but did not answer to the survey
-silent_members() {
-  printf '%s\n%s\n' "$seen" "$nodes" | awk '
-    $1 == "member" { answered[$2] = 1 }
-    NF >= 8 && $3 ~ /master|slave/ && $3 !~ /myself|fail|handshake|noaddr/ && $8 == "connected" && !($1 in answered) { n++ }
-    END { print n + 0 }'
+# known_to_go: prints the members that are connected to this server and do not stay, a line for each:
+#   going ID ADDRESS   it said so, now or before, and has not been away or at another address since
+#   silent ID          it has not said anything
+known_to_go() {
+  printf '%s\n%s\n%s\n' "$others" "$seen" "$nodes" | awk '
+    $1 == "going" { before[$2] = $3; next }
+    $1 == "member" { said[$2] = $4; next }
+    NF >= 8 && $3 ~ /master|slave/ && $3 !~ /myself|fail|handshake|noaddr/ && $8 == "connected" {
+      split($2, aux, ",")
+      if (said[$1] == "goes" || (said[$1] == "" && before[$1] == aux[1])) print "going", $1, aux[1]
+      else if (said[$1] == "") print "silent", $1
+    }'
 }
 
 # hand_over: makes a replica that can take them the owner of this pod's slots; $why says what is missing where it cannot
@@ -210,7 +216,7 @@ explain() {
 clock() { date +%s; }
 
 begun=$(clock)
-calm=0 calm_since=$begun alone_since=0 silent_since=0 explained=-60 not_before=0
+calm=0 calm_since=$begun alone_since=0 silent_since=0 explained=-60 not_before=0 others=
 
 here_ask config set replica-priority 0 >/dev/null
 while :; do
@@ -253,6 +259,7 @@ while :; do
   fi
   addresses=$(pods) # only these are asked: one of an earlier answer may be that of another process by now
   seen=$(survey)
+  others=$(known_to_go)
   waited=0
   if hand_over; then continue; fi
   case $seen in
@@ -265,10 +272,10 @@ while :; do
       ;;
     *)
       [ "$alone_since" != 0 ] || alone_since=$now
-      limit=$alone_limit
-      [ "$(silent_members)" = 0 ] || limit=$unsure_limit
+      limit=$alone_limit why="every pod is going"
+      case $others in *silent*) limit=$unsure_limit why="no other pod answers" ;; esac
       if [ $((now - alone_since)) -ge $limit ]; then
-        say "every pod is going; this one goes with its $slots slots, its data stays on its volume"
+        say "$why; this one goes with its $slots slots, its data stays on its volume"
         break
       fi
       ;;

@@ -70,4 +70,5 @@ def test_tour_is_what_happens(tmp_path: Path) -> None:
     if os.environ.get("WRITE_TOUR"):
         TOUR.write_text(written(document, happened))
         document = TOUR.read_text()
-    assert [outcome(*b) for b in happened] == [outcome(*b) for b in orders_of(document)]
+    expected = [outcome(*b) for b in orders_of(document)]
+    assert [outcome(*b) for b in happened] == expected, result.stdout

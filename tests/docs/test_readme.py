@@ -130,7 +130,7 @@ def test_demo_prints_what_is_shown() -> None:
         text=True,
     )
     printed = shell(dry.stdout.splitlines()[-1]).stdout
-    assert shape(printed) == shape(block("output: make demo ARGS=--exit"))
+    assert shape(printed) == shape(block("output: make demo ARGS=--exit")), printed
 
 
 @pytest.mark.redis

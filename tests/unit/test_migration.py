@@ -16,7 +16,7 @@ from bootstrap.errors import (
     StaleViewError,
 )
 from bootstrap.net import server_ports
-from bootstrap.net.connection import Access
+from bootstrap.net.connection import Access, RedisNode
 from bootstrap.net.migration import key_by_key, migrator, redis_atomic, valkey_atomic
 from bootstrap.net.migration.key_by_key import windows
 from bootstrap.net.migration.link import Batch, Destination, MigrationLink
@@ -207,6 +207,23 @@ def test_tasks_of_both_engines_are_read() -> None:
     assert valkey == Task(task_id="abc", slots=slots, state="success", message="", retries=0)
     assert valkey.has_ended
     assert valkey.has_succeeded
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.5, 1), (2.0, 2)])
+def test_a_late_answer_of_the_target_is_not_relied_on(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, asked: int
+) -> None:
+    """A program that was halted meanwhile asks the target for its id once more."""
+    lane, commands = link(Access()), []
+
+    async def call(_node: RedisNode, *command: str) -> bytes:
+        commands.append(command)
+        await asyncio.sleep(seconds if len(commands) == 1 else 0)
+        return lane.pair.target.node_id.encode()
+
+    monkeypatch.setattr(RedisNode, "call", call)
+    virtual_time.run(lane.check_target())
+    assert commands == [("CLUSTER", "MYID")] * asked
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ _LONGEST_SILENCE_S = 0.5
 _SHORTEST_SILENCE_S = 0.1
 _DEFAULT_NODE_TIMEOUT_S = 15.0
 _BLOCKED_SHARE = 0.8
+_CHECK_AGE_S = 1.0
 
 
 class Batch(NamedTuple):
@@ -124,16 +125,22 @@ class MigrationLink:
         """Make sure that the target is still there, before the source sends it keys and a password.
 
         The lane's own connection is asked: it ends with the target, whose address can then be
-        another process's.
+        another process's. After a long wait the target is asked once more: the program may have
+        been halted since the reply arrived.
 
         Raises:
             StaleViewError: It is another node now, or DNS gives another address for its pod.
             TransientError: It does not answer.
         """
         node = self.pair.target
-        with reading(node.name, "CLUSTER MYID"):
-            if text(await self.target.call("CLUSTER", "MYID")) != node.node_id:
-                raise stale_view(node.name, "is another node now")
+        clock = asyncio.get_running_loop().time
+        for _ in range(2):
+            asked = clock()
+            with reading(node.name, "CLUSTER MYID"):
+                if text(await self.target.call("CLUSTER", "MYID")) != node.node_id:
+                    raise stale_view(node.name, "is another node now")
+            if clock() - asked < _CHECK_AGE_S:
+                return
 
     def unreachable(self, words: str, *, is_final: bool = False) -> BootstrapError:
         """Return the error for a MIGRATE that got no answer from the target."""

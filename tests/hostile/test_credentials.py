@@ -182,6 +182,8 @@ def growing(mover: str, installed: Mapping[str, str]) -> Iterator[World]:
     users = {
         "user": f"default on >{PASSWORD} >{SERVERS_OWN} ~* &* +@all",
         "masterauth": SERVERS_OWN,
+        # There are no replicas: what a pod has acknowledged must outlive it.
+        "appendfsync": "always",
     }
     with World(nodes=3, server=server, password=PASSWORD, appendonly=True, config=users) as world:
         world.start()

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,64 +18,65 @@ from tests.support.story import MEMBERS, Story, gone_and_back, story
 
 KEYS = 3000
 _Turn = dict[str, Any]
+_Begin = Callable[[str], AbstractContextManager[Story]]
 
 
-def _creation(begin: Callable[[str], Story], runs: int) -> Iterator[_Turn]:
-    """From the last pod in DNS to a healthy cluster, each in a namespace of its own."""
+def _creation(begin: _Begin, runs: int) -> Iterator[_Turn]:
+    """From the last pod in DNS to the end of the Job, each in a namespace of its own."""
     for run in range(runs):
-        cluster = begin(f"creation-{run}")
-        cluster.apply()
-        while len(cluster.endpoints("redis-service")) < cluster.replicas:
-            time.sleep(0.1)
-        last = time.monotonic()
-        cluster.wait_until_healthy()
-        seconds = time.monotonic() - last
-        cluster.wait_until_ready()
-        yield {"what": "creation", "seconds": seconds}
-        cluster.k("delete", "statefulset,deployment,job", "--all", "--cascade=orphan")
-        cluster.k("delete", "pods", "--all", "--force", "--grace-period=0")
+        with begin(f"creation-{run}") as cluster:
+            cluster.apply()
+            while len(cluster.endpoints("redis-service")) < cluster.replicas:
+                time.sleep(0.3)
+            last = time.monotonic()
+            cluster.wait_for_job()
+            seconds = time.monotonic() - last
+            yield {"what": "creation", "seconds": seconds, "missing": cluster.missing()}
 
 
-def _outage(begin: Callable[[str], Story], runs: int) -> Iterator[_Turn]:
+def _outage(begin: _Begin, runs: int) -> Iterator[_Turn]:
     """All pods are killed at once: from the last address in DNS to a healthy cluster."""
-    cluster = _filled(begin("outage"))
-    for _ in range(runs):
-        seconds = gone_and_back(cluster)
-        yield {"what": "outage", "seconds": seconds, "keys": cluster.keys() - KEYS}
-        cluster.wait_until_ready()
-
-
-def _pauses(begin: Callable[[str], Story], runs: int) -> Iterator[_Turn]:
-    """A rolling restart, then `kubectl delete pods` of all, each while an application writes."""
-    cluster = _filled(begin("pauses"))
-
-    def restart() -> None:
-        cluster.k("rollout", "restart", "statefulset/redis-app")
-        cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
-
-    def delete() -> None:
-        cluster.k("delete", "pods", "-l", MEMBERS)
-
-    for run in range(runs):
-        for step in (restart, delete):
-            begun = time.monotonic()
-            with cluster.writer(f"{step.__name__}-{run}") as noticed:
-                step()
-                cluster.wait_until_healthy(seconds=300)
-            yield {
-                "what": step.__name__,
-                "seconds": time.monotonic() - begun,
-                "pause": noticed["longest_pause_s"],
-                **{key: noticed[key] for key in ("acknowledged", "failed", "lost", "errors")},
-            }
+    with begin("outage") as cluster:
+        _fill(cluster)
+        for _ in range(runs):
+            seconds = gone_and_back(cluster)
+            yield {"what": "outage", "seconds": seconds, "lost": KEYS - cluster.keys()}
             cluster.wait_until_ready()
 
 
-def _filled(cluster: Story) -> Story:
+def _pauses(begin: _Begin, runs: int) -> Iterator[_Turn]:
+    """A rolling restart, then `kubectl delete pods` of all, each while an application writes."""
+    with begin("pauses") as cluster:
+        _fill(cluster)
+        for run in range(runs):
+            for step in (_restart, _delete):
+                name = step.__name__.strip("_")
+                begun = time.monotonic()
+                with cluster.writer(f"{name}-{run}") as noticed:
+                    step(cluster)
+                    cluster.wait_until_healthy(seconds=300)
+                yield {
+                    "what": name,
+                    "seconds": time.monotonic() - begun,
+                    "pause": noticed["longest_pause_s"],
+                    **{key: noticed[key] for key in ("acknowledged", "failed", "lost", "errors")},
+                }
+                cluster.wait_until_ready()
+
+
+def _restart(cluster: Story) -> None:
+    cluster.k("rollout", "restart", "statefulset/redis-app")
+    cluster.k("rollout", "status", "statefulset/redis-app", "--timeout=300s")
+
+
+def _delete(cluster: Story) -> None:
+    cluster.k("delete", "pods", "-l", MEMBERS)
+
+
+def _fill(cluster: Story) -> None:
     cluster.apply()
     cluster.wait_until_ready()
     cluster.fill(KEYS)
-    return cluster
 
 
 def _summary(turns: Sequence[_Turn]) -> Iterator[_Turn]:
@@ -111,13 +112,13 @@ def main() -> None:
     image = {"name": "redis", "newName": name, "newTag": tag}
     suffix = f"{name.rpartition('/')[2]}-{tag.replace('.', '-')}"
     turns: list[_Turn] = []
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
 
-        def begin(part: str) -> Story:
+        def begin(part: str) -> AbstractContextManager[Story]:
             at = Path(folder) / part
             at.mkdir()
             changes = {"fields": {"images": [image]}, "base": "../manifests"}
-            return stack.enter_context(story(f"{part}-{suffix}", at, **changes))
+            return story(f"{part}-{suffix}", at, **changes)
 
         for turn in PARTS[options.part](begin, options.runs):
             turns.append(turn)

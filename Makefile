@@ -7,7 +7,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 IMAGE = $(shell $(PYTHON) scripts/release image)
 # Most tests wait for servers: more of them at once than the machine has cores.
-TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+TEST_WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 # Each of them starts pods of its own on the Kubernetes cluster.
 E2E_WORKERS ?= 2
 # Modules outside of core that decide, read or write text. What awaits is left out, see pyproject.toml.

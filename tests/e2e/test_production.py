@@ -33,6 +33,22 @@ for url in sys.argv[1:]:
         except OSError:
             time.sleep(0.5) if left else sys.exit(f"no answer: {url}")
 """
+# Prints the ports of an address that can be reached, once one can that was named as such.
+KNOCK = """
+import socket, sys, time
+host, *ports = sys.argv[1:]
+def is_open(port):
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
+for _ in range(60):
+    if not ports[0] or is_open(ports[0]):
+        break
+    time.sleep(0.5)
+print(*[port for port in ports[1:] if is_open(port)])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +109,25 @@ def test_a_scrape_shows_the_cluster(cluster: Story) -> None:
     )
     assert keys == KEYS
     assert ours["redis_cluster_bootstrap_healthy"] == 1
+
+
+@pytest.mark.skipif(
+    "E2E_POLICIES" not in os.environ, reason="E2E_POLICIES does not say that they are enforced"
+)
+@pytest.mark.parametrize("is_client", [True, False])
+def test_other_pods_reach_nothing(cluster: Story, is_client: bool) -> None:  # noqa: FBT001 - a case
+    """A pod with the label of applications reaches the client port alone, any other pod nothing."""
+    address = cluster.pods()[0]["status"]["podIP"]
+    ports = ["6379", "16379", "9121"]
+    name = "client" if is_client else "stranger"
+    awaited = "6379" if is_client else ""
+    pod = cluster.pod(name, ["/app/bin/python", "-c", KNOCK, address, awaited, *ports])
+    pod["metadata"]["labels"] = {"redis-client": str(is_client).lower()}
+    cluster.k("apply", "-f", "-", stdin=yaml.safe_dump(pod))
+    ended = "--for=jsonpath={.status.phase}=Succeeded"
+    cluster.k("wait", f"pod/{name}", ended, "--timeout=60s")
+    assert cluster.k("logs", name).split() == (["6379"] if is_client else [])
+    cluster.k("delete", "pod", name, "--wait=false")
 
 
 def test_larger_and_smaller_again(cluster: Story) -> None:

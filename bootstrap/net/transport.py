@@ -8,6 +8,7 @@ elements of arrays are counted as well.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ _READ_SIZE = 65536
 # Servers shorten what they quote in errors, and status replies are words.
 _LONGEST_LINE = 16384
 _LONGEST_NUMBER = 10
+_STRING = re.compile(rb"\$(\d{1,10})\r\n").match
 
 
 class Limit(NamedTuple):
@@ -89,8 +91,17 @@ class ReplyMeter:
         if self._bytes < 0:
             raise ReplyTooLongError
         words, at = self._rest + data, self._skip
-        while at < len(words) and (end := words.find(b"\r\n", at)) >= 0:
-            at = end + 2 + self._value(words, at, end)
+        longest = self._bytes + _READ_SIZE
+        while at < len(words):
+            # A string of an array, of which there can be many thousand.
+            string = _STRING(words, at) if self._nested else None
+            if string and (size := int(string[1])) <= longest:
+                self._nested -= 1
+                at = string.end() + size + 2
+            elif (end := words.find(b"\r\n", at)) >= 0:
+                at = end + 2 + self._value(words, at, end)
+            else:
+                break
         self._skip, self._rest = max(0, at - len(words)), words[at:]
         if len(self._rest) > _LONGEST_LINE:
             raise ReplyTooLongError

@@ -266,9 +266,9 @@ def test_processes_that_cannot_log_in_to_each_other_move_key_by_key() -> None:
 
 def test_windows_are_bounded_in_slots_and_keys() -> None:
     """A slot with more keys than a window has goes alone."""
-    counts = dict.fromkeys(range(40), 1) | {40: 5000, 41: 3000, 42: 2000}
+    counts = dict.fromkeys(range(80), 1) | {80: 5000, 81: 3000, 82: 2000}
     cut = list(windows(pair(keys=1, used_memory=1), counts))
-    assert cut == [[*range(32)], [*range(32, 40)], [40], [41], [42]]
+    assert cut == [[*range(64)], [*range(64, 80)], [80], [81], [82]]
 
 
 def test_windows_are_bounded_in_bytes() -> None:

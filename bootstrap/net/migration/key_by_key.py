@@ -25,7 +25,7 @@ from .slot_states import SlotStates, raise_any
 
 _COUNTED_AT_ONCE = 2048
 # Small: where the source fails over, its replica knows nothing of the slots in flight.
-_WINDOW_SLOTS = 32
+_WINDOW_SLOTS = 64
 _WINDOW_KEYS = 4096
 _WINDOW_BYTES = 64 << 20
 

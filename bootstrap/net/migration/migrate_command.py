@@ -266,11 +266,13 @@ def batches(
     def size(key: bytes) -> int:
         return sizes.get(key, 0)
 
+    most = most_keys or _BATCH_KEYS
     for slot, group in keys.items():
-        for part in cut(
-            group, most=most_keys or _BATCH_KEYS, weight=size, most_weight=_BATCH_BYTES
-        ):
-            yield Batch(slot, part, sum(map(size, part)))
+        if sizes:
+            for part in cut(group, most=most, weight=size, most_weight=_BATCH_BYTES):
+                yield Batch(slot, part, sum(map(size, part)))
+        else:  # the usual case, for each of many thousand keys
+            yield from (Batch(slot, group[n : n + most]) for n in range(0, len(group), most))
 
 
 def cut(

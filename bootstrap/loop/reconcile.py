@@ -38,6 +38,8 @@ LONGEST_INTERVAL_S = 30.0
 FIRST_RUN_PAUSE_S = 5.0
 LONGEST_RUN_PAUSE_S = 120.0
 _JITTER = 0.2
+# After so long without an observation, what is wrong does not pass by itself.
+_PATIENCE_S = 300.0
 
 _log = structlog.get_logger()
 
@@ -74,7 +76,8 @@ class Reconciler:
 
         Raises:
             CredentialsError: A pod rejected the credentials: a restart reads them again.
-            SettingsError: Settings are wrong for a pod, and none was observed before.
+            SettingsError: Settings are wrong for a pod, and the last observation, if there was one,
+                is five minutes ago: a restart reads the settings and the certificates again.
         """
         while not self.stop.is_set():
             try:
@@ -84,7 +87,8 @@ class Reconciler:
             except CredentialsError:
                 raise
             except (TransientError, RefusedError, InvariantError, SettingsError) as error:
-                if isinstance(error, SettingsError) and self.health.observed_at is None:
+                age_s = self.health.age_s
+                if isinstance(error, SettingsError) and (age_s is None or age_s > _PATIENCE_S):
                     raise
                 self._history = self._history.after_failure(error.cause, now=now())
                 # What does not pass by itself is observed again at growing intervals.

@@ -51,6 +51,8 @@ class Kubectl:
             case ["scale", "deployment/redis-bootstrap", option]:
                 self._reconciles = option == "--replicas=1"
             case ["delete", "statefulset", "redis-app"]:
+                pass  # which returns while the servers still run
+            case ["wait", "pod", *_, "--for=delete", "--timeout=3700s"]:
                 for pod in self._world.pods:
                     pod.terminate()
             case ["apply", "-k", "manifests/"]:

@@ -218,14 +218,16 @@ def test_a_reply_that_cannot_be_read_does_not_end_it() -> None:
     assert is_ready(reconcile(world, seconds=40.0, changes=[(20.0, HEALTHY)]))
 
 
-def test_wrong_settings_end_it_only_before_a_first_observation() -> None:
-    """Later they are one pod's, which may be restarted with others; Kubernetes shows the former."""
+def test_wrong_settings_end_it_only_where_no_observation_is_recent() -> None:
+    """At first they are one pod's, which may be restarted; later a restart reads them again."""
     wrong = SettingsError(node="redis-app-2", cause="no TLS there", remedy="set the port")
     with pytest.raises(SettingsError):
         reconcile(World(wrong), seconds=20.0)
     health = reconcile(World(HEALTHY), seconds=40.0, changes=[(20.0, wrong)])
     assert not is_ready(health)
     assert "no TLS there" in health.verdict.reason
+    with pytest.raises(SettingsError):
+        reconcile(World(HEALTHY), seconds=400.0, changes=[(20.0, wrong)])
     healed: list[tuple[float, ClusterView | Exception]] = [(20.0, wrong), (30.0, HEALTHY)]
     assert is_ready(reconcile(World(HEALTHY), seconds=60.0, changes=healed))
 

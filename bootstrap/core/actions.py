@@ -233,6 +233,8 @@ class Plan:
         advice: What a run would improve although the cluster is healthy; empty where it is planned.
         probe_slots: Slots of which keys must be counted before the plan can be relied on; where
             there are any, count them and plan again with the counts.
+        emptied: Nodes with keys that would own no slot afterwards; of these the keys of slots that
+            they do not own must be counted, and then planned again.
     """
 
     stage: Stage | None = None
@@ -242,6 +244,7 @@ class Plan:
     notices: tuple[Finding, ...] = ()
     advice: str = ""
     probe_slots: SlotSet = field(default_factory=SlotSet)
+    emptied: tuple[NodeId, ...] = ()
 
     @property
     def is_healthy(self) -> bool:

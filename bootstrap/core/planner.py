@@ -18,7 +18,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from . import config_epochs, departures, disagreements, forming, introductions, ownership
+from . import (
+    config_epochs,
+    departures,
+    disagreements,
+    forming,
+    introductions,
+    ownership,
+    refusals,
+    slot_moves,
+)
 from .actions import Action, MoveSlots, Plan, Stage
 from .facts import Facts
 from .findings import Finding, FindingCode
@@ -47,13 +56,19 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     replication; an empty plan without findings means that the cluster is healthy.
     """
     situation = Situation(Facts(view, desired), policy)
-    return replace(_next(situation), notices=situation.notices, probe_slots=situation.probe_slots)
+    found = _next(situation)
+    emptied = slot_moves.emptied(view, found.actions)
+    if emptied and not policy.allow_data_loss and (strays := refusals.refuse_stray_keys(view)):
+        found = Plan(findings=found.findings, refusals=strays)
+    return replace(
+        found, notices=situation.notices, probe_slots=situation.probe_slots, emptied=emptied
+    )
 
 
 def _next(situation: Situation) -> Plan:
-    findings, refusals = situation.findings, situation.refusals
-    if refusals:
-        return Plan(findings=findings, refusals=refusals)
+    findings = situation.findings
+    if situation.refusals:
+        return Plan(findings=findings, refusals=situation.refusals)
     if not findings:
         better = _separate(situation)
         advice = "".join(finding.detail for finding in better.findings)

@@ -17,7 +17,7 @@ from .copied_volumes import RUNBOOK, refuse_copied_volumes
 from .facts import Facts
 from .findings import abbreviate, counted
 from .slots import SlotSet, union, union_by_key
-from .topology import NodeView, Role, short_id
+from .topology import ClusterView, NodeView, Role, short_id
 
 OLDEST = (6, 2, 0)
 _CONSENT = (
@@ -41,6 +41,25 @@ def refuse_data_loss(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, .
     """Return the reasons that lie in slots whose keys could be lost."""
     losses = () if allow_data_loss else (*_slots_of_gone(facts), *_uncovered(facts))
     return (*_contests(facts), *losses)
+
+
+def refuse_stray_keys(view: ClusterView) -> tuple[Refusal, ...]:
+    """Return the nodes that are to lose their last slot, and have keys of slots of others.
+
+    Nobody reaches these keys: a person closed the slots by hand, or gave them to another node.
+    """
+    return tuple(
+        Refusal(
+            node=node.name,
+            cause=f"{node.name} has {counted(count, 'key')} of slots that other nodes own, and "
+            "would delete them with its last slot",
+            remedy="let a run move them to the owners: send it CLUSTER SETSLOT SLOT IMPORTING and "
+            "the owner's id for each of these slots, and run again; or accept the loss of these "
+            "keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
+        )
+        for node in view.nodes
+        if (count := view.stray_keys.get(node.node_id, 0))
+    )
 
 
 def _servers(facts: Facts) -> Iterator[Refusal]:

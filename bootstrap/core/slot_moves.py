@@ -9,12 +9,14 @@ Invariant: no node is both a source and a target within one plan.
 
 from __future__ import annotations
 
-from .actions import MoveSlots
+from collections.abc import Iterable
+
+from .actions import Action, MoveSlots
 from .facts import Facts
 from .findings import FindingCode
 from .roles import Roles
 from .slots import SlotSet, even_counts
-from .topology import NodeId
+from .topology import ClusterView, NodeId
 
 
 def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots]:
@@ -45,6 +47,23 @@ def move_slots(facts: Facts, roles: Roles, *, rebalance: bool) -> list[MoveSlots
                 left -= part
                 moves.append(MoveSlots(source=source, target=target, slots=part, reason=reason))
     return moves
+
+
+def emptied(view: ClusterView, actions: Iterable[Action]) -> tuple[NodeId, ...]:
+    """Return the nodes with keys that would own no slot after these actions.
+
+    A server that loses its last slot to another one may become its replica at once, and deletes
+    what it has (`cluster-allow-replica-migration`).
+    """
+    moved: dict[NodeId, SlotSet] = {}
+    for action in actions:
+        if isinstance(action, MoveSlots):
+            moved[action.source] = moved.get(action.source, SlotSet()) | action.slots
+    return tuple(
+        node.node_id
+        for node in view.nodes
+        if node.keys and node.slots and not node.slots - moved.get(node.node_id, SlotSet())
+    )
 
 
 def _with_drained(owned: dict[NodeId, SlotSet], drained: int) -> dict[NodeId, int]:

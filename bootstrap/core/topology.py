@@ -287,12 +287,15 @@ class ClusterView:
 
     Attributes:
         slot_keys: Slots in question for which a node has keys; asked only where it matters.
+        stray_keys: Keys of slots that a node neither owns nor imports; asked only of nodes that are
+            to own no slot any more.
     """
 
     nodes: tuple[NodeView, ...]
     absent: tuple[Absent, ...] = ()
     outsiders: tuple[Outsider, ...] = ()
     slot_keys: Mapping[NodeId, Mapping[int, int]] = field(default_factory=dict)
+    stray_keys: Mapping[NodeId, int] = field(default_factory=dict)
 
     def by_id(self) -> dict[NodeId, NodeView]:
         """Return the views by node id."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from ..core import planner
 from ..core.actions import Plan
 from ..core.situation import Policy
-from ..core.topology import ClusterView, DesiredTopology
+from ..core.topology import ClusterView, DesiredTopology, NodeId
 
 
 class ViewSource(Protocol):
@@ -24,6 +24,9 @@ class ViewSource(Protocol):
 
     async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
         """Return the view with the number of keys in these slots."""
+
+    async def count_stray_keys(self, view: ClusterView, nodes: tuple[NodeId, ...]) -> ClusterView:
+        """Return the view with the number of these nodes' keys of slots that are not theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,5 +51,8 @@ class Assessor:
         plan = planner.plan(view, self.desired, self.policy)
         if plan.probe_slots:
             view = await self.source.count_keys(view, tuple(plan.probe_slots))
+            plan = planner.plan(view, self.desired, self.policy)
+        if plan.emptied:
+            view = await self.source.count_stray_keys(view, plan.emptied)
             plan = planner.plan(view, self.desired, self.policy)
         return Observation(view=view, plan=plan)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.parsing import Reply, parse_info
+from ..core.parsing import count_keys as parse_keys
 from ..core.topology import NodeView
 from .connection import COMMAND_TIMEOUT_S, RedisNode
 from .replies import Command, ReplyError, reading, text
@@ -24,6 +25,22 @@ async def occupied(client: RedisNode, node: NodeView) -> list[int]:
         info = parse_info(text(await client.call("INFO", "keyspace")))
     numbers = {int(name[2:]) for name in info if name[:2] == "db" and name[2:].isdecimal()}
     return sorted(numbers | {0})
+
+
+async def count_stray_keys(client: RedisNode, node: NodeView, slots: Sequence[int]) -> int:
+    """Return how many keys a node has outside of these slots, in all databases.
+
+    Not every server counts keys of slots that are not its own (`core.key_holders`), so all keys are
+    compared with those of the slots. Clients write meanwhile, so all are counted before and after.
+    """
+    before = await _all_keys(client)
+    counts = await count_keys(client, slots, await occupied(client, node), timeout_s=60.0)
+    return max(0, min(before, await _all_keys(client)) - sum(counts.values()))
+
+
+async def _all_keys(client: RedisNode) -> int:
+    with reading(client.name, "INFO keyspace"):
+        return parse_keys(parse_info(text(await client.call("INFO", "keyspace"))))
 
 
 async def check(client: RedisNode, database: int) -> None:

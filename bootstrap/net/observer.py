@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..core import parsing
+from ..core.slots import SlotSet
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
 from ..errors import NodeNotReadyError, SettingsError, TransientError, WrongNameError
 from . import databases
@@ -94,6 +95,17 @@ class Observer:
         holders = [node for node in view.nodes if node.keys and node.name in self._pool]
         pairs = await asyncio.gather(*map(ask, holders))
         return replace(view, slot_keys=dict(pairs))
+
+    async def count_stray_keys(self, view: ClusterView, nodes: tuple[NodeId, ...]) -> ClusterView:
+        """Return the view with the number of these nodes' keys of slots that are not theirs."""
+
+        async def ask(node: NodeView) -> tuple[NodeId, int]:
+            client = self._pool.client(node.name)
+            slots = tuple(node.slots | SlotSet.of(node.importing))
+            return node.node_id, await databases.count_stray_keys(client, node, slots)
+
+        asked = [node for node in view.nodes if node.node_id in nodes and node.name in self._pool]
+        return replace(view, stray_keys=dict(await asyncio.gather(*map(ask, asked))))
 
     async def _discover(self) -> None:
         """Ask the name servers again while a pod is missing, and otherwise every few seconds."""

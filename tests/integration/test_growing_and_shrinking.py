@@ -59,6 +59,32 @@ def test_a_life_under_traffic(every_server: ServerBinary) -> None:
         assert lost(world, KEYS) == 0
 
 
+def test_keys_of_other_slots_do_not_go_with_a_leaving_primary(way_server: ServerBinary) -> None:
+    """Keys that a person left at a pod by hand are refused, and moved once their slots are open."""
+    with formed(way_server, nodes=7, replicas=0) as world:
+        source, leaver = world.pods[0], world.pods[6]
+        fill(world, KEYS)
+        owned = sorted(rig.nodes_of(source)[node_id(source)].slots)
+        filled = [n for n in owned if source.command("CLUSTER", "COUNTKEYSINSLOT", n)]
+        slots = filled[:5]
+        for slot in slots:
+            key = rig.items(source.command("CLUSTER", "GETKEYSINSLOT", slot, 1))[0]
+            leaver.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+            source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(leaver))
+            source.command("MIGRATE", leaver.address, leaver.port, key, 0, 5000)
+            for pod in (source, leaver):
+                pod.command("CLUSTER", "SETSLOT", slot, "STABLE")
+        refused = attempt(world, {"BOOTSTRAP_NODES": "6"}, replicas=0)
+        assert refused.code == 3, refused.stderr
+        assert f"redis-app-6 has {len(slots)} keys of slots that other nodes own" in refused.stdout
+        assert lost(world, KEYS) == len(slots)
+
+        for slot in slots:
+            leaver.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+        assert attempt(world, {"BOOTSTRAP_NODES": "6"}, replicas=0).code == 0
+        assert lost(world, KEYS) == 0
+
+
 def test_replicas_per_primary_up_and_down(way_server: ServerBinary) -> None:
     """Nine pods go from one replica each to two, to none and back to two without losing a key."""
     with formed(way_server, keys=KEYS) as world:

@@ -77,6 +77,10 @@ class Script:
         """Return the view, in which the keys are counted already."""
         return seen
 
+    async def count_stray_keys(self, seen: ClusterView, _nodes: tuple[str, ...]) -> ClusterView:
+        """Return the view, in which no node has any."""
+        return seen
+
 
 @dataclass(slots=True)
 class Applied:

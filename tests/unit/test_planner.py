@@ -347,6 +347,26 @@ def test_slots_that_leave_a_drained_owner_are_a_stage_of_their_own() -> None:
     assert grown.stage is Stage.REBALANCE
 
 
+def test_a_primary_with_keys_of_other_slots_does_not_lose_its_last_slot() -> None:
+    """They are counted where a plan empties a node with keys, and refused unless loss is accepted."""
+    with_keys = field(view("3x0"), 2, keys=7)
+    asked = planned(with_keys, "2x0")
+    assert asked.stage is Stage.DRAIN
+    assert asked.emptied == (node_id(2),)
+    assert not planned(view("3x0"), "2x0").emptied
+    assert not planned(joined(with_keys, node(3, epoch=4)), "4x0").emptied
+
+    clean = replace(with_keys, stray_keys={node_id(2): 0})
+    assert planned(clean, "2x0").actions == asked.actions
+    strays = replace(with_keys, stray_keys={node_id(2): 3})
+    refused = planned(strays, "2x0")
+    assert not refused.actions
+    assert [(refusal.node, "3 keys of slots" in refusal.cause) for refusal in refused.refusals] == [
+        ("redis-app-2", True)
+    ]
+    assert planned(strays, "2x0", CONSENT).actions == asked.actions
+
+
 def test_replicas_that_are_placed_better_are_one_finding() -> None:
     """The first pod that moves is named, and every action has the reason of the finding."""
     places = {0: "b/1", 1: "c/2", 2: "a/1", 3: "b/0", 4: "a/1", 5: "a/2"}

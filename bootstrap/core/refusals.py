@@ -46,7 +46,7 @@ def refuse_data_loss(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, .
 def refuse_stray_keys(view: ClusterView) -> tuple[Refusal, ...]:
     """Return the nodes that are to lose their last slot, and have keys of slots of others.
 
-    Nobody reaches these keys: a person closed the slots by hand, or gave them to another node.
+    No client reaches these keys: a person closed the slots by hand, or gave them to another node.
     """
     return tuple(
         Refusal(

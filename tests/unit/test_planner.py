@@ -348,12 +348,14 @@ def test_slots_that_leave_a_drained_owner_are_a_stage_of_their_own() -> None:
 
 
 def test_a_primary_with_keys_of_other_slots_does_not_lose_its_last_slot() -> None:
-    """They are counted where a plan empties a node with keys, and refused unless loss is accepted."""
-    with_keys = field(view("3x0"), 2, keys=7)
+    """They are counted where a plan empties a node, and refused unless their loss is accepted."""
+    parts = [str(part) for part in even_split(3)]
+    seen = acquaint([node(i, parts[i], epoch=(2, 3, 1)[i]) for i in range(3)])
+    with_keys = field(seen, 2, keys=7)
     asked = planned(with_keys, "2x0")
     assert asked.stage is Stage.DRAIN
     assert asked.emptied == (node_id(2),)
-    assert not planned(view("3x0"), "2x0").emptied
+    assert not planned(seen, "2x0").emptied
     assert not planned(joined(with_keys, node(3, epoch=4)), "4x0").emptied
 
     clean = replace(with_keys, stray_keys={node_id(2): 0})

@@ -193,6 +193,7 @@ class ProgressLog:
         plan = self.seen.plan if self.seen else Plan()
         return timeout_cause.timeout_cause(
             absent=self._absent(),
+            silent_leavers=self._silent_leavers(),
             lock_holder=lock_holder,
             blocked=self._blocked,
             findings=plan.findings,
@@ -205,6 +206,10 @@ class ProgressLog:
         """Return the wanted pods that gave no view at the last observation."""
         absent = self.seen.view.absent if self.seen else ()
         return [a for a in absent if self.desired.stays(a.ordinal)]
+
+    def _silent_leavers(self) -> list[Absent]:
+        absent = self.seen.view.absent if self.seen else ()
+        return [a for a in absent if not self.desired.stays(a.ordinal) and a.phase != "dns"]
 
 
 def _time() -> str:

@@ -37,6 +37,7 @@ class TimeoutCause:
 def timeout_cause(
     *,
     absent: Sequence[Absent],
+    silent_leavers: Sequence[Absent],
     lock_holder: str | None,
     blocked: BlockedLinks | None,
     findings: Sequence[Finding],
@@ -48,6 +49,7 @@ def timeout_cause(
 
     Args:
         absent: Wanted pods that gave no view.
+        silent_leavers: Pods that are to leave, have an address, and gave no view.
         lock_holder: The other run that has the lock.
         blocked: Pods that do not reach each other's bus port.
         findings: What the last observation found.
@@ -66,6 +68,13 @@ def timeout_cause(
             cause=blocked.detail,
             remedy="open the bus port between the pods (NetworkPolicy, firewall, "
             "cluster-announce-bus-port)",
+        )
+    if silent_leavers and findings:
+        first_silent = silent_leavers[0]
+        return TimeoutCause(
+            node=first_silent.name,
+            cause=f"{first_silent.named_cause}; it is to leave, and is asked in each pass",
+            remedy=f"inspect or delete that pod; or {_LONGER}",
         )
     if findings and not (failure and has_actions):
         first = findings[0]

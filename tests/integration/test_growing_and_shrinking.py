@@ -68,7 +68,7 @@ def test_keys_of_other_slots_do_not_go_with_a_leaving_primary(way_server: Server
         filled = [n for n in owned if source.command("CLUSTER", "COUNTKEYSINSLOT", n)]
         slots = filled[:5]
         for slot in slots:
-            key = rig.items(source.command("CLUSTER", "GETKEYSINSLOT", slot, 1))[0]
+            key = str(rig.items(source.command("CLUSTER", "GETKEYSINSLOT", slot, 1))[0])
             leaver.command("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
             source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(leaver))
             source.command("MIGRATE", leaver.address, leaver.port, key, 0, 5000)

@@ -27,6 +27,7 @@ def cause(**known: Any) -> TimeoutCause:
     """Return the cause where only these things are known."""
     nothing: dict[str, Any] = {
         "absent": (),
+        "silent_leavers": (),
         "lock_holder": None,
         "blocked": None,
         "findings": (),
@@ -43,6 +44,7 @@ def test_the_first_cause_that_applies_is_reported() -> None:
         "absent": [missing(1)],
         "lock_holder": "redis-bootstrap-x",
         "blocked": BLOCKED,
+        "silent_leavers": [missing(7)],
         "findings": [UNEVEN],
         "failure": FAILURE,
     }
@@ -50,6 +52,7 @@ def test_the_first_cause_that_applies_is_reported() -> None:
         "absent": "redis-app-1: connect fails",
         "lock_holder": "redis-bootstrap-x",
         "blocked": "bus port",
+        "silent_leavers": "redis-app-7: connect fails; it is to leave, and is asked in each pass",
         "findings": "uneven slots",
         "failure": "no answer",
     }
@@ -64,6 +67,7 @@ def test_the_pod_of_the_cause_is_named() -> None:
     assert cause(absent=[missing(1), missing(2)]).node == "redis-app-1"
     assert cause(lock_holder="other").node is None
     assert cause(blocked=BLOCKED).node == "redis-app-2"
+    assert cause(silent_leavers=[missing(7)], findings=[UNEVEN]).node == "redis-app-7"
     assert cause(findings=[UNEVEN]).node == "redis-app-3"
     assert cause(findings=[Finding(code=FindingCode.SLOTS_UNEVEN, detail="x")]).node is None
     assert cause(failure=FAILURE).node == "redis-app-4"

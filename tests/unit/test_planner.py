@@ -348,7 +348,7 @@ def test_slots_that_leave_a_drained_owner_are_a_stage_of_their_own() -> None:
 
 
 def test_a_primary_with_keys_of_other_slots_does_not_lose_its_last_slot() -> None:
-    """They are counted where a plan empties a node, and refused unless their loss is accepted."""
+    """Such keys are counted where a plan empties a node, and refused unless loss is accepted."""
     parts = [str(part) for part in even_split(3)]
     seen = acquaint([node(i, parts[i], epoch=(2, 3, 1)[i]) for i in range(3)])
     with_keys = field(seen, 2, keys=7)

@@ -120,12 +120,14 @@ def _two_clusters(facts: Facts) -> Iterator[Refusal]:
     """Refuse groups that would collide; groups of an interrupted start may unite.
 
     Those differ from two clusters in this: all members are our pods, no node owns a slot that
-    another group owns, and at most one group has keys.
+    another group owns, and at most one group has keys. While pods are missing, as many unknown
+    members may be theirs: another run may have found these pods already.
     """
     groups = [[n for n in facts.nodes if n.node_id in group] for group in facts.slot_groups]
     owned = [union(k.slots for n in group for k in n.known.values()) for group in groups]
     has_overlap = sum(map(len, owned)) > len(union(owned))
-    has_foreign = not facts.view.by_id().keys() >= set().union(*facts.slot_groups)
+    unknown = set().union(*facts.slot_groups) - facts.view.by_id().keys()
+    has_foreign = len(unknown) > _missing_pods(facts)
     with_keys = sum(any(n.keys for n in group) for group in groups)
     if len(groups) > 1 and (has_overlap or has_foreign or with_keys > 1):
         first = [group[0].name for group in groups]
@@ -151,7 +153,8 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
         foreign = sorted((answering[i] for i in group if i in answering), key=lambda o: o.node_id)
         unknown = [i for i in group if i not in live]
         is_main = 2 * len(ours) > facts.desired.nodes
-        if ours and not is_main and (foreign or (unknown and main is not None and group != main)):
+        is_apart = main is not None and group != main and len(unknown) > _missing_pods(facts)
+        if ours and not is_main and (foreign or is_apart):
             pod = min(ours, key=lambda n: n.ordinal).name
             yield Refusal(
                 node=pod,
@@ -169,6 +172,11 @@ def _outsiders(facts: Facts) -> Iterator[Refusal]:
                 "then be forgotten. If it is not known, it reached the cluster bus: close the bus "
                 "port with a NetworkPolicy",
             )
+
+
+def _missing_pods(facts: Facts) -> int:
+    """Return how many wanted pods gave no view: a member that is not known may be one of them."""
+    return sum(facts.desired.stays(absent.ordinal) for absent in facts.view.absent)
 
 
 def _contests(facts: Facts) -> Iterator[Refusal]:

@@ -130,6 +130,19 @@ def test_a_broken_start_is_one_cluster() -> None:
     assert refusals(ClusterView(nodes=(node(0, "0-8191"), node(1, "8192-16383"))), "2x0") == ()
 
 
+def test_members_of_pods_that_are_missing_here_are_not_another_cluster() -> None:
+    """Another run that found every pod is making the cluster; an unknown member more is foreign."""
+    parts = ("0-5460", "5461-10922", "10923-16383")
+    apart = [acquaint([node(n, parts[n])], gone=[line(30)] if n == 1 else []) for n in range(3)]
+    seen = joined(apart[0], *apart[1].nodes, *apart[2].nodes, *fresh(6).nodes[3:])
+    assert refusals(absent(seen, 4)) == ()
+    causes = [refusal.cause for refusal in refusals(seen)]
+    assert any("different clusters" in cause for cause in causes)
+    pair = joined(view("3x0"), *acquaint([node(3)], gone=[line(30)]).nodes, node(4))
+    assert refusals(absent(pair, 4), "5x0") == ()
+    assert len(refusals(pair, "5x0")) == 1
+
+
 def test_a_pod_of_another_cluster_without_slots_here() -> None:
     """The pod knows nodes that no other pod knows."""
     foreign = acquaint([node(3)], gone=[line(30), line(31)])

@@ -21,6 +21,7 @@ _LONGEST_SILENCE_S = 0.5
 _SHORTEST_SILENCE_S = 0.1
 _DEFAULT_NODE_TIMEOUT_S = 15.0
 _BLOCKED_SHARE = 0.8
+# A reply that took longer may have waited for a program that was halted.
 _CHECK_AGE_S = 1.0
 
 

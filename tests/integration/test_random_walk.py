@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.slow]
 STEPS = int(os.environ.get("SOAK_STEPS") or 40)
 SEED = int(os.environ.get("SOAK_SEED") or 1)
 SIZES = (6, 7, 8, 10)
+WRITES = 10_000  # by the client, after each time that the cluster has become healthy
 
 
 class Walk:
@@ -38,8 +39,9 @@ class Walk:
     step, so every acknowledged write has two copies and no single loss may cost one.
     """
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: World, traffic: Traffic, seed: int) -> None:
         self.world = world
+        self.traffic = traffic
         self.random = random.Random(seed)
         self.written = 0
         self.steps: list[str] = []
@@ -88,6 +90,8 @@ class Walk:
             self.world.remove_pod(leaver.ordinal)
         self.is_healthy = True
         assert rig.faults(self.world) == []
+        enough = self.traffic.acknowledged + WRITES
+        rig.until(lambda: self.traffic.acknowledged >= enough)
 
     def run_killed(self) -> None:
         """Kill a run at a random write command."""
@@ -185,9 +189,10 @@ def test_random_walk(way_server: ServerBinary) -> None:
         nodes=6, server=way_server, node_timeout_ms=NODE_TIMEOUT_MS, config=DURABLE
     ) as world:
         world.start()
-        walk = Walk(world, SEED)
+        traffic = Traffic(world, seed=SEED)
+        walk = Walk(world, traffic, SEED)
         try:
-            with Traffic(world, seed=SEED) as traffic:
+            with traffic:
                 for _ in range(STEPS):
                     walk.step()
             walk.finish()

@@ -11,8 +11,10 @@ import threading
 from typing import Self
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import MovedError, RedisError
+from redis.retry import Retry
 
 from tests.support.scenario import client
 from tests.support.world import World
@@ -99,8 +101,13 @@ class Traffic:
     def _connection(self, address: tuple[str, int]) -> Redis:
         if address not in self._connections:
             ip, port = address
+            # Without the library's own retries, which take seconds for each pod that is down.
             self._connections[address] = Redis(
-                host=ip, port=port, socket_timeout=2, single_connection_client=True
+                host=ip,
+                port=port,
+                socket_timeout=2,
+                single_connection_client=True,
+                retry=Retry(NoBackoff(), 0),
             )
         return self._connections[address]
 

@@ -41,7 +41,7 @@ async def reconcile(settings: Settings) -> ExitCode:
     async def run_once() -> Summary:
         # A run has a stop of its own: its deadline must not end the reconciler.
         async with stopped_with(stop) as run_stop:
-            summary = await run.converge_until(run_stop, settings, discovery=nodes.discovery)
+            summary = await run.converge_until(run_stop, settings, before=nodes)
         log = _log.info if summary.exit_code is ExitCode.HEALTHY else _log.warning
         log("run.ended", **summary.fields())
         return summary

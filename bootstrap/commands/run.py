@@ -20,7 +20,6 @@ from . import inspect, wiring
 
 if TYPE_CHECKING:
     from ..net.connection import Traffic
-    from ..net.discovery import Discovery
     from ..net.executor import Totals
     from ..report.run_screen import RunScreen
     from ..settings import Settings
@@ -88,7 +87,7 @@ async def converge_until(
     progress: ProgressLog | None = None,
     may_change: bool = True,
     expect: str | None = None,
-    discovery: Discovery | None = None,
+    before: wiring.Nodes | None = None,
 ) -> Summary:
     """Run the loop until the cluster is healthy or the event is set; see `converge`."""
     run_id = secrets.token_hex(4)
@@ -97,7 +96,7 @@ async def converge_until(
     with structlog.contextvars.bound_contextvars(run_id=run_id, cluster=settings.cluster):
         progress = progress or ProgressLog(desired=wiring.desired(settings))
         progress.started(settings.cluster)
-        async with wiring.connected(settings, acts=may_change, discovery=discovery) as nodes:
+        async with wiring.connected(settings, acts=may_change, before=before) as nodes:
             deadline = Deadline(stop, settings.timeout_s)
             executor = wiring.executor(nodes, progress, stop)
             loop = wiring.converger(

@@ -20,6 +20,7 @@ from ..net.connection_lock import ConnectionLock
 from ..net.discovery import DOUBT_FOR_S, Discovery, ServiceDiscovery, StaticDiscovery
 from ..net.executor import Executor
 from ..net.observer import Observer
+from ..net.outsiders import Outsiders
 from ..net.pool import ConnectionPool
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Nodes:
     pool: ConnectionPool
     assessor: Assessor
     discovery: Discovery
+    outsiders: Outsiders
 
 
 def desired(settings: Settings) -> DesiredTopology:
@@ -53,7 +55,7 @@ async def connected(
     *,
     acts: bool,
     patience_s: float = COMMAND_TIMEOUT_S,
-    discovery: Discovery | None = None,
+    before: Nodes | None = None,
 ) -> AsyncIterator[Nodes]:
     """Provide what asks the nodes; its connections are closed at the end.
 
@@ -61,25 +63,28 @@ async def connected(
         settings: Which cluster.
         acts: Whether the plans are for a run, or only say what is there.
         patience_s: How long a pod may take for one answer.
-        discovery: What has looked for the pods before and knows what caches hold.
+        before: What has observed the cluster until now; it knows what the caches of DNS hold, and
+            which addresses do not answer.
     """
-    discovery = discovery or _discovery(settings)
+    discovery = before.discovery if before else _discovery(settings)
     access = Access(
         username=settings.username, passwords=settings.passwords, tls=settings.tls_context
     )
     pool = ConnectionPool(access, discovery)
+    outsiders = before.outsiders if before else Outsiders(is_tls=access.tls is not None)
     observer = Observer(
         pool=pool,
         nodes=settings.nodes,
         needs_config=acts,
         patience_s=patience_s,
         doubt_for_s=min(DOUBT_FOR_S, settings.timeout_s / 2),
+        outsiders=outsiders,
     )
     assessor = Assessor(
         source=observer, desired=desired(settings), policy=policy(settings, acts=acts)
     )
     try:
-        yield Nodes(pool=pool, assessor=assessor, discovery=discovery)
+        yield Nodes(pool=pool, assessor=assessor, discovery=discovery, outsiders=outsiders)
     finally:
         await pool.close()
 

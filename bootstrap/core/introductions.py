@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from . import disagreements
 from .actions import Action, Meet, SetConfigEpoch, SetNoFailover
-from .facts import Facts
+from .facts import FAILING, Facts
 from .findings import FindingCode, failovers_disabled
 from .shard_assignment import first_primaries
 from .topology import ClusterView, NodeId, NodeView, Role
@@ -40,17 +40,45 @@ def reunite_quorum(facts: Facts) -> list[Meet]:
     After an outage most primaries suspect all others. Where more than a majority meets at once,
     they mark each other as failed, and all slots stay without service for two node timeouts, and
     5 s more because no primary saw a majority. A majority is too few to mark one of its own, and
-    does not wait for pods that are still missing. Replicas wait, so that none is elected meanwhile.
+    does not wait for pods that are still missing. It marks another one where all of it suspect it,
+    so those come first that suspect the fewest: they have started last. Replicas wait, so that none
+    is elected meanwhile.
     """
-    owners = {i for n in facts.live.values() for i, k in n.known.items() if k.slots}
-    live = [owner.node_id for owner in facts.owners]
-    size = len(owners.union(live)) // 2 + 1
-    moved = {node.node_id for _, node in disagreements.stale_addresses(facts)}
-    if len(set(live) - moved) >= size:
+    size = _majority_in_outage(facts)
+    owners = {owner.node_id: owner for owner in facts.owners}
+    stale = _stale_among(owners, facts)
+    strangers = {i: {j for pair in stale if i in pair for j in pair} for i in owners}
+    if any(len(owners) - len(others - {i}) >= size for i, others in strangers.items()):
         return []
-    quorum = set(sorted(live, key=moved.__contains__)[:size])
-    stale = dict.fromkeys(_stale_pairs(facts), FindingCode.ADDRESS_STALE)
-    return _limited({pair: reason for pair, reason in stale.items() if quorum.issuperset(pair)})
+
+    def suspected(node_id: NodeId) -> int:
+        known = owners[node_id].known
+        return sum(bool(known[i].flags & FAILING) for i in owners if i in known)
+
+    quorum = sorted(owners, key=suspected)[:size]
+    return _limited(_stale_among(quorum, facts))
+
+
+def reunite_primaries(facts: Facts) -> list[Meet]:
+    """Return what may be done after an outage while a pod is missing: first the majority."""
+    if not _majority_in_outage(facts):
+        return []
+    owners = [owner.node_id for owner in facts.owners]
+    return reunite_quorum(facts) or _limited(_stale_among(owners, facts))
+
+
+def _majority_in_outage(facts: Facts) -> int:
+    """Return how many primaries are a majority; 0 where so many have not moved in any view."""
+    known = {i for n in facts.live.values() for i, k in n.known.items() if k.slots}
+    live = {owner.node_id for owner in facts.owners}
+    size = len(known | live) // 2 + 1
+    moved = {node.node_id for _, node in disagreements.stale_addresses(facts)}
+    return size if len(live - moved) < size else 0
+
+
+def _stale_among(members: Collection[NodeId], facts: Facts) -> dict[Pair, FindingCode]:
+    pairs = (pair for pair in _stale_pairs(facts) if set(pair) <= set(members))
+    return dict.fromkeys(pairs, FindingCode.ADDRESS_STALE)
 
 
 def epochs(facts: Facts) -> Iterator[SetConfigEpoch]:

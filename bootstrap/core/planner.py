@@ -4,8 +4,8 @@ Rules: the first stage of the table whose guard holds and whose step has actions
 stage that depends on what another one changes waits for a pass whose view shows the change. Where
 the views of the nodes have to agree first, REFRESH_VIEWS ends the search even when it has nothing
 to send: gossip is under way then, and the servers need time. While a wanted pod is absent, or a
-member runs that is not reached, nothing is planned but to introduce a majority of primaries to each
-other again at their new addresses: what is missing may own slots or have the only copy of keys.
+member runs that is not reached, nothing is planned but to introduce primaries to each other again
+at their new addresses: what is missing may own slots or have the only copy of keys.
 
 Invariant: from any view, carrying out plans ends in a healthy cluster, a refusal, or waiting for
 the servers; a healthy view gives an empty plan. A stage has no actions but those that its name
@@ -74,7 +74,7 @@ def _next(situation: Situation) -> Plan:
         advice = "".join(finding.detail for finding in better.findings)
         return better if situation.policy.separate else Plan(advice=advice)
     if situation.facts.is_blocked:
-        meets = tuple(introductions.reunite_quorum(situation.facts))
+        meets = tuple(introductions.reunite_primaries(situation.facts))
         return Plan(stage=Stage.INTRODUCE if meets else None, actions=meets, findings=findings)
     for row in TABLE:
         if row.guard(situation):

@@ -34,6 +34,8 @@ from .stopping import now, pause
 
 # While something is wrong it is observed more often than while all is well.
 UNHEALTHY_INTERVAL_S = 1.0
+# After a run that ended healthy, until readiness says so too.
+CONFIRMING_INTERVAL_S = 0.1
 LONGEST_INTERVAL_S = 30.0
 FIRST_RUN_PAUSE_S = 5.0
 LONGEST_RUN_PAUSE_S = 120.0
@@ -65,6 +67,7 @@ class Reconciler:
     _failed_runs: int = 0
     _next_run_at: float = 0.0
     _is_running: bool = False
+    _is_confirming: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -81,8 +84,10 @@ class Reconciler:
         """
         while not self.stop.is_set():
             try:
+                # What is wrong right after a run is observed once more: runs have a pause between.
+                is_confirming = self._is_confirming
                 seen = await self._observe()
-                if self._should_run(seen):
+                if not is_confirming and self._should_run(seen):
                     await self._run()
             except CredentialsError:
                 raise
@@ -91,6 +96,7 @@ class Reconciler:
                 if isinstance(error, SettingsError) and (age_s is None or age_s > _PATIENCE_S):
                     raise
                 self._history = self._history.after_failure(error.cause, now=now())
+                self._is_confirming = False
                 # What does not pass by itself is observed again at growing intervals.
                 self._refusals += not isinstance(error, TransientError)
                 self.health.note_failure(error)
@@ -104,6 +110,8 @@ class Reconciler:
         at = now()
         self._history = self._history.after(seen.plan, now=at, has_shards=shards)
         self._stillness = self._stillness.after(seen.view, now=at)
+        proven = self._history.healthy_in_a_row > 1
+        self._is_confirming &= self._history.is_healthy and not proven
         self._refusals = self._refusals + 1 if seen.plan.refusals else 0
         self.health.note(seen, self._history, seconds=at - began)
         if self.health.is_healthy:
@@ -128,6 +136,7 @@ class Reconciler:
             self._is_running = False
         self.health.note_run(summary)
         is_healthy = summary.exit_code is ExitCode.HEALTHY
+        self._is_confirming = is_healthy
         self._failed_runs = 0 if is_healthy else self._failed_runs + 1
         wait_s = FIRST_RUN_PAUSE_S * 2 ** (self._failed_runs - 1) if self._failed_runs else 0.0
         self._next_run_at = now() + min(wait_s, LONGEST_RUN_PAUSE_S)
@@ -137,6 +146,8 @@ class Reconciler:
         """Return the seconds until the next observation."""
         if self._history.healthy_in_a_row > 1:
             wait_s = self.interval_s
+        elif self._is_confirming:
+            wait_s = CONFIRMING_INTERVAL_S
         elif self._refusals:
             wait_s = min(UNHEALTHY_INTERVAL_S * 1.5**self._refusals, LONGEST_INTERVAL_S)
         else:

@@ -41,11 +41,12 @@ class Observer:
         needs_config: bool = True,
         patience_s: float = COMMAND_TIMEOUT_S,
         doubt_for_s: float = DOUBT_FOR_S,
+        outsiders: Outsiders | None = None,
     ) -> None:
         self._nodes = nodes
         self._pool = pool
         self._reader = NodeReader(needs_config=needs_config, patience_s=patience_s)
-        self._outsiders = Outsiders(is_tls=pool.access.tls is not None)
+        self._outsiders = outsiders or Outsiders(is_tls=pool.access.tls is not None)
         self._found = Found(endpoints=(), absent=())
         self._found_at = -DISCOVER_EVERY_S
         self._is_sure = False

@@ -311,6 +311,35 @@ def test_a_majority_of_primaries_meets_first_after_an_outage() -> None:
     assert {a.node for a in then} | {a.target for a in then} == {node_id(i) for i in range(6)}
 
 
+def test_primaries_that_suspect_few_others_are_in_the_majority() -> None:
+    """Two that both suspect the third one would mark it as failed."""
+    seen = HEALTHY
+    for number in range(6):
+        seen = own(seen, number, address=address(number, moved=True))
+    for one, other in ((0, 1), (0, 2), (1, 0), (1, 2)):
+        seen = with_line(seen, one, other, flags=frozenset({Flag.PFAIL}))
+    first = [a for a in planned(seen).actions if isinstance(a, Meet)]
+    assert {(a.node, a.target) for a in first} == {
+        (node_id(0), node_id(2)),
+        (node_id(2), node_id(0)),
+    }
+
+
+def test_all_primaries_meet_while_a_replica_is_absent_after_an_outage() -> None:
+    """A majority first, then the others; replicas wait for the pod."""
+    seen = HEALTHY
+    for number in range(6):
+        seen = own(seen, number, address=address(number, moved=True))
+    assert len([*planned(absent(seen, 5)).actions]) == 2
+    for one, other in ((0, 1), (1, 0), (0, 0), (1, 1)):
+        seen = with_line(seen, one, other, address=address(other))
+    then = planned(absent(seen, 5)).actions
+    assert {(a.node, a.target) for a in then if isinstance(a, Meet)} == {
+        (node_id(one), node_id(other)) for one, other in ((0, 2), (1, 2), (2, 0), (2, 1))
+    }
+    assert len(then) == 4
+
+
 def test_slots_are_probed_again_as_long_as_they_are_in_question() -> None:
     """The plan made with the counts still names the slots that were counted."""
     seen = field(field(HEALTHY, 0, migrating={3: node_id(1)}), 0, keys=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
@@ -29,10 +29,21 @@ from bootstrap.loop.observation import Assessor
 from bootstrap.loop.reconcile import Reconciler
 from bootstrap.process.summary import Counters, Summary
 from tests.support import virtual_time
-from tests.support.builders import absent, estranged, joined, node, own, slots, view, wanted
+from tests.support.builders import (
+    absent,
+    address,
+    estranged,
+    joined,
+    node,
+    own,
+    slots,
+    view,
+    wanted,
+)
 from tests.support.builders import field as changed
 
 HEALTHY = view("3x0")
+MOVED = own(HEALTHY, 0, address=address(0, moved=True))
 UNEVEN = own(own(HEALTHY, 0, slots=slots("0-5400")), 1, slots=slots("5401-10922"))
 REFUSED = changed(HEALTHY, 1, cluster_enabled=False)
 FAILED = Summary.of(NotConvergedError(cause="late", remedy="wait"), phase="observe")
@@ -300,16 +311,26 @@ def test_a_healthy_cluster_ends_the_pauses_of_runs_that_failed() -> None:
 @pytest.mark.usefixtures("jitter")
 def test_a_run_that_ended_well_is_followed_by_another_without_a_pause() -> None:
     """Pods that come back at new addresses one after the other are not waited for."""
-    first, *others = HEALTHY.nodes
-    moved = replace(first, endpoint=replace(first.endpoint, addresses=("10.9.9.1",)))
-    moved = replace(moved, address=replace(first.address, ip="10.9.9.1"))
-    seen = replace(HEALTHY, nodes=(moved, *others))
-    world = World(seen)
+    world = World(MOVED)
     reconcile(world, seconds=1.0, interval_s=0.25)
-    assert world.times(world.runs) == [number / 8 for number in range(8)]
-    world = World(seen, outcome=FAILED)
+    assert world.times(world.runs) == pytest.approx([number * 0.175 for number in range(6)])
+    world = World(MOVED, outcome=FAILED)
     reconcile(world, seconds=11.0, interval_s=0.25)
     assert world.times(world.runs) == [0.0, 5.0]
+
+
+@pytest.mark.usefixtures("jitter")
+def test_a_run_that_ended_well_is_confirmed_at_once() -> None:
+    """Readiness follows the run, not the interval; a failed observation ends that."""
+    world = World(UNEVEN, after_run=HEALTHY)
+    assert is_ready(reconcile(world, seconds=4.2))
+    assert world.times(world.observed)[-3:] == pytest.approx([4.05, 4.1, 4.15])
+    world = World(UNEVEN, after_run=HEALTHY)
+    reconcile(world, seconds=7.0, changes=[(5.0, MOVED)])
+    assert world.times(world.runs) == pytest.approx([4.0, 6.65])
+    world = World(UNEVEN, after_run=DiscoveryError(cause="no answer", remedy="wait"))
+    reconcile(world, seconds=5.3)
+    assert world.times(world.observed)[-4:] == pytest.approx([4.0, 4.05, 4.55, 5.05])
 
 
 def test_a_run_is_under_way_until_it_ends() -> None:

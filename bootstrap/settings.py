@@ -59,6 +59,7 @@ def _words(*choices: str) -> Kind[str]:
 
 
 _SECONDS = Kind("SECONDS", validation.seconds)
+_PODS = number(least=1, most=validation.MOST_PODS)
 _NAME = Kind("NAME", validation.label)
 _PATH = Kind("PATH", validation.text)
 SWITCH = Kind("[true|false]", validation.switch, ("true", "false"))
@@ -118,9 +119,9 @@ class Settings:
 
     # A table: kind and meaning of each setting.
     # fmt: off
-    nodes: int = _option(Group.CLUSTER, Kind("N", optional(number(least=1), 0)),
+    nodes: int = _option(Group.CLUSTER, Kind("N", optional(_PODS, 0)),
         "Number of pods that the cluster must have. Required, unless --endpoints is given.")
-    replicas: int = _option(Group.CLUSTER, Kind("N", number(least=0)),
+    replicas: int = _option(Group.CLUSTER, Kind("N", number(least=0, most=validation.MOST_PODS)),
         "Number of replicas per primary.", default="1", commands=COMMANDS)
     statefulset: str = _option(Group.CLUSTER, _NAME,
         "StatefulSet whose pods are NAME-0, NAME-1, …", default="redis-app")
@@ -213,7 +214,7 @@ DECLARED = {
 _SANDBOX_NODES = Option(
     name="nodes",
     group=Group.CLUSTER,
-    kind=Kind("N", number(least=1)),
+    kind=Kind("N", _PODS),
     meaning="Number of servers to start.",
     default="6",
     commands=("sandbox",),

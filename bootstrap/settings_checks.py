@@ -19,7 +19,6 @@ from .settings import DECLARED, VARIABLES, Settings
 from .validation import Host
 
 FEWEST_PRIMARIES = 3
-MOST_PRIMARIES = 16384
 # The pods' label controller-revision-hash is this name, a dash and ten characters, and a label
 # has at most 63: kubernetes/kubernetes#64023.
 LONGEST_STATEFULSET = 52
@@ -126,16 +125,16 @@ def _nodes(reader: Reader, endpoints: int) -> int:
         reader.reject("nodes", f"is {nodes}, but {named} names {endpoints} hosts")
         return nodes
     primaries = nodes // (replicas + 1)
-    if primaries > MOST_PRIMARIES:
-        problem = f"is {nodes}, but {primaries} primaries cannot share {MOST_PRIMARIES} slots"
-        reader.reject("nodes", problem)
     if primaries < FEWEST_PRIMARIES:
         least = FEWEST_PRIMARIES * (replicas + 1)
+        # The ConfigMap of the settings and the Deployment have one name (docs/kubernetes.md).
+        is_small = nodes < FEWEST_PRIMARIES
+        hint = " (in a kustomization, replicas: must name the StatefulSet)" if is_small else ""
         reader.faults.append(
             f"{_counted(nodes, 'node')} with {_counted(replicas, 'replica')} per primary allow "
             f"only {_counted(primaries, 'primary', 'primaries')}, but at least "
             f"{FEWEST_PRIMARIES} are required: set {_variable('nodes')} to {least} or more, "
-            f"or {_variable('replicas')} lower"
+            f"or {_variable('replicas')} lower{hint}"
         )
     return nodes
 

@@ -18,6 +18,8 @@ Host = tuple[str, int]
 LONGEST_LABEL = 63
 LONGEST_NAME = 253
 HIGHEST_PORT = 65535
+# No cluster has more primaries, one for each slot.
+MOST_PODS = 16384
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.IGNORECASE)
 # Docker Compose puts underscores into host names.
 _HOST_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.IGNORECASE)
@@ -52,7 +54,7 @@ def number(*, least: int, most: int | None = None) -> Callable[[str], int]:
 
     def parse(value: str) -> int:
         try:
-            parsed = int(value)
+            parsed = int(_without_underscores(value))
         except ValueError:
             raise Fault(f"must be a whole number, not {value!r}") from None
         if parsed < least or (most is not None and parsed > most):
@@ -66,12 +68,19 @@ def number(*, least: int, most: int | None = None) -> Callable[[str], int]:
 def seconds(value: str) -> float:
     """Return a duration."""
     try:
-        parsed = float(value)
+        parsed = float(_without_underscores(value))
     except ValueError:
         parsed = 0.0
     if not 0 < parsed < float("inf"):
         raise Fault(f"must be a finite number of seconds above 0, not {value!r}")
     return parsed
+
+
+def _without_underscores(value: str) -> str:
+    """Return the text of a number; raise ValueError for `6_0`, which Python reads as 60."""
+    if "_" in value:
+        raise ValueError
+    return value
 
 
 def switch(value: str) -> bool:
@@ -129,6 +138,8 @@ def hosts(value: str) -> tuple[Host, ...]:
             problems.append(f"names {word!r}, which has no port after the colon")
         else:
             parsed.append((host, int(port or 0)))
+    if value and not parsed and not problems:
+        problems.append(f"must name at least one host, not {value!r}")
     if problems:
         raise Fault(*problems)
     return tuple(parsed)

@@ -19,7 +19,8 @@ from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-CONNECT_TIMEOUT_S = 3.0
+# For a packet that is lost and sent again after a second; a dead address of a pod costs this long.
+CONNECT_TIMEOUT_S = 2.0
 _READ_SIZE = 65536
 # Servers shorten what they quote in errors, and status replies are words.
 _LONGEST_LINE = 16384

@@ -19,7 +19,11 @@ OURS = "redis_cluster_bootstrap_"
 RULES: list[Object] = yaml.safe_load((FOLDER / "prometheus-rule.yaml").read_text())["spec"][
     "groups"
 ][0]["rules"]
+UNAVAILABLE = 'kube_deployment_status_replicas_unavailable{deployment="redis-bootstrap"}'
+MEMBER = {"redis_cluster_state": "1x60"}  # other servers, which are no cluster, have none
 EXPRESSIONS = {rule["alert"]: rule["expr"] for rule in RULES}
+
+ALONE = {"redis_connected_slaves": "0x60", 'redis_instance_info{role="master"}': "1x60"}
 
 # Series that raise the alert, series that do not, and after how many minutes it is raised.
 CASES: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
@@ -35,9 +39,15 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
         1,
     ),
     "RedisClusterNotObserved": (
-        {f"{OURS}last_healthy_timestamp_seconds": "0x60"},
-        {f"{OURS}last_healthy_timestamp_seconds": "0+60x60"},
+        # The reconciler is replaced after a quarter of an hour.
+        {f'{OURS}healthy{{pod="a"}}': "1 0x15 stale", f'{OURS}healthy{{pod="b"}}': "_x18 0x60"},
+        {f"{OURS}healthy": "0x20 1 0x60"},
         31,
+    ),
+    "RedisClusterReconcilerNotRunning": (
+        {f"{UNAVAILABLE}": "1x60"},
+        {f"{UNAVAILABLE}": "1x60", f"{OURS}healthy": "0x60"},
+        15,
     ),
     "RedisClusterPodsBeyondSize": (
         {f'{OURS}findings{{code="pods_surplus"}}': "1x60"},
@@ -60,20 +70,24 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
         6,
     ),
     "RedisClusterStateFail": ({"redis_cluster_state": "0x60"}, {"redis_cluster_state": "1x60"}, 1),
-    "RedisReplicaLinkDown": ({"redis_master_link_up": "0x60"}, {"redis_master_link_up": "1x60"}, 2),
+    "RedisReplicaLinkDown": (
+        {"redis_master_link_up": "0x60", **MEMBER},
+        {"redis_master_link_up": "1x60", **MEMBER},
+        2,
+    ),
     "RedisPrimaryWithoutReplica": (
-        {"redis_connected_slaves": "0x60", 'redis_instance_info{role="master"}': "1x60"},
-        {"redis_connected_slaves": "0x60", 'redis_instance_info{role="slave"}': "1x60"},
+        {**ALONE, 'redis_master_link_up{pod="b"}': "1x60", **MEMBER},
+        {**ALONE, **MEMBER},
         10,
     ),
     "RedisMemoryNearLimit": (
-        {"redis_memory_used_bytes": "90x60", "redis_memory_max_bytes": "100x60"},
-        {"redis_memory_used_bytes": "90x60", "redis_memory_max_bytes": "0x60"},
+        {"redis_memory_used_bytes": "90x60", "redis_memory_max_bytes": "100x60", **MEMBER},
+        {"redis_memory_used_bytes": "90x60", "redis_memory_max_bytes": "0x60", **MEMBER},
         5,
     ),
     "RedisDiskWriteFailed": (
-        {"redis_aof_last_write_status": "0x60", "redis_rdb_last_bgsave_status": "1x60"},
-        {"redis_aof_last_write_status": "1x60", "redis_rdb_last_bgsave_status": "1x60"},
+        {"redis_aof_last_write_status": "0x60", "redis_rdb_last_bgsave_status": "1x60", **MEMBER},
+        {"redis_aof_last_write_status": "1x60", "redis_rdb_last_bgsave_status": "1x60", **MEMBER},
         1,
     ),
 }
@@ -84,40 +98,58 @@ def test_every_alert_has_a_case() -> None:
     assert set(CASES) == set(EXPRESSIONS)
 
 
+def test_no_alert_is_raised_for_servers_of_others(tmp_path: Path) -> None:
+    """Prometheus may scrape other servers, which are no cluster, with the same exporter."""
+    for alert, (raises, _, _) in CASES.items():
+        if MEMBER.keys() <= raises.keys():
+            others = {name: raises[name] for name in raises.keys() - MEMBER.keys()}
+            assert promtool(tmp_path, [case(alert, others, looks=(60,))]) == "", alert
+
+
 @pytest.mark.parametrize("alert", CASES)
 def test_alert_is_raised_when_it_must_be(tmp_path: Path, alert: str) -> None:
     """With promtool: raised for what is wrong, not before its time, and not for what is right."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not here")
     raises, stays, minutes = CASES[alert]
+    looks = (minutes - 1, minutes) if minutes else (0,)
+    tests = [case(alert, raises, looks=looks, firing=minutes), case(alert, stays, looks=looks)]
+    assert promtool(tmp_path, tests) == ""
 
-    def case(series: dict[str, str], *firing: int) -> Object:
-        labels = f'alertname="{alert}",alertstate="firing"'
-        looks = [minutes - 1, minutes] if minutes else [0]
-        return {
-            "interval": "1m",
-            "input_series": [{"series": name, "values": values} for name, values in series.items()],
-            "promql_expr_test": [
-                {
-                    "expr": f"count(ALERTS{{{labels}}}) or vector(0)",
-                    "eval_time": f"{look}m",
-                    "exp_samples": [{"labels": "{}", "value": int(look in firing)}],
-                }
-                for look in looks
-            ],
-        }
 
-    (tmp_path / "rules.yaml").write_text(
+def case(
+    alert: str, series: dict[str, str], *, looks: tuple[int, ...], firing: int | None = None
+) -> Object:
+    """Return a test of promtool: these series, and the minute in which the alert is firing."""
+    labels = f'alertname="{alert}",alertstate="firing"'
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"count(ALERTS{{{labels}}}) or vector(0)",
+                "eval_time": f"{look}m",
+                "exp_samples": [{"labels": "{}", "value": int(look == firing)}],
+            }
+            for look in looks
+        ],
+    }
+
+
+def promtool(folder: Path, tests: list[Object]) -> str:
+    """Return what promtool says against the rules; nothing when all is as expected."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not here")
+    (folder / "rules.yaml").write_text(
         yaml.safe_dump({"groups": [{"name": "all", "rules": RULES}]})
     )
-    tests = {"rule_files": ["rules.yaml"], "tests": [case(raises, minutes), case(stays)]}
-    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
+    (folder / "tests.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests})
+    )
     done = subprocess.run(
-        [promtool, "test", "rules", "tests.yaml"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [program, "test", "rules", "tests.yaml"],
+        cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr if done.returncode else ""
 
 
 # What redis_exporter serves, as far as it is used here, with its labels: the maps of gauges and

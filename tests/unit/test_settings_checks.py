@@ -69,7 +69,7 @@ def test_endpoints_take_the_port_and_the_number_of_pods() -> None:
     [
         ({}, "NODES is required: the number of pods of the StatefulSet"),
         ({"nodes": "x"}, "NODES must be a whole number, not 'x'"),
-        ({"replicas": "-1", "nodes": "5000000"}, "REPLICAS must be at least 0, not -1"),
+        ({"replicas": "-1", "nodes": "5"}, "REPLICAS must be from 0 to 16384, not -1"),
         ({"endpoints": "a..b,b,c"}, "ENDPOINTS names 'a..b', which is not host or host:port"),
         ({"endpoints": "a,b,A.", "replicas": "0"}, "ENDPOINTS names a:6379 twice"),
         (
@@ -80,7 +80,16 @@ def test_endpoints_take_the_port_and_the_number_of_pods() -> None:
             {**SIX, "nameservers": "::1,[0:0:0:0:0:0:0:1]:53"},
             "NAMESERVERS names ::1:53 twice",
         ),
-        ({"nodes": "5000000"}, "NODES is 5000000, but 2500000 primaries cannot share 16384 slots"),
+        ({"nodes": "16385"}, "NODES must be from 1 to 16384, not 16385"),
+        ({**SIX, "replicas": "16385"}, "REPLICAS must be from 0 to 16384, not 16385"),
+        ({"nodes": "6_0"}, "NODES must be a whole number, not '6_0'"),
+        (
+            {**SIX, "timeout": "1_0"},
+            "TIMEOUT must be a finite number of seconds above 0, not '1_0'",
+        ),
+        ({"endpoints": " "}, "ENDPOINTS must name at least one host, not ' '"),
+        ({**SIX, "endpoints": ","}, "ENDPOINTS must name at least one host, not ','"),
+        ({**SIX, "nameservers": ","}, "NAMESERVERS must name at least one host, not ','"),
         (
             {**SIX, "username": "app"},
             "USERNAME needs BOOTSTRAP_PASSWORD or BOOTSTRAP_PASSWORD_FILE",
@@ -108,7 +117,7 @@ def test_a_fault_is_reported_alone(texts: dict[str, str], message: str) -> None:
     ("nodes", "replicas", "message"),
     [
         ("5", "1", "5 nodes with 1 replica per primary allow only 2 primaries"),
-        ("1", "0", "1 node with 0 replicas per primary allow only 1 primary"),
+        ("3", "1", "3 nodes with 1 replica per primary allow only 1 primary"),
     ],
 )
 def test_too_few_pods_are_a_fault(nodes: str, replicas: str, message: str) -> None:
@@ -117,6 +126,14 @@ def test_too_few_pods_are_a_fault(nodes: str, replicas: str, message: str) -> No
     assert faults(nodes=nodes, replicas=replicas) == (
         f"{message}, but at least 3 are required: set BOOTSTRAP_NODES to {least} or more, or "
         "BOOTSTRAP_REPLICAS lower"
+    )
+
+
+def test_the_number_of_another_object_is_a_fault_that_says_so() -> None:
+    """`replicas:` of a kustomization that names the reconciler sets this number, too."""
+    assert faults(nodes="2", replicas="0").endswith(
+        "set BOOTSTRAP_NODES to 3 or more, or BOOTSTRAP_REPLICAS lower "
+        "(in a kustomization, replicas: must name the StatefulSet)"
     )
 
 

@@ -23,11 +23,14 @@ wait_for_cluster() {
   uptime=$(here_ask info server | number uptime_in_seconds)
   [ "${uptime:-0}" -lt "$limit" ] || return 0
   if [ "${uptime:-0}" -ge "$settle" ]; then
-    nobody=yes
-    for address in $(pods | head -n 8); do
-      if talk "$address" "" cluster info | is_member; then nobody=; break; fi
-    done
-    [ -z "$nobody" ] || return 0
+    # All at once: some may not answer, and a probe has ten seconds.
+    members=$(
+      for address in $(pods | head -n 8); do
+        if talk "$address" "" cluster info | is_member; then echo "$address"; fi &
+      done
+      wait
+    )
+    [ -n "$members" ] || return 0
   fi
   echo "this server is not a member of the cluster yet"
   return 1

@@ -53,7 +53,7 @@ fi
 
 # Data may take three fifths of the container's memory; the rest is for the copy that a rewrite of the
 # append-only file makes, for replicas and for clients. A `maxmemory` in a .conf file takes precedence.
-if [ -n "${MEMORY_LIMIT:-}" ] && ! grep -qs '^ *maxmemory ' "$here"/*.conf; then
+if [ -n "${MEMORY_LIMIT:-}" ] && ! grep -qis '^[[:space:]]*maxmemory[[:space:]]' "$here"/*.conf; then
   set -- "$@" --maxmemory "$((MEMORY_LIMIT * 3 / 5))"
 fi
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .actions import ClaimSlots, Failover, FailoverMode, Forget, Plan, Stage
+from .actions import ClaimSlots, CloseSlots, Failover, FailoverMode, Forget, Plan, Stage
 from .findings import FindingCode
 
 CONFIRMATIONS = 2
@@ -119,7 +119,7 @@ class History:
 def _is_final(plan: Plan) -> bool:
     """Return whether a plan has a step that no later one can take back."""
     return any(
-        isinstance(action, ClaimSlots | Forget)
+        isinstance(action, ClaimSlots | CloseSlots | Forget)
         or (isinstance(action, Failover) and action.mode is FailoverMode.TAKEOVER)
         for action in plan.actions
     )

@@ -51,7 +51,11 @@ def remove_members(facts: Facts) -> list[Action]:
     leavers = [
         n.node_id
         for n in facts.leaving
-        if not n.slots and n.node_id not in replicated and not (n.role is Role.PRIMARY and n.keys)
+        if not n.slots
+        and n.node_id not in replicated
+        and not (n.role is Role.PRIMARY and n.keys)
+        # The copy of an owner that was not drained yet is kept until it is.
+        and not ((primary := facts.primary_of(n)) in facts.leaving and primary and primary.slots)
     ]
     return reset_and_forget(facts, leavers, FindingCode.MEMBER_LEAVING)
 

@@ -137,11 +137,19 @@ class Facts:
 
     @cached_property
     def blocking_pods(self) -> tuple[Absent, ...]:
-        """Pods whose missing view blocks every change: wanted ones, and those that answered."""
+        """Pods whose missing view blocks every change: wanted ones, and those that answered.
+
+        One that is to leave does so for the time of a restart where data is missing that it may
+        have: what is lost for good is decided after that.
+        """
+        into_the_void = {i for n in self.owners for i in n.migrating.values()} & self.gone
+        is_data_missing = bool(self.lost_slots or into_the_void)
         return tuple(
             absent
             for absent in sorted(self.view.absent, key=lambda a: (a.ordinal, a.name))
-            if self.desired.stays(absent.ordinal) or absent.phase in {"serve", "command"}
+            if self.desired.stays(absent.ordinal)
+            or absent.phase in {"serve", "command"}
+            or (absent.is_recent and is_data_missing)
         )
 
     @property

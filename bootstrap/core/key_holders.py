@@ -7,9 +7,11 @@ does not show what it has, it may have keys.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .facts import Facts
 from .slots import SlotSet
-from .topology import NodeView
+from .topology import NodeView, Role
 
 
 def keys_in(facts: Facts, node: NodeView, slot: int) -> int:
@@ -36,6 +38,28 @@ def slots_with_keys(facts: Facts, slots: SlotSet) -> SlotSet:
     )
 
 
+def freshest(replicas: Collection[NodeView]) -> NodeView | None:
+    """Return the replica of one primary that has read most; an empty one may have read as much."""
+    known, unknown = best_of(replicas)
+    if known and unknown:
+        return unknown if unknown.keys > known.keys else known
+    return known or unknown
+
+
+def best_of(replicas: Collection[NodeView]) -> tuple[NodeView | None, NodeView | None]:
+    """Return the best of the replicas that say how much they have read, and of the others.
+
+    A server whose files do not have its offset reports 0 after a start, whatever it has read.
+    """
+
+    def order(node: NodeView) -> tuple[int, int, int]:
+        return (node.replication_offset, node.keys, -node.ordinal)
+
+    known = [n for n in replicas if n.replication_offset]
+    unknown = [n for n in replicas if not n.replication_offset]
+    return max(known, key=order, default=None), max(unknown, key=order, default=None)
+
+
 def last_copy_replicas(facts: Facts) -> tuple[NodeView, ...]:
     """Return replicas with the last copy of keys that a move had brought to their primary.
 
@@ -53,7 +77,7 @@ def last_copy_replicas(facts: Facts) -> tuple[NodeView, ...]:
 
 def _has_last_copy(facts: Facts, node: NodeView) -> bool:
     """Return whether a replica without primary has more keys of a slot than any primary."""
-    if _hides_unowned_keys(node):
+    if hides_unowned_keys(node):
         was_target = any(node.myself.primary_id in n.migrating.values() for n in facts.owners)
         return was_target and not any(n.keys >= node.keys for n in facts.primaries if not n.slots)
     return any(
@@ -66,18 +90,31 @@ def slots_awaiting_promotion(facts: Facts) -> SlotSet:
     """Return the slots of which a replica whose primary is gone has, or may have, keys."""
     nodes = replicas_of_gone(facts)
     slots = {s for n in nodes for s in facts.view.slot_keys.get(n.node_id, ())}
-    lost = {n.myself.primary_id for n in nodes if n.keys and _hides_unowned_keys(n)}
+    lost = {n.myself.primary_id for n in nodes if n.keys and hides_unowned_keys(n)}
     slots |= {s for n in facts.owners for s, target in n.migrating.items() if target in lost}
     return SlotSet.of(slots)
 
 
-def may_have_keys(facts: Facts, node: NodeView, slot: int, owner: NodeView) -> bool:
-    """Return whether a primary that does not own a slot in transit has, or may have, keys of it.
+def may_have_keys(facts: Facts, node: NodeView, slot: int) -> bool:
+    """Return whether a primary that does not own a slot has, or may have, keys of it."""
+    hidden = slot not in node.importing and hidden_keys(facts, node)
+    return bool(keys_in(facts, node, slot) or hidden)
 
-    A primary that hides them may have been promoted in the place of a target that is gone.
+
+def hidden_keys(facts: Facts, node: NodeView) -> int:
+    """Return how many keys a primary has of slots that it does not show.
+
+    They may be of any slot that it neither owns nor imports: where a move was stopped at this end
+    only, where it took the place of the target, or where it does not own the slot any more.
     """
-    hidden = _hides_unowned_keys(node) and owner.migrating.get(slot) in facts.gone
-    return bool(keys_in(facts, node, slot)) or (hidden and node.keys > 0)
+    hides = hides_unowned_keys(node) and node.role is Role.PRIMARY
+    return facts.view.stray_keys.get(node.node_id, 0) if hides else 0
+
+
+def hidden_holders(facts: Facts) -> list[NodeView]:
+    """Return the primaries with keys that they do not show, those with most keys first."""
+    holders = [n for n in facts.primaries if hidden_keys(facts, n)]
+    return sorted(holders, key=lambda n: (-hidden_keys(facts, n), n.ordinal))
 
 
 def owners_of_contested(facts: Facts, slot: int) -> list[NodeView]:
@@ -93,7 +130,7 @@ def strongest_owners(facts: Facts, slot: int) -> list[NodeView]:
     return [n for n in owners if n.myself.config_epoch == highest]
 
 
-def _hides_unowned_keys(node: NodeView) -> bool:
+def hides_unowned_keys(node: NodeView) -> bool:
     """Return whether a server does not count keys of slots that it neither owns nor imports.
 
     Redis does not since it moves slots by itself (clusterCanAccessKeysInSlot, 8.4); a replica goes

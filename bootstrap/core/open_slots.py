@@ -16,7 +16,7 @@ from . import config_epochs, key_holders
 from .actions import Action, CloseSlots, GatherKeys, MoveSlots, merge_slots
 from .facts import Facts
 from .findings import FindingCode
-from .slots import SlotSet
+from .slots import SlotSet, union_by_key
 from .topology import NodeId, NodeView, Role
 
 _Step = CloseSlots | GatherKeys | MoveSlots
@@ -40,9 +40,24 @@ def close_open_slots(facts: Facts) -> list[Action]:
             steps += _finish_contested(facts, slot)
     merged = merge_slots(steps)
     moves = [step for step in merged if isinstance(step, MoveSlots)]
+    moves = [move for move in moves if move.source not in _imports_only(facts, moves)]
     others = [step for step in merged if not isinstance(step, MoveSlots)]
     others.sort(key=lambda step: isinstance(step, GatherKeys))
     return [*others, *config_epochs.one_way(moves)]
+
+
+def _imports_only(facts: Facts, moves: list[MoveSlots]) -> set[NodeId]:
+    """Return the nodes that would lose their last slot while they import others.
+
+    Such a node becomes a replica at once, and deletes what it has imported. Its other slots are
+    closed first.
+    """
+    taken = union_by_key((move.source, move.slots) for move in moves)
+    return {
+        i
+        for i, slots in taken.items()
+        if facts.live[i].importing and not facts.live[i].slots - slots
+    }
 
 
 def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:
@@ -53,7 +68,9 @@ def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:
     for node in facts.live.values():
         if node is owner or node is target:
             continue
-        if node.role is Role.PRIMARY and key_holders.may_have_keys(facts, node, slot, owner):
+        if node.role is Role.PRIMARY and key_holders.may_have_keys(facts, node, slot):
+            if target is not None and _can_wait(facts, node, slot):
+                continue
             yield GatherKeys(source=node.node_id, target=owner.node_id, slots=slots, reason=_WHY)
             gathered = True
         elif slot in node.open_slots and (closer := _closer(facts, node, slot)):
@@ -62,6 +79,14 @@ def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:
         yield MoveSlots(source=owner.node_id, target=target.node_id, slots=slots, reason=_WHY)
     elif slot in owner.open_slots and not gathered:  # gathering closes the slot when it is done
         yield CloseSlots(node=owner.node_id, slots=slots, reason=_WHY)
+
+
+def _can_wait(facts: Facts, node: NodeView, slot: int) -> bool:
+    """Return whether keys are gathered after the move is finished.
+
+    To gather them closes the slot at the owner, which then denies clients what has moved already.
+    """
+    return slot in node.open_slots or not key_holders.keys_in(facts, node, slot)
 
 
 def _target_to_finish(facts: Facts, slot: int, owner: NodeView) -> NodeView | None:

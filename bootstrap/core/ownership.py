@@ -30,15 +30,10 @@ def promote_replicas_of_gone(facts: Facts) -> list[Failover]:
     actions = []
     for node_id in sorted(facts.slots_of_gone):
         replicas = [n for n in facts.successors_of(node_id) if node_id in n.known]
-        best = max(replicas, key=_freshness, default=None)
+        best = key_holders.freshest(replicas)
         if best and (mode := elections.failover_mode(facts, best, node_id)):
             actions.append(Failover(node=best.node_id, mode=mode, reason=FindingCode.SLOTS_OF_GONE))
     return actions
-
-
-def _freshness(node: NodeView) -> tuple[int, int, int]:
-    """Order replicas of one primary by what they read; an empty one may have read as much."""
-    return (node.replication_offset, node.keys, -node.ordinal)
 
 
 def promote_last_copies(facts: Facts) -> list[Failover]:
@@ -47,63 +42,69 @@ def promote_last_copies(facts: Facts) -> list[Failover]:
     The primary is gone and owned nothing, so no other primary votes; TAKEOVER takes no slot from
     anybody. As a primary the node is one that keys are gathered from.
     """
-    best: dict[NodeId | None, NodeView] = {}
-    for node in sorted(key_holders.last_copy_replicas(facts), key=_freshness):
-        best[node.myself.primary_id] = node
+    replicas = key_holders.last_copy_replicas(facts)
+    primaries = dict.fromkeys(n.myself.primary_id for n in replicas)
+    best = (
+        key_holders.freshest([n for n in replicas if n.myself.primary_id == i]) for i in primaries
+    )
     return [
         Failover(node=node.node_id, mode=FailoverMode.TAKEOVER, reason=FindingCode.MEMBER_GONE)
-        for node in best.values()
+        for node in best
+        if node
     ]
 
 
 def claim_uncovered_slots(facts: Facts, *, allow_data_loss: bool) -> list[Action]:
     """Return new owners for slots that no node owns.
 
-    A half-finished move may have left both ends reporting that the other owns the slot: the
-    importing node takes it. Otherwise the node with the most keys of a slot takes it, and the keys
-    of other nodes are gathered there at once. Otherwise the live primary takes it that others still
-    report as the owner, since whatever data there was is still there. Other slots need consent.
+    The node with the most keys of a slot takes it. A half-finished move may have left both ends
+    reporting that the other owns the slot: then the importing node takes it, unless another one may
+    have keys that it does not show. Otherwise the live primary takes it that others still report as
+    the owner, since whatever data there was is still there. Other slots need consent. What other
+    nodes have, or may have, is gathered there at once.
     All of it waits until no replica is to be promoted any more, for it may have keys of the slots.
     """
     if any(map(facts.successors_of, facts.slots_of_gone)):
         return []
     reason = FindingCode.SLOTS_UNCOVERED
     claims: list[tuple[NodeId, SlotSet]] = []
-    gathers: list[GatherKeys] = []
     left = facts.uncovered | (facts.lost_slots if allow_data_loss else SlotSet())
     for slot in left & (key_holders.slots_with_keys(facts, left) | facts.importing):
         if node := _claimant(facts, slot):
             slots = SlotSet.of([slot])
             claims.append((node.node_id, slots))
             left -= slots
-            gathers += (
-                GatherKeys(source=n.node_id, target=node.node_id, slots=slots, reason=reason)
-                for n in facts.primaries
-                if n is not node and key_holders.keys_in(facts, n, slot)
-            )
     for node_id, slots in facts.owner_by_peers.items():
         if slots & left:
             claims.append((node_id, slots & left))
             left -= slots
     if allow_data_loss:
-        claims += _spread(facts, left)
+        hidden = [(n.node_id, left) for n in key_holders.hidden_holders(facts)[:1]]
+        claims += hidden if left and hidden else _spread(facts, left)
+    claimed = union_by_key(claims)
+    gathers = [
+        GatherKeys(source=n.node_id, target=node_id, slots=SlotSet.of([slot]), reason=reason)
+        for node_id, slots in claimed.items()
+        for n in facts.primaries
+        if n.node_id != node_id
+        for slot in slots
+        if key_holders.may_have_keys(facts, n, slot)
+    ]
     return [
-        *(
-            ClaimSlots(node=node_id, slots=slots, reason=reason)
-            for node_id, slots in union_by_key(claims).items()
-        ),
+        *(ClaimSlots(node=i, slots=slots, reason=reason) for i, slots in claimed.items()),
         *merge_slots(gathers),
     ]
 
 
 def _claimant(facts: Facts, slot: int) -> NodeView | None:
-    """Return the primary that has keys of a slot or imports it; keys outweigh importing."""
+    """Return the primary that has keys of a slot, or may have, or imports it."""
 
-    def claim(node: NodeView) -> tuple[bool, bool, int, int]:
-        count = key_holders.keys_in(facts, node, slot)
-        return (count > 0, slot in node.importing, count, -node.ordinal)
+    def claim(node: NodeView) -> tuple[bool, int, bool, int, int]:
+        count, imports = key_holders.keys_in(facts, node, slot), slot in node.importing
+        hidden = 0 if count or imports else key_holders.hidden_keys(facts, node)
+        return (count > 0, hidden, imports, count, -node.ordinal)
 
-    found = (n for n in facts.primaries if any(claim(n)[:2]))
+    found = (n for n in facts.primaries if any(claim(n)[:3]))
     return max(found, key=claim, default=None)
 
 

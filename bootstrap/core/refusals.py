@@ -9,7 +9,7 @@ Invariant: a refusal never depends on the order of replies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from . import compatibility, key_holders
 from .actions import Refusal
@@ -17,7 +17,7 @@ from .copied_volumes import RUNBOOK, refuse_copied_volumes
 from .facts import Facts
 from .findings import abbreviate, counted
 from .slots import SlotSet, union, union_by_key
-from .topology import ClusterView, NodeView, Role, short_id
+from .topology import ClusterView, NodeId, NodeView, Role, short_id
 
 OLDEST = (6, 2, 0)
 _CONSENT = (
@@ -39,11 +39,11 @@ def refuse_nodes(facts: Facts) -> tuple[Refusal, ...]:
 
 def refuse_data_loss(facts: Facts, *, allow_data_loss: bool) -> tuple[Refusal, ...]:
     """Return the reasons that lie in slots whose keys could be lost."""
-    losses = () if allow_data_loss else (*_slots_of_gone(facts), *_uncovered(facts))
-    return (*_contests(facts), *losses)
+    losses = (*_slots_of_gone(facts), *_in_transit(facts), *_uncovered(facts))
+    return (*_contests(facts), *(() if allow_data_loss else losses))
 
 
-def refuse_stray_keys(view: ClusterView) -> tuple[Refusal, ...]:
+def refuse_stray_keys(view: ClusterView, emptied: Collection[NodeId]) -> tuple[Refusal, ...]:
     """Return the nodes that are to lose their last slot, and have keys of slots of others.
 
     No client reaches these keys: a person closed the slots by hand, or gave them to another node.
@@ -58,7 +58,7 @@ def refuse_stray_keys(view: ClusterView) -> tuple[Refusal, ...]:
             "keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
         )
         for node in view.nodes
-        if (count := view.stray_keys.get(node.node_id, 0))
+        if node.node_id in emptied and (count := view.stray_keys.get(node.node_id, 0))
     )
 
 
@@ -204,7 +204,8 @@ def _contests(facts: Facts) -> Iterator[Refusal]:
 def _slots_of_gone(facts: Facts) -> Iterator[Refusal]:
     """Refuse to reassign slots of members that are gone with every copy of their data."""
     for node_id, slots in sorted(facts.slots_of_gone.items()):
-        if facts.successors_of(node_id):
+        if replicas := facts.successors_of(node_id):
+            yield from _undecided(replicas, node_id, slots)
             continue
         name, ending = None, "gone with all its replicas"
         if replicas := facts.replicas_of(node_id):
@@ -214,6 +215,44 @@ def _slots_of_gone(facts: Facts) -> Iterator[Refusal]:
             node=name,
             cause=f"slots {abbreviate(slots)} belong to member {short_id(node_id)}, "
             f"which is {ending}",
+            remedy=_CONSENT,
+        )
+
+
+def _undecided(replicas: Sequence[NodeView], gone: NodeId, slots: SlotSet) -> Iterator[Refusal]:
+    """Refuse to choose between a replica that has read more and one that has more keys."""
+    known, unknown = key_holders.best_of(replicas)
+    if known and unknown and unknown.keys > known.keys:
+        yield Refusal(
+            node=unknown.name,
+            cause=f"slots {abbreviate(slots)} belong to member {short_id(gone)}, which is gone; of "
+            f"its replicas {unknown.name} has more keys ({unknown.keys}, {known.name} "
+            f"{known.keys}), but since its restart it does not say how much it has read",
+            remedy="find out which of them has the right data, and make it a primary with CLUSTER "
+            "FAILOVER TAKEOVER; or let the program take the one with more keys with "
+            "BOOTSTRAP_ALLOW_DATA_LOSS=true",
+        )
+
+
+def _in_transit(facts: Facts) -> Iterator[Refusal]:
+    """Refuse to close slots whose keys were on their way to a member that is gone.
+
+    Those that had arrived there are lost with it, as the keys of its own slots would be.
+    """
+    lost: list[tuple[tuple[str, NodeId], SlotSet]] = []
+    for owner in facts.owners if facts.has_keys else ():
+        for slot, target in owner.migrating.items():
+            others = (n for n in facts.primaries if n is not owner)
+            if target in facts.gone and not (
+                facts.successors_of(target)
+                or any(key_holders.may_have_keys(facts, n, slot) for n in others)
+            ):
+                lost.append(((owner.name, target), SlotSet.of([slot])))
+    for (name, gone), slots in sorted(union_by_key(lost).items()):
+        yield Refusal(
+            node=name,
+            cause=f"{name} was moving slots {abbreviate(slots)} to member {short_id(gone)}, which "
+            "is gone with the keys that had arrived there",
             remedy=_CONSENT,
         )
 
@@ -233,6 +272,16 @@ def _uncovered(facts: Facts) -> Iterator[Refusal]:
                 remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
                 "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
             )
+    for node in key_holders.hidden_holders(facts)[:1] if unowned else ():
+        yield Refusal(
+            node=node.name,
+            cause=f"no node owns slots {abbreviate(unowned)}, and {node.name} has "
+            f"{counted(key_holders.hidden_keys(facts, node), 'key')} of slots that it does not own "
+            "and does not show",
+            remedy=f"if they are of these slots, give them to {node.name} with CLUSTER ADDSLOTS; "
+            "BOOTSTRAP_ALLOW_DATA_LOSS=true does the same without knowing",
+        )
+        unowned = SlotSet()
     if unowned and not facts.has_nothing_to_lose:
         yield Refusal(
             cause=f"no node owns slots {abbreviate(unowned)} and no node has keys of them",

@@ -247,6 +247,7 @@ class Absent:
         cause: What was seen, with the server's or the system's own words.
         address: Where it was asked; empty when it has none yet.
         remedy: What to do, where who failed is not the pod; empty for the usual.
+        is_recent: DNS names it, and it has been silent for no longer than a restart takes.
     """
 
     name: str
@@ -255,6 +256,7 @@ class Absent:
     cause: str
     address: str = ""
     remedy: str = ""
+    is_recent: bool = False
 
     @property
     def named_cause(self) -> str:
@@ -287,7 +289,7 @@ class ClusterView:
 
     Attributes:
         slot_keys: Slots in question for which a node has keys; asked only where it matters.
-        stray_keys: Keys of slots that a node neither owns nor imports; asked only of nodes that are
+        stray_keys: Keys of slots that a node does not own; asked only of nodes that are
             to own no slot any more.
     """
 

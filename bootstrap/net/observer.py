@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..core import parsing
+from ..core import key_holders, parsing
 from ..core.slots import SlotSet
 from ..core.topology import Absent, ClusterView, Endpoint, NodeId, NodeView, Role
 from ..errors import NodeNotReadyError, SettingsError, TransientError, WrongNameError
@@ -15,7 +15,7 @@ from . import databases
 from .connection import COMMAND_TIMEOUT_S
 from .discovery import DOUBT_FOR_S, Found
 from .node_view import NodeReader
-from .outsiders import Outsiders
+from .outsiders import Outsiders, silence_s
 from .pool import DISCOVER_EVERY_S, ConnectionPool, rotated
 from .replies import ReplyError, reading
 from .transport import LIBRARIES_LIMIT
@@ -50,7 +50,7 @@ class Observer:
         self._found = Found(endpoints=(), absent=())
         self._found_at = -DISCOVER_EVERY_S
         self._is_sure = False
-        self._silent: frozenset[str] = frozenset()
+        self._silent: dict[str, float] = {}
         self._doubt_for_s = doubt_for_s
         self._doubted_at: float | None = None
         self._has_answers = False
@@ -73,7 +73,7 @@ class Observer:
         self._has_answers |= bool(nodes)
         pairs = zip(endpoints, answers, strict=True)
         absent += self._misnamed([(e, a) for e, a in pairs if isinstance(a, WrongNameError)])
-        self._silent = frozenset(each.name for each in absent if each.phase == "connect")
+        absent = self._since_when(absent, nodes)
         absent += self._found.absent
         self._is_sure = not absent
         view = ClusterView(nodes=await self._with_functions(nodes), absent=tuple(absent))
@@ -86,27 +86,34 @@ class Observer:
     async def count_keys(self, view: ClusterView, slots: tuple[int, ...]) -> ClusterView:
         """Return the view with the number of keys that each node with keys has of these slots."""
 
-        async def ask(node: NodeView) -> tuple[NodeId, Mapping[int, int]]:
-            client = self._pool.client(node.name)
+        async def ask(node: NodeView) -> tuple[Mapping[int, int], int]:
+            client, hidden = self._pool.client(node.name), 0
             with reading(node.name, "CLUSTER COUNTKEYSINSLOT"):
                 occupied = await databases.occupied(client, node)
                 counts = await databases.count_keys(client, slots, occupied, timeout_s=60.0)
-            return node.node_id, {slot: count for slot, count in counts.items() if count}
+                if key_holders.hides_unowned_keys(node) and node.role is Role.PRIMARY:
+                    shown = tuple(node.slots | SlotSet.of(node.importing))
+                    hidden = await databases.count_stray_keys(client, node, shown)
+            return {slot: count for slot, count in counts.items() if count}, hidden
 
         holders = [node for node in view.nodes if node.keys and node.name in self._pool]
-        pairs = await asyncio.gather(*map(ask, holders))
-        return replace(view, slot_keys=dict(pairs))
+        answers = await asyncio.gather(*map(ask, holders))
+        return replace(
+            view,
+            slot_keys={n.node_id: counts for n, (counts, _) in zip(holders, answers, strict=True)},
+            stray_keys={n.node_id: hidden for n, (_, hidden) in zip(holders, answers, strict=True)},
+        )
 
     async def count_stray_keys(self, view: ClusterView, nodes: tuple[NodeId, ...]) -> ClusterView:
         """Return the view with the number of these nodes' keys of slots that are not theirs."""
 
         async def ask(node: NodeView) -> tuple[NodeId, int]:
             client = self._pool.client(node.name)
-            slots = tuple(node.slots | SlotSet.of(node.importing))
-            return node.node_id, await databases.count_stray_keys(client, node, slots)
+            return node.node_id, await databases.count_stray_keys(client, node, tuple(node.slots))
 
         asked = [node for node in view.nodes if node.node_id in nodes and node.name in self._pool]
-        return replace(view, stray_keys=dict(await asyncio.gather(*map(ask, asked))))
+        counts = dict(await asyncio.gather(*map(ask, asked)))
+        return replace(view, stray_keys={**view.stray_keys, **counts})
 
     async def _discover(self) -> None:
         """Ask the name servers again while a pod is missing, and otherwise every few seconds."""
@@ -131,6 +138,16 @@ class Observer:
         endpoints = sorted((*found.endpoints, *kept.values()), key=lambda each: each.ordinal)
         absent = tuple(a for a in found.absent if a.name not in kept)
         return Found(endpoints=tuple(endpoints), absent=absent)
+
+    def _since_when(self, absent: Sequence[Absent], nodes: Sequence[NodeView]) -> list[Absent]:
+        """Note which pods do not answer, and mark those that may be restarting."""
+        now, limit_s = time.monotonic(), silence_s(nodes)
+        silent = [each.name for each in absent if each.phase == "connect"]
+        self._silent = {name: self._silent.get(name, now) for name in silent}
+        return [
+            replace(each, is_recent=now - self._silent.get(each.name, -limit_s) < limit_s)
+            for each in absent
+        ]
 
     def _misnamed(self, errors: Sequence[tuple[Endpoint, WrongNameError]]) -> list[Absent]:
         """Treat pods whose certificate has another name as missing, as long as caches last.

@@ -96,8 +96,7 @@ class Outsiders:
             if node_id not in self._pods.values() and is_linked(line)
         }
         self._linked_since = {i: self._linked_since.get(i, now) for i in linked}
-        timeout_s = max((node.node_timeout_s for node in nodes), default=0.0)
-        since = now - timeout_s * _SILENT_TIMEOUTS - _SILENT_MORE_S
+        since = now - silence_s(nodes)
         return [
             Outsider(node_id=node_id, address=address, is_verified=False)
             for node_id, address in linked.items()
@@ -128,6 +127,12 @@ class Outsiders:
             if line.address.ip and line.address.ip not in ips
             if node_id not in ids or (node_id in pods - {node.node_id} and is_linked(line))
         }
+
+
+def silence_s(nodes: Sequence[NodeView]) -> float:
+    """Return for how long a member may be silent before it is taken for dead, or for apart."""
+    timeout_s = max((node.node_timeout_s for node in nodes), default=0.0)
+    return timeout_s * _SILENT_TIMEOUTS + _SILENT_MORE_S
 
 
 async def ask(address: Address, *, is_tls: bool) -> Answer | None:

@@ -1,5 +1,7 @@
 """Which nodes may have keys of a slot in transit where a server does not show them."""
 
+from dataclasses import replace
+
 import pytest
 
 from bootstrap.core import key_holders
@@ -51,22 +53,25 @@ def test_a_slot_waits_for_a_replica_that_may_hide_its_keys(
 
 
 @pytest.mark.parametrize(
-    ("version", "target", "keys", "expected"),
+    ("version", "stray", "is_importing", "expected"),
     [
-        (HIDES, LOST, 2, True),
-        (HIDES, LOST, 0, False),
-        (HIDES, C, 2, False),
-        (SHOWS, LOST, 2, False),
-        (SHOWS, C, 2, False),
+        (HIDES, 2, False, True),
+        (HIDES, 0, False, False),
+        (HIDES, 2, True, False),
+        (SHOWS, 2, False, False),
     ],
 )
-def test_a_primary_may_hide_keys_of_a_move_whose_target_is_gone(
-    version: tuple[int, int, int], target: int, keys: int, *, expected: bool
+def test_a_primary_may_hide_keys_of_a_slot_that_it_neither_owns_nor_imports(
+    version: tuple[int, int, int], stray: int, *, is_importing: bool, expected: bool
 ) -> None:
-    """A primary may have been promoted in place of the target; older servers show all keys."""
-    seen = moving(version, to=target, primary=keys)
-    known = facts(seen, "3x1")
-    assert key_holders.may_have_keys(known, at(seen, B), SLOT, at(seen, A)) is expected
+    """Whatever became of the target of the move; older servers show all keys."""
+    seen = moving(version, to=C, primary=5)
+    seen = field(seen, B, importing={SLOT: node_id(A)} if is_importing else {})
+    known = facts(replace(seen, stray_keys={node_id(B): stray}), "3x1")
+    assert key_holders.may_have_keys(known, at(seen, B), SLOT) is expected
+    assert key_holders.hidden_holders(known) == (
+        [at(seen, B)] if version == HIDES and stray else []
+    )
 
 
 @pytest.mark.parametrize(("elsewhere", "is_last"), [(1, True), (2, False), (3, False)])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bootstrap.core import open_slots, ownership
+from bootstrap.core import key_holders, open_slots, ownership, refusals
 from bootstrap.core.actions import Action, ClaimSlots, CloseSlots, Failover, GatherKeys, MoveSlots
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, Flag, Role
@@ -80,7 +80,9 @@ def opened(
         ({}, {B: A, C: A}, {B: 2}, ["close 5 at C", "gather 5 B>A"]),
         # 3. one migrating, several importing: to the one that the owner names
         ({A: C}, {B: A, C: A}, {A: 1}, ["close 5 at B", "move 5 A>C"]),
-        ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["gather 5 B>A", "move 5 A>C"]),
+        # keys of a third node come later, to the new owner, since gathering closes the move
+        ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["move 5 A>C"]),
+        ({A: C}, {C: A}, {A: 1, B: 1}, ["gather 5 B>A", "move 5 A>C"]),
         # 4. only migrating: nothing has moved that would not be gathered
         ({A: B}, {}, {A: 4}, ["close 5 at A"]),
         ({A: B}, {}, {A: 4, B: 2}, ["gather 5 B>A"]),
@@ -340,7 +342,7 @@ def test_servers_that_do_not_count_what_a_replica_was_moved() -> None:
     promoted = own(seen, 4, role=Role.PRIMARY, primary_id=None)
     assert ownership.promote_last_copies(facts(promoted, "3x1")) == []
     alone = own(promoted, 3, primary_id=node_id(A))
-    alone = field(alone, B, keys=1)
+    alone = replace(field(alone, B, keys=1), stray_keys={node_id(B): 1, node_id(4): 2})
     assert shown(open_slots.close_open_slots(facts(alone, "3x1"))) == [
         "gather 5 B>A",
         "gather 5 E>A",
@@ -498,3 +500,111 @@ def test_what_others_remember_is_not_spread_as_lost() -> None:
     forgetful = with_line(own(HEALTHY, C, slots=slots("10923-16000")), A, A, slots=slots("8-5461"))
     claims = ownership.claim_uncovered_slots(facts(forgetful, "3x0"), allow_data_loss=True)
     assert shown(claims) == ["claim 0-7,16382-16383 for A", "claim 16001-16381 for C"]
+
+
+HIDING = field(
+    field(field(HEALTHY, A, version=(8, 6, 0)), B, version=(8, 6, 0)), C, version=(8, 6, 0)
+)
+
+
+def hidden(seen: ClusterView, **keys: int) -> ClusterView:
+    """Let pods have keys of slots that they do not show."""
+    ordinals = {name: "ABC".index(name) for name in keys}
+    for name, number in ordinals.items():
+        seen = field(seen, number, keys=keys[name])
+    return replace(seen, stray_keys={node_id(ordinals[n]): count for n, count in keys.items()})
+
+
+def claimed(seen: ClusterView, *, consent: bool = False) -> list[str]:
+    """Return what is done about slots without an owner."""
+    return shown(ownership.claim_uncovered_slots(facts(seen, "3x0"), allow_data_loss=consent))
+
+
+def test_keys_that_the_target_of_a_stopped_move_hides_are_gathered() -> None:
+    """Somebody closed the slot at the target only; its keys are not seen there, but exist."""
+    seen = hidden(opened({A: B}, {}, {A: 4}, seen=HIDING), B=2)
+    assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["gather 5 B>A"]
+
+
+def test_the_slot_of_a_move_goes_on_although_another_node_hides_keys() -> None:
+    """They may be of any slot, and to gather them first would close the move."""
+    seen = hidden(opened({A: B}, {B: A}, {A: 4}, seen=HIDING), C=2)
+    assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
+
+
+def test_a_slot_goes_to_who_may_hide_its_keys_and_not_to_an_empty_importer() -> None:
+    """Where neither has a key of it nothing is lost either; what others have is gathered."""
+    unowned = own(HIDING, A, slots=slots("0-4,6-5461"))
+    seen = field(unowned, B, importing={SLOT: node_id(A)})
+    assert claimed(seen) == ["claim 5 for B"]
+    assert claimed(hidden(seen, A=2)) == ["claim 5 for A"]
+    assert claimed(hidden(seen, A=2, C=1)) == ["claim 5 for A", "gather 5 C>A"]
+    with_keys = counted(hidden(seen, A=2), {B: {SLOT: 1}})
+    assert claimed(with_keys) == ["claim 5 for B", "gather 5 A>B"]
+
+
+def test_slots_without_a_trace_are_refused_in_the_name_of_who_may_have_their_keys() -> None:
+    """With consent that one takes them, so that nothing is lost that it has."""
+    seen = HIDING
+    for number in (A, B, C):
+        for other in (A, B, C):
+            left = slots("0-4,6-5461") if other == A else at(seen, other).slots
+            seen = with_line(seen, number, other, slots=left)
+    seen = hidden(own(seen, A, slots=slots("0-4,6-5461")), B=3, C=1)
+    (refusal,) = refusals.refuse_data_loss(facts(seen, "3x0"), allow_data_loss=False)
+    assert refusal.node == "redis-app-1"
+    assert refusal.cause == (
+        "no node owns slots 5, and redis-app-1 has 3 keys of slots that it does not own and does "
+        "not show"
+    )
+    assert claimed(seen) == []
+    assert claimed(seen, consent=True) == ["claim 5 for B", "gather 5 C>B"]
+
+
+def test_a_node_that_imports_keeps_its_last_slot_until_that_is_closed() -> None:
+    """A server without slots becomes a replica and deletes what it has imported."""
+    seen = own(HEALTHY, A, slots=slots("5"))
+    seen = field(seen, A, migrating={5: node_id(B)}, importing={6000: node_id(B)})
+    seen = field(seen, B, importing={5: node_id(A)}, migrating={6000: node_id(A)})
+    seen = counted(seen, {A: {5: 1, 6000: 2}, B: {6000: 2}})
+    assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["move 6000 B>A"]
+    closed = field(field(seen, A, importing={}), B, migrating={})
+    assert shown(open_slots.close_open_slots(facts(closed, "3x0"))) == ["move 5 A>B"]
+
+
+@pytest.mark.parametrize("consent", [False, True])
+def test_keys_on_their_way_to_a_member_that_is_gone_need_consent(*, consent: bool) -> None:
+    """They are lost with it, as the keys of its own slots would be."""
+    seen = acquaint([*HEALTHY.nodes, node(6)])
+    seen = without(field(seen, A, migrating={SLOT: node_id(6)}, keys=4), 6)
+    found = refusals.refuse_data_loss(facts(seen, "3x0"), allow_data_loss=consent)
+    assert [refusal.node for refusal in found] == ([] if consent else ["redis-app-0"])
+    assert all("was moving slots 5 to member" in refusal.cause for refusal in found)
+    elsewhere = counted(seen, {A: {SLOT: 1}, B: {SLOT: 1}})
+    assert refusals.refuse_data_loss(facts(elsewhere, "3x0"), allow_data_loss=False) == ()
+    empty = field(seen, A, keys=0)
+    assert refusals.refuse_data_loss(facts(empty, "3x0"), allow_data_loss=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "best", "is_refused"),
+    [
+        ((100, 5), (90, 9), 3, False),  # what both say decides
+        ((100, 5), (0, 5), 3, False),
+        ((100, 5), (0, 6), 4, True),
+        ((0, 5), (0, 6), 4, False),  # all were restarted
+        ((100, 0), (0, 0), 3, False),
+    ],
+)
+def test_a_replica_that_does_not_say_what_it_has_read_is_not_taken_for_an_old_one(
+    first: tuple[int, int], second: tuple[int, int], best: int, *, is_refused: bool
+) -> None:
+    """Some servers start with offset 0 whatever is in their files; then a person decides."""
+    seen = own(view("3x1"), 4, primary_id=node_id(A))
+    for number, (offset, keys) in ((3, first), (4, second)):
+        seen = field(seen, number, replication_offset=offset, keys=keys)
+    seen = field(without(seen, A), B, keys=9)
+    known = facts(seen, "3x1")
+    assert key_holders.freshest(known.successors_of(node_id(A))) == at(seen, best)
+    found = refusals.refuse_data_loss(known, allow_data_loss=False)
+    assert [refusal.node for refusal in found] == (["redis-app-4"] if is_refused else [])

@@ -1,9 +1,9 @@
 """Slots in transit: what finishes or reverts each of them.
 
-Rules: the owner is who reports the slot first-hand; keys are gathered at the owner before a slot is
-closed; a move is finished where both ends have the slot open and the target is to stay, otherwise
-it is reverted. The cases are those of clusterManagerFixOpenSlot in redis-cli.c, decided here
-instead of asked.
+Rules: the owner is who reports the slot first-hand; keys are gathered at the owner, or at the
+target of its move, before a slot is closed; a move is finished where both ends have the slot open
+and the target is to stay, otherwise it is reverted. The cases are those of
+clusterManagerFixOpenSlot in redis-cli.c, decided here instead of asked.
 
 Invariant: a slot is not closed anywhere while a node that does not own it may have keys of it.
 """
@@ -69,9 +69,8 @@ def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:
         if node is owner or node is target:
             continue
         if node.role is Role.PRIMARY and key_holders.may_have_keys(facts, node, slot):
-            if target is not None and _can_wait(facts, node, slot):
-                continue
-            yield GatherKeys(source=node.node_id, target=owner.node_id, slots=slots, reason=_WHY)
+            receiver = target or owner  # to gather at the owner would close the slot there
+            yield GatherKeys(source=node.node_id, target=receiver.node_id, slots=slots, reason=_WHY)
             gathered = True
         elif slot in node.open_slots and (closer := _closer(facts, node, slot)):
             yield CloseSlots(node=closer, slots=slots, reason=_WHY)
@@ -79,14 +78,6 @@ def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:
         yield MoveSlots(source=owner.node_id, target=target.node_id, slots=slots, reason=_WHY)
     elif slot in owner.open_slots and not gathered:  # gathering closes the slot when it is done
         yield CloseSlots(node=owner.node_id, slots=slots, reason=_WHY)
-
-
-def _can_wait(facts: Facts, node: NodeView, slot: int) -> bool:
-    """Return whether keys are gathered after the move is finished.
-
-    To gather them closes the slot at the owner, which then denies clients what has moved already.
-    """
-    return slot in node.open_slots or not key_holders.keys_in(facts, node, slot)
 
 
 def _target_to_finish(facts: Facts, slot: int, owner: NodeView) -> NodeView | None:

@@ -175,8 +175,9 @@ TABLE = (
         _is_joined,
         lambda s: config_epochs.order_epochs(s.facts, s.open_slot_moves),
     ),
-    Row(Stage.CLOSE_SLOTS, _is_joined, _close_slots),
+    # Before slots are closed: servers move no key while a slot has no owner (CLUSTERDOWN).
     Row(Stage.CLAIM_SLOTS, _is_joined, _claim),
+    Row(Stage.CLOSE_SLOTS, _is_joined, _close_slots),
     Row(
         Stage.SEPARATE_EPOCHS,
         _is_joined,

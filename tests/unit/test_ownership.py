@@ -80,9 +80,9 @@ def opened(
         ({}, {B: A, C: A}, {B: 2}, ["close 5 at C", "gather 5 B>A"]),
         # 3. one migrating, several importing: to the one that the owner names
         ({A: C}, {B: A, C: A}, {A: 1}, ["close 5 at B", "move 5 A>C"]),
-        # keys of a third node come later, to the new owner, since gathering closes the move
-        ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["move 5 A>C"]),
-        ({A: C}, {C: A}, {A: 1, B: 1}, ["gather 5 B>A", "move 5 A>C"]),
+        # what a third node has goes where the move goes: to gather at the owner would close it
+        ({A: C}, {B: A, C: A}, {A: 1, B: 1}, ["gather 5 B>C", "move 5 A>C"]),
+        ({A: C}, {C: A}, {A: 1, B: 1}, ["gather 5 B>C", "move 5 A>C"]),
         # 4. only migrating: nothing has moved that would not be gathered
         ({A: B}, {}, {A: 4}, ["close 5 at A"]),
         ({A: B}, {}, {A: 4, B: 2}, ["gather 5 B>A"]),
@@ -527,9 +527,9 @@ def test_keys_that_the_target_of_a_stopped_move_hides_are_gathered() -> None:
 
 
 def test_the_slot_of_a_move_goes_on_although_another_node_hides_keys() -> None:
-    """They may be of any slot, and to gather them first would close the move."""
+    """They may be of any slot, and are gathered where the move goes."""
     seen = hidden(opened({A: B}, {B: A}, {A: 4}, seen=HIDING), C=2)
-    assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["move 5 A>B"]
+    assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["gather 5 C>B", "move 5 A>B"]
 
 
 def test_a_slot_goes_to_who_may_hide_its_keys_and_not_to_an_empty_importer() -> None:

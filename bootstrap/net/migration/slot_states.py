@@ -88,19 +88,22 @@ class SlotStates:
         raise_any(errors)
 
     async def open_source_only(self) -> None:
-        """Let the source import slots that the target owns, so that its stray keys can be sent.
+        """Let the source import slots that the target has, so that its stray keys can be sent.
 
-        The owner is closed first: one that migrates answers ASK to a key that it lacks. The source
-        must be importing, or it answers MOVED to MIGRATE. A node takes no news of a slot that it
-        imports (clusterUpdateSlotsConfigWith), and where the owner that it knows is gone it says
+        An owner is closed first: one that migrates answers ASK to a key that it lacks. A target
+        that imports the slots takes keys as it is. The source must be importing, or it answers
+        MOVED to MIGRATE. A node takes no news of a slot that it imports
+        (clusterUpdateSlotsConfigWith), and where the owner that it knows is gone it says
         CLUSTERDOWN, to MIGRATE too: so NODE comes before IMPORTING.
         """
-        source, owner = self._pair.source, self._pair.target.node_id
-        await self._set(self._link.target, self._slots, "STABLE")
-        known = source.known[owner].slots if owner in source.known else SlotSet.all()
-        unheard = SlotSet.of(self._slots) - known - source.slots
-        await self._set(self._link.source, unheard, "NODE", owner)
-        await self._set(self._link.source, self._slots, "IMPORTING", owner)
+        source, target = self._pair.source, self._pair.target
+        slots = SlotSet.of(self._slots)
+        owned = slots - (SlotSet.of(target.importing) - target.slots)
+        await self._set(self._link.target, owned, "STABLE")
+        line = source.known.get(target.node_id)
+        unheard = owned - line.slots - source.slots if line else SlotSet()
+        await self._set(self._link.source, unheard, "NODE", target.node_id)
+        await self._set(self._link.source, slots, "IMPORTING", target.node_id)
         raise_any(self.errors)
 
     async def close_source(self, slots: list[int]) -> None:

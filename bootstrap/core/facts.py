@@ -140,7 +140,7 @@ class Facts:
         """Pods whose missing view blocks every change: wanted ones, and those that answered.
 
         One that is to leave does so for the time of a restart where data is missing that it may
-        have: what is lost for good is decided after that.
+        have: whether it is lost is decided after that.
         """
         into_the_void = {i for n in self.owners for i in n.migrating.values()} & self.gone
         is_data_missing = bool(self.lost_slots or into_the_void)

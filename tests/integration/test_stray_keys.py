@@ -150,7 +150,7 @@ def test_keys_on_their_way_to_a_pod_that_is_gone_are_not_given_up(by_keys: Serve
 
 
 def test_a_leaving_pod_that_restarts_is_waited_for(by_keys: ServerBinary) -> None:
-    """Its slots are not lost yet, whatever was consented to."""
+    """Consent to lose data is not consent to give up a pod that comes back in a moment."""
     with formed(by_keys, nodes=4, replicas=0, keys=300, durable=True) as world:
         leaver = world.pods[3]
         leaver.kill()

@@ -527,7 +527,7 @@ def test_keys_that_the_target_of_a_stopped_move_hides_are_gathered() -> None:
 
 
 def test_the_slot_of_a_move_goes_on_although_another_node_hides_keys() -> None:
-    """They may be of any slot, and are gathered where the move goes."""
+    """Such keys may be of any slot, and are gathered where the move goes."""
     seen = hidden(opened({A: B}, {B: A}, {A: 4}, seen=HIDING), C=2)
     assert shown(open_slots.close_open_slots(facts(seen, "3x0"))) == ["gather 5 C>B", "move 5 A>B"]
 
@@ -574,7 +574,7 @@ def test_a_node_that_imports_keeps_its_last_slot_until_that_is_closed() -> None:
 
 @pytest.mark.parametrize("consent", [False, True])
 def test_keys_on_their_way_to_a_member_that_is_gone_need_consent(*, consent: bool) -> None:
-    """They are lost with it, as the keys of its own slots would be."""
+    """What had arrived there is lost with the member, as the keys of its own slots would be."""
     seen = acquaint([*HEALTHY.nodes, node(6)])
     seen = without(field(seen, A, migrating={SLOT: node_id(6)}, keys=4), 6)
     found = refusals.refuse_data_loss(facts(seen, "3x0"), allow_data_loss=consent)

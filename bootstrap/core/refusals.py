@@ -237,18 +237,21 @@ def _undecided(replicas: Sequence[NodeView], gone: NodeId, slots: SlotSet) -> It
 def _in_transit(facts: Facts) -> Iterator[Refusal]:
     """Refuse to close slots whose keys were on their way to a member that is gone.
 
-    Those that had arrived there are lost with it, as the keys of its own slots would be.
+    Those that had arrived there are lost with it, as the keys of its own slots would be. A node
+    that has keys of one of these slots, and does not own it, was its replica.
     """
     lost: list[tuple[tuple[str, NodeId], SlotSet]] = []
+    survived: set[NodeId] = set()
     for owner in facts.owners if facts.has_keys else ():
         for slot, target in owner.migrating.items():
-            others = (n for n in facts.primaries if n is not owner)
-            if target in facts.gone and not (
-                facts.successors_of(target)
-                or any(key_holders.may_have_keys(facts, n, slot) for n in others)
-            ):
+            if target in facts.gone and not facts.successors_of(target):
                 lost.append(((owner.name, target), SlotSet.of([slot])))
+                others = (n for n in facts.primaries if n is not owner)
+                if any(key_holders.may_have_keys(facts, n, slot) for n in others):
+                    survived.add(target)
     for (name, gone), slots in sorted(union_by_key(lost).items()):
+        if gone in survived:
+            continue
         yield Refusal(
             node=name,
             cause=f"{name} was moving slots {abbreviate(slots)} to member {short_id(gone)}, which "

@@ -26,7 +26,7 @@ from ..core.actions import (
 )
 from ..core.topology import ClusterView, NodeId, NodeView, Role
 from ..errors import BootstrapError, NodeUnreachableError
-from . import announced
+from . import announced, preconditions
 from .commands import commands_of, is_done_already, place_of, reached_by_others
 from .migration import migrator
 from .migration.session import MigrationHistory, MigrationSession, Progress
@@ -156,14 +156,17 @@ class Executor:
         await task
 
     async def _on_node(self, node: NodeView, actions: Sequence[Action]) -> None:
-        first = actions[0]
+        first, client = actions[0], self._pool.client(node.name)
+        asked = [differs for action in actions if (differs := preconditions.of_action(action))]
         with reading(node.name, type(first).__name__):
+            if asked:
+                await preconditions.check((client, node, differs) for differs in asked)
             if isinstance(first, CopyFunctions):
                 await self._copy_functions(first)
             elif isinstance(first, Failover):
                 await self._fail_over(node, first)
             elif isinstance(first, Reset):
-                await reset(self._pool.client(node.name), node)
+                await reset(client, node)
             else:
                 await self._send(node, actions)
 

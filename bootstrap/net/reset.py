@@ -14,6 +14,7 @@ from ..core.parsing import count_keys, parse_info, parse_nodes
 from ..core.topology import NodeView, Role
 from .connection import RedisNode
 from .polling import retry
+from .preconditions import recently
 from .replies import Command, ReplyError, stale_view, text
 
 # RESET frees all keys of a replica before it answers.
@@ -36,7 +37,7 @@ async def reset(client: RedisNode, node: NodeView) -> None:
     info = parse_info(text(await client.call("INFO", "persistence")))
     has_aof = info.get("aof_enabled") == "1"
     empty: Command = ("BGREWRITEAOF",) if has_aof else ("SAVE",)
-    await _check_owns_nothing(client, node)
+    await recently(node.name, lambda: _check_owns_nothing(client, node))
     done, emptied = await client.pipeline([_RESET, empty], writes=True, timeout_s=RESET_TIMEOUT_S)
     if isinstance(done, ReplyError) and done.code == "ERR":
         what = f"answered CLUSTER RESET with: {done.message}"

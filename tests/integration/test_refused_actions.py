@@ -79,7 +79,8 @@ class Case:
 
 
 MOVE = MoveSlots(source=FIRST, target=SECOND, slots=SLOTS, reason=WHY)
-GATHER = GatherKeys(source=FIRST, target=SECOND, slots=SLOTS, reason=WHY)
+# Keys go to the owner of their slot.
+GATHER = GatherKeys(source=SECOND, target=FIRST, slots=SLOTS, reason=WHY)
 CASES = (
     Case(
         action=SetConfigEpoch(node=FIRST, epoch=9, reason=WHY), command="CLUSTER SET-CONFIG-EPOCH"
@@ -111,8 +112,13 @@ CASES = (
         commands=frozenset({"MIGRATESLOTS"}),
     ),
     Case(action=MOVE, command="MIGRATE", accepted=frozenset({"CLUSTER SETSLOT"})),
-    Case(action=GATHER, command="CLUSTER SETSLOT", pod="redis-app-1"),
-    Case(action=GATHER, command="MIGRATE", accepted=frozenset({"CLUSTER SETSLOT"})),
+    Case(action=GATHER, command="CLUSTER SETSLOT"),
+    Case(
+        action=GATHER,
+        command="MIGRATE",
+        pod="redis-app-1",
+        accepted=frozenset({"CLUSTER SETSLOT"}),
+    ),
     *(
         Case(action=Failover(node=FIRST, mode=mode, reason=WHY), command="CLUSTER FAILOVER")
         for mode in FailoverMode

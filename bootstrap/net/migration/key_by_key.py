@@ -47,6 +47,7 @@ async def _in_windows(step: _Step, session: MigrationSession, pair: Pair, slots:
         with reading(pair.source.name, "a command of a migration"):
             counts = await _count(session, pair, slots)
             destination = await find_destination(session, pair)
+            await session.check(pair, slots, gathers=step is _gather)
             session.progress.keys_total += sum(counts.values())
             session.count()
             # Those with keys first: the first MIGRATE shows whether the target can be reached.

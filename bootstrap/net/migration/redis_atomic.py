@@ -34,6 +34,7 @@ async def _import(runner: TaskRunner, slots: SlotSet) -> None:
     source, target = runner.pair.source, runner.pair.target
     for node in (target, source):
         await runner.wait_for_earlier(node, *_STATUS, "ALL")
+    await runner.session.check(runner.pair, slots)
     with reading(target.name, "CLUSTER MIGRATION IMPORT"):
         task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))
 

@@ -7,10 +7,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from ...core.slots import SlotSet
 from ...core.topology import NodeId, NodeView
+from .. import preconditions
 from ..connection import RedisNode
 from ..pool import ConnectionPool
 from .reply_errors import most_severe
@@ -133,6 +135,16 @@ class MigrationSession:
     def client(self, primary: NodeView) -> RedisNode:
         """Return the shared connection to a primary."""
         return self.pool.client(primary.name)
+
+    async def check(self, pair: Pair, slots: SlotSet, *, gathers: bool = False) -> None:
+        """Make sure that both ends are as the plan saw them; `gathers`: the target owns the slots.
+
+        Raises:
+            StaleViewError: One of them is not.
+        """
+        at_target = preconditions.lost if gathers else preconditions.moved
+        ends = ((pair.source, preconditions.moved), (pair.target, at_target))
+        await preconditions.check((self.client(n), n, partial(each, slots)) for n, each in ends)
 
     def count(self, *, slots: int = 0, keys: int = 0) -> None:
         """Add to the progress and report it."""

@@ -27,6 +27,7 @@ async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
     past = await runner.wait_for_earlier(source, _LIST, slots=slots)
     past |= await runner.wait_for_earlier(target, _LIST, slots=slots)
     ranges = bounds(slots)
+    await session.check(pair, slots)
     await runner.start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
 
     async def find() -> Task | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import count
 
 import pytest
 
 from bootstrap.core.slots import SlotSet
-from bootstrap.errors import RefusedError
+from bootstrap.errors import RefusedError, StaleViewError
 from bootstrap.net.migration.session import Progress
 from bootstrap.sandbox.binary import find_server
 from tests.support.migration_rig import Rig, Traffic, fill, keys_of, read, running
@@ -133,6 +134,58 @@ def test_stray_keys_come_back_to_the_owner(rig: Rig, slots: SlotSet) -> None:
         rig.migrate(key, 0, 2)
     rig.gather((2, 0, SlotSet.of([slot])))
     assert slot in _own(rig, 0)
+    assert read(rig, held) == held
+
+
+def _leave_at_target(rig: Rig, slot: int, keys: Mapping[str, str]) -> None:
+    """Leave keys at pod 2 as a person does who stops a move of pod 0 by hand."""
+    rig.open_both(slot, 0, 2)
+    for key, value in keys.items():
+        rig.put(2, key, value)
+    for pod in (rig.pods[0], rig.pods[2]):
+        pod.command("CLUSTER", "SETSLOT", slot, "STABLE")
+
+
+def _move_in_passes(rig: Rig, slots: SlotSet) -> None:
+    """Move slots to pod 2; a first pass may end with what it has found there."""
+    with suppress(StaleViewError):
+        rig.move((0, 2, slots))
+    rig.move((0, 2, slots))
+
+
+def test_keys_that_a_target_has_already_survive_a_move(rig: Rig, slots: SlotSet) -> None:
+    """The servers' own migration would delete them, or end the target: Valkey 9.1."""
+    first, *_ = slots
+    held = fill(rig, slots, each=5)
+    stray = dict.fromkeys(keys_of(first, 8)[5:], "only here")
+    _leave_at_target(rig, first, stray)
+    _move_in_passes(rig, slots)
+    assert slots - _own(rig, 2) == SlotSet()
+    assert read(rig, held | stray) == held | stray
+
+
+def test_older_copies_that_a_target_has_already_do_not_replace_newer_ones(
+    rig: Rig, slots: SlotSet
+) -> None:
+    """Redis from 8.4 on counts keys of such a slot only where it is open; none is replaced."""
+    first, *_ = slots
+    held = fill(rig, slots, each=5)
+    key, *_ = held
+    _leave_at_target(rig, first, {key: "older"})
+    with pytest.raises(RefusedError) as caught:
+        _move_in_passes(rig, slots)
+    assert f"slot {first} " in caught.value.cause
+    assert read(rig, held) == held
+    with rig.client(2) as client:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command("ASKING")
+        pipeline.get(key)
+        assert pipeline.execute()[-1] == b"older"
+        pipeline.execute_command("ASKING")
+        pipeline.delete(key)
+        pipeline.execute()
+    rig.move((0, 2, slots))
+    assert slots - _own(rig, 2) == SlotSet()
     assert read(rig, held) == held
 
 

@@ -414,6 +414,26 @@ def test_key_that_a_migrate_left_in_another_database_goes_to_the_newer_value(
 
 
 @pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
+def test_target_with_a_key_in_another_database_survives_a_move(named: ServerBinary) -> None:
+    """Keys of a slot that the target does not own are found in every database."""
+    with running(named, config={"cluster-databases": "4"}) as rig:
+        slots, (key,) = SlotSet.span(5, 9), keys_of(5, 1)
+        held = fill(rig, [6], each=5)
+        rig.open_both(5, 0, 2)
+        rig.put(2, key, "only here", database=3)
+        for pod in (rig.pods[0], rig.pods[2]):
+            pod.command("CLUSTER", "SETSLOT", 5, "STABLE")
+        with pytest.raises(StaleViewError, match="slots 5 that"):
+            rig.move((0, 2, slots))
+        rig.move((0, 2, slots))
+        assert slots - rig.owners_when_agreed()[2] == SlotSet()
+        assert read(rig, held) == held
+        with rig.client(2) as client:
+            client.execute_command("SELECT", 3)
+            assert client.get(key) == b"only here"
+
+
+@pytest.mark.parametrize("named", ["valkey-9.1"], indirect=True)
 def test_slot_with_keys_in_another_database_is_not_closed_after_a_refusal(
     named: ServerBinary,
 ) -> None:

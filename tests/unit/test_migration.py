@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from bootstrap.core.actions import MoveSlots
+from bootstrap.core.findings import FindingCode
 from bootstrap.core.parsing import ParseError
 from bootstrap.core.slots import SlotSet
 from bootstrap.errors import (
@@ -23,7 +25,7 @@ from bootstrap.net.migration.link import Batch, Destination, MigrationLink
 from bootstrap.net.migration.migrate_command import batches
 from bootstrap.net.migration.migrator import SlotMover
 from bootstrap.net.migration.reply_errors import most_severe, rejection
-from bootstrap.net.migration.server_tasks import Task, parse_tasks
+from bootstrap.net.migration.server_tasks import Task, TaskRunner, parse_tasks
 from bootstrap.net.migration.session import MigrationHistory, MigrationSession, Pair, Progress
 from bootstrap.net.polling import SHORTLY, retry, wait_for
 from bootstrap.net.pool import ConnectionPool
@@ -252,6 +254,34 @@ def test_the_mover_is_the_best_that_both_ends_have(
     """What one end cannot do is done key by key."""
     ends = Pair(pair(commands=frozenset(source)).source, pair(commands=frozenset(target)).target)
     assert migrator.mover(session(ends), ends) is mover
+
+
+def test_slots_of_which_the_target_has_keys_go_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server moves them by itself; the next pass moves the others as before."""
+    ends = pair(commands=frozenset({"MIGRATESLOTS"}))
+    ours, moved = session(ends), []
+    seven = SlotSet.of([7])
+
+    async def by_keys(_session: MigrationSession, _pair: Pair, slots: SlotSet) -> None:
+        moved.append(("by keys", slots))
+
+    async def by_itself(_session: MigrationSession, _pair: Pair, slots: SlotSet) -> None:
+        moved.append(("by itself", slots))
+
+    runner = TaskRunner(session=ours, pair=ends)
+    runner.leave_to_keys(SlotSet())
+    with pytest.raises(StaleViewError):
+        runner.leave_to_keys(seven)
+    move = MoveSlots(
+        source=ends.source.node_id,
+        target=ends.target.node_id,
+        slots=SlotSet.span(0, 8),
+        reason=FindingCode.SLOTS_UNEVEN,
+    )
+    monkeypatch.setattr(key_by_key, "move", by_keys)
+    monkeypatch.setattr(valkey_atomic, "move", by_itself)
+    asyncio.run(migrator.move(ours, [move]))
+    assert moved == [("by keys", seven), ("by itself", SlotSet.span(0, 8) - seven)]
 
 
 def test_processes_that_cannot_log_in_to_each_other_move_key_by_key() -> None:

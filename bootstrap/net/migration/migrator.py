@@ -8,7 +8,8 @@ Every move may be repeated, and continues where an earlier one stopped, whoever 
 - CredentialsError: a command is not allowed, or MIGRATE cannot log in.
 
 Pairs of nodes move at the same time. Slots that are open, or that both ends claim, are what an
-earlier run left: no server takes those up by itself, so they go key by key, and first. No node is
+earlier run left: no server takes those up by itself, so they go key by key, and first. So do slots
+of which the target has keys already (`TaskRunner.leave_to_keys`). No node is
 both a source and a target in one plan, and every target has a higher config epoch than every source
 (`core.config_epochs`), so that no claim of an old owner wins over the new one's.
 """
@@ -45,7 +46,8 @@ async def move(session: MigrationSession, moves: Sequence[MoveSlots]) -> None:
     """Move slots with their keys; less than asked when a stop was asked for."""
     pairs = _pairs(session, moves)
     await _wait_for_headers(session, {pair.target.node_id for pair in pairs})
-    opened = {pair: slots & _opened(pair) for pair, slots in pairs.items()}
+    strays = session.history.strays
+    opened = {p: slots & (_opened(p) | strays[p.processes]) for p, slots in pairs.items()}
     try:
         await _run_all(
             session,

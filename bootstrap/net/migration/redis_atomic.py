@@ -6,16 +6,23 @@ turns a second target away. All slots of a task come from one source.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 
+from ...core.parsing import parse_nodes
 from ...core.slots import SlotSet
+from ...core.topology import NodeView
+from .. import databases
+from ..connection import RedisNode
 from ..polling import SHORTLY, wait_for
 from ..replies import reading, text
 from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
 
 _SOURCE_PATIENCE_S = 1.5
+_COUNTS = 7
+_COUNT_PAUSE_S = 0.3
 _STATUS = ("MIGRATION", "STATUS")
 
 
@@ -30,10 +37,27 @@ async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
             await _import(TaskRunner(session=session, pair=pair), slots)
 
 
+async def _find_strays(client: RedisNode, node: NodeView) -> SlotSet:
+    """Return all slots where a target has keys of slots that are not its own: it hides of which.
+
+    The server also counts keys of a move that failed until it has deleted them, and clients write
+    while it counts. So more than one count has to say so.
+    """
+    for _ in range(_COUNTS):
+        with reading(client.name, "CLUSTER NODES"):
+            reply = parse_nodes(text(await client.call("CLUSTER", "NODES")))
+        own = reply.known[reply.node_id].slots | SlotSet.of(reply.importing)
+        if not await databases.count_stray_keys(client, node, tuple(own)):
+            return SlotSet()
+        await asyncio.sleep(_COUNT_PAUSE_S)
+    return SlotSet.all()
+
+
 async def _import(runner: TaskRunner, slots: SlotSet) -> None:
     source, target = runner.pair.source, runner.pair.target
     for node in (target, source):
         await runner.wait_for_earlier(node, *_STATUS, "ALL")
+    runner.leave_to_keys(slots & await _find_strays(runner.session.client(target), target))
     await runner.session.check(runner.pair, slots)
     with reading(target.name, "CLUSTER MIGRATION IMPORT"):
         task_id = text(await runner.start(target, "MIGRATION", "IMPORT", *bounds(slots)))

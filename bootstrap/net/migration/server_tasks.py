@@ -109,6 +109,20 @@ class TaskRunner:
             # Another task, an open slot, a slot that is elsewhere: the next observation shows it.
             raise await self.failure(node, error.command, error.message) from error
 
+    def leave_to_keys(self, strays: SlotSet) -> None:
+        """Let slots go key by key of which the target has keys already, or may have.
+
+        A person who stops a move by hand leaves such keys. With them, a target that Valkey 9.1
+        moves a slot to ends with a failed assertion, and one of Redis 8.6 deletes its copies.
+
+        Raises:
+            StaleViewError: There are such slots; the next pass moves them.
+        """
+        if strays:
+            self.session.history.strays[self.pair.processes] |= strays
+            what = f"may have keys of slots {strays} that it does not own, they go key by key"
+            raise stale_view(self.pair.target.name, what)
+
     async def cancel(self, node: NodeView, *words: str) -> None:
         """Send the CLUSTER command that cancels tasks; one that just ended is no error."""
         (reply,) = await self.session.client(node).pipeline([("CLUSTER", *words)], writes=True)

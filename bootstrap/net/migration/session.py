@@ -90,6 +90,8 @@ class MigrationHistory:
         by_keys: Processes between which it cannot work, so that slots go key by key.
         connected: Processes between which a MIGRATE has reached the target.
         unconnected: How often in a row the first MIGRATE between two processes did not.
+        strays: Slots of which a target that does not own them may have keys, by processes: no
+            server may move these by itself.
         gave_at: When a node last gave slots away, by the monotonic clock.
     """
 
@@ -98,6 +100,7 @@ class MigrationHistory:
     by_keys: set[Processes] = field(default_factory=set)
     connected: set[Processes] = field(default_factory=set)
     unconnected: dict[Processes, int] = field(default_factory=lambda: defaultdict(int))
+    strays: dict[Processes, SlotSet] = field(default_factory=lambda: defaultdict(SlotSet))
     gave_at: dict[NodeId, float] = field(default_factory=dict)
 
 

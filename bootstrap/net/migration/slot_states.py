@@ -63,19 +63,23 @@ class SlotStates:
                 raise stale_view(self._pair.source.name, "does not own the slots any more")
 
     async def _open_target(self) -> None:
-        """Open the slots at the target; take note of those that it owns already."""
+        """Open the slots at the target; take note of those that it owns already.
+
+        Keys are counted after that: Redis from 8.4 on counts none of a slot that is not the node's
+        own and not open there.
+        """
         client = self._link.target
         setslots = _setslots(self._slots, "IMPORTING", self._pair.source.node_id)
         counts = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in self._slots]
-        both = [command for each in zip(counts, setslots, strict=True) for command in each]
+        both = [command for each in zip(setslots, counts, strict=True) for command in each]
         replies = await _write(client, both)
         # The source sends no client to the target before it migrates, so this is early enough.
         in_others = await _count_in_others(client, self._pair.target, self._slots)
         opened, run_id = self._session.history.opened, self._pair.source.run_id
-        for slot, count, reply in zip(self._slots, replies[::2], replies[1::2], strict=True):
+        for slot, reply, count in zip(self._slots, replies[::2], replies[1::2], strict=True):
             if not isinstance(reply, ReplyError) and count == 0 and not in_others[slot]:
                 opened[self._key(slot)] = run_id
-        self._note_owners(replies[1::2], self.served_by_target)
+        self._note_owners(replies[::2], self.served_by_target)
 
     def _note_owners(self, replies: Sequence[Reply | ReplyError], noted: set[int]) -> None:
         """Note the slots whose owner is not who the plan saw; raise any other refusal."""

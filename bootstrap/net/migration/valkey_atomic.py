@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...core.slots import SlotSet
+from ...core.topology import NodeView
+from .. import databases
+from ..connection import RedisNode
 from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
 
@@ -19,6 +22,13 @@ _COPYING = frozenset(
 )  # fmt: skip
 
 
+async def _find_strays(client: RedisNode, node: NodeView, slots: SlotSet) -> SlotSet:
+    """Return of which slots a target has keys, in any database."""
+    occupied = await databases.occupied(client, node)
+    counts = await databases.count_keys(client, tuple(slots), occupied, timeout_s=60.0)
+    return SlotSet.of(slot for slot, count in counts.items() if count)
+
+
 async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
     """Let the source hand the slots over."""
     session.progress.keys_total += pair.estimated_keys(slots)
@@ -27,6 +37,7 @@ async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
     past = await runner.wait_for_earlier(source, _LIST, slots=slots)
     past |= await runner.wait_for_earlier(target, _LIST, slots=slots)
     ranges = bounds(slots)
+    runner.leave_to_keys(await _find_strays(session.client(target), target, slots))
     await session.check(pair, slots)
     await runner.start(source, "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", target.node_id)
 

@@ -9,8 +9,8 @@ Every move may be repeated, and continues where an earlier one stopped, whoever 
 
 Pairs of nodes move at the same time. Slots that are open, or that both ends claim, are what an
 earlier run left: no server takes those up by itself, so they go key by key, and first. So do slots
-of which the target has keys already (`TaskRunner.leave_to_keys`). No node is
-both a source and a target in one plan, and every target has a higher config epoch than every source
+of which the target has keys already (`TaskRunner.leave_to_keys`). No node is both a source and a
+target in one plan, and every target has a higher config epoch than every source
 (`core.config_epochs`), so that no claim of an old owner wins over the new one's.
 """
 

@@ -79,7 +79,7 @@ def of_action(action: Action) -> Difference | None:
 
 
 def new_owners(slots: SlotSet, seen: NodeView, now: NodesReply) -> str:
-    """Return which slots another node that lives owns, where the plan did not see that already.
+    """Return which slots another node that lives owns, where the plan did not know of that.
 
     A plan may claim slots of an owner that the claimant only believes to be one. The owner's epoch
     shows whether it is one since.

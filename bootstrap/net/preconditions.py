@@ -117,9 +117,10 @@ def moved(slots: SlotSet, seen: NodeView, now: NodesReply) -> str:
 
 
 def lost(slots: SlotSet, seen: NodeView, now: NodesReply) -> str:
-    """Return whether the owner to which keys are brought lacks slots; a claim may have come first.
+    """Return whether the node to which keys are brought neither owns nor imports slots.
 
-    Its slots are closed by that, so it may only have less of them open than the plan saw.
+    A claim may have come first, which closes them, so it may only have less of them open than the
+    plan saw.
     """
-    missing = slots - now.known[now.node_id].slots
-    return f"does not own slots {missing}" if missing else newly_opened(slots, seen, now)
+    missing = slots - now.known[now.node_id].slots - SlotSet.of(now.importing)
+    return f"has slots {missing} no more" if missing else newly_opened(slots, seen, now)

@@ -143,11 +143,12 @@ def test_ends_of_a_move_must_own_what_they_owned() -> None:
     assert preconditions.moved(SLOTS, source, reply(opened, 0))
 
 
-def test_keys_are_gathered_at_a_node_that_owns_the_slots() -> None:
+def test_keys_are_gathered_at_a_node_that_owns_or_imports_the_slots() -> None:
     """A claim of the same plan may have made the target the owner, and closed the slots."""
     opened = field(UNOWNED, 0, importing={5: node_id(1)})
     assert preconditions.lost(SLOTS, at(opened, 0), reply(OWNED, 0)) == ""
-    assert preconditions.lost(SLOTS, at(opened, 0), reply(opened, 0))
+    assert preconditions.lost(SLOTS, at(opened, 0), reply(opened, 0)) == ""
+    assert preconditions.lost(SLOTS, at(opened, 0), reply(UNOWNED, 0))
     assert preconditions.lost(SLOTS, at(UNOWNED, 0), reply(field(OWNED, 0, migrating={5: "x"}), 0))
 
 

@@ -152,7 +152,10 @@ class MoveSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatherKeys:
-    """Move keys from a node that does not own their slots to the owner, and close the slots."""
+    """Move keys from a node that does not own their slots to the owner, or to the target of a move.
+
+    The slots are closed at the source, and at an owner.
+    """
 
     source: NodeId
     target: NodeId

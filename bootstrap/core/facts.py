@@ -142,14 +142,14 @@ class Facts:
         One that is to leave does so for the time of a restart where data is missing that it may
         have: whether it is lost is decided after that.
         """
-        into_the_void = {i for n in self.owners for i in n.migrating.values()} & self.gone
-        is_data_missing = bool(self.lost_slots or into_the_void)
+        lost_targets = {i for n in self.owners for i in n.migrating.values()} & self.gone
+        is_data_missing = bool(self.lost_slots or lost_targets)
         return tuple(
             absent
             for absent in sorted(self.view.absent, key=lambda a: (a.ordinal, a.name))
             if self.desired.stays(absent.ordinal)
             or absent.phase in {"serve", "command"}
-            or (absent.is_recent and is_data_missing)
+            or (is_data_missing and absent.name in self.view.restarting)
         )
 
     @property

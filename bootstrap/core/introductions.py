@@ -46,9 +46,9 @@ def reunite_quorum(facts: Facts) -> list[Meet]:
     """
     size = _majority_in_outage(facts)
     owners = {owner.node_id: owner for owner in facts.owners}
-    stale = _stale_among(owners, facts)
-    strangers = {i: {j for pair in stale if i in pair for j in pair} for i in owners}
-    if any(len(owners) - len(others - {i}) >= size for i, others in strangers.items()):
+    pairs = set(map(frozenset, _stale_among(owners, facts)))
+    apart = Counter(node_id for pair in pairs for node_id in pair)
+    if any(len(owners) - apart[node_id] >= size for node_id in owners):
         return []
 
     def suspected(node_id: NodeId) -> int:
@@ -61,10 +61,10 @@ def reunite_quorum(facts: Facts) -> list[Meet]:
 
 def reunite_primaries(facts: Facts) -> list[Meet]:
     """Return what may be done after an outage while a pod is missing: first the majority."""
-    if not _majority_in_outage(facts):
-        return []
-    owners = [owner.node_id for owner in facts.owners]
-    return reunite_quorum(facts) or _limited(_stale_among(owners, facts))
+    meets_first = reunite_quorum(facts)
+    if meets_first or not _majority_in_outage(facts):
+        return meets_first
+    return _limited(_stale_among([owner.node_id for owner in facts.owners], facts))
 
 
 def _majority_in_outage(facts: Facts) -> int:
@@ -77,7 +77,8 @@ def _majority_in_outage(facts: Facts) -> int:
 
 
 def _stale_among(members: Collection[NodeId], facts: Facts) -> dict[Pair, FindingCode]:
-    pairs = (pair for pair in _stale_pairs(facts) if set(pair) <= set(members))
+    among = set(members)
+    pairs = (pair for pair in _stale_pairs(facts) if among.issuperset(pair))
     return dict.fromkeys(pairs, FindingCode.ADDRESS_STALE)
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import config_epochs, key_holders
+from . import config_epochs, key_holders, slot_moves
 from .actions import Action, CloseSlots, GatherKeys, MoveSlots, merge_slots
 from .facts import Facts
 from .findings import FindingCode
-from .slots import SlotSet, union_by_key
+from .slots import SlotSet
 from .topology import NodeId, NodeView, Role
 
 _Step = CloseSlots | GatherKeys | MoveSlots
@@ -40,24 +40,12 @@ def close_open_slots(facts: Facts) -> list[Action]:
             steps += _finish_contested(facts, slot)
     merged = merge_slots(steps)
     moves = [step for step in merged if isinstance(step, MoveSlots)]
-    moves = [move for move in moves if move.source not in _imports_only(facts, moves)]
+    # A node that lost its last slot would delete what it imports, so it keeps that one for now.
+    kept = {i for i in slot_moves.emptied(facts.view, moves) if facts.live[i].importing}
+    moves = [move for move in moves if move.source not in kept]
     others = [step for step in merged if not isinstance(step, MoveSlots)]
     others.sort(key=lambda step: isinstance(step, GatherKeys))
     return [*others, *config_epochs.one_way(moves)]
-
-
-def _imports_only(facts: Facts, moves: list[MoveSlots]) -> set[NodeId]:
-    """Return the nodes that would lose their last slot while they import others.
-
-    Such a node becomes a replica at once, and deletes what it has imported. Its other slots are
-    closed first.
-    """
-    taken = union_by_key((move.source, move.slots) for move in moves)
-    return {
-        i
-        for i, slots in taken.items()
-        if facts.live[i].importing and not facts.live[i].slots - slots
-    }
 
 
 def _close(facts: Facts, slot: int, owner: NodeView) -> Iterator[_Step]:

@@ -58,11 +58,8 @@ def plan(view: ClusterView, desired: DesiredTopology, policy: Policy) -> Plan:
     situation = Situation(Facts(view, desired), policy)
     found = _next(situation)
     emptied = slot_moves.emptied(view, found.actions)
-    if (
-        emptied
-        and not policy.allow_data_loss
-        and (strays := refusals.refuse_stray_keys(view, emptied))
-    ):
+    strays = refusals.refuse_stray_keys(view, emptied)
+    if strays and not policy.allow_data_loss:
         found = Plan(findings=found.findings, refusals=strays)
     return replace(
         found, notices=situation.notices, probe_slots=situation.probe_slots, emptied=emptied

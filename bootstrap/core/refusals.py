@@ -275,17 +275,17 @@ def _uncovered(facts: Facts) -> Iterator[Refusal]:
                 remedy=f"make {node.name} a primary with CLUSTER FAILOVER FORCE, or accept the "
                 "loss of these keys with BOOTSTRAP_ALLOW_DATA_LOSS=true",
             )
-    for node in key_holders.hidden_holders(facts)[:1] if unowned else ():
+    if unowned and (holders := key_holders.hidden_holders(facts)):
+        name, count = holders[0].name, key_holders.hidden_keys(facts, holders[0])
         yield Refusal(
-            node=node.name,
-            cause=f"no node owns slots {abbreviate(unowned)}, and {node.name} has "
-            f"{counted(key_holders.hidden_keys(facts, node), 'key')} of slots that it does not own "
-            "and does not show",
-            remedy=f"if they are of these slots, give them to {node.name} with CLUSTER ADDSLOTS; "
-            "BOOTSTRAP_ALLOW_DATA_LOSS=true does the same without knowing",
+            node=name,
+            cause=f"no node owns slots {abbreviate(unowned)}, and {name} has "
+            f"{counted(count, 'key')} of slots that it does not own",
+            remedy="that server does not show of which slots these keys are: if they are of these "
+            f"slots, give them to {name} with CLUSTER ADDSLOTS; with "
+            "BOOTSTRAP_ALLOW_DATA_LOSS=true the program does so itself",
         )
-        unowned = SlotSet()
-    if unowned and not facts.has_nothing_to_lose:
+    elif unowned and not facts.has_nothing_to_lose:
         yield Refusal(
             cause=f"no node owns slots {abbreviate(unowned)} and no node has keys of them",
             remedy=_CONSENT,

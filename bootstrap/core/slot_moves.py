@@ -15,7 +15,7 @@ from .actions import Action, MoveSlots
 from .facts import Facts
 from .findings import FindingCode
 from .roles import Roles
-from .slots import SlotSet, even_counts
+from .slots import SlotSet, even_counts, union_by_key
 from .topology import ClusterView, NodeId
 
 
@@ -55,10 +55,7 @@ def emptied(view: ClusterView, actions: Iterable[Action]) -> tuple[NodeId, ...]:
     A server that loses its last slot to another one may become its replica at once, and deletes
     what it has (`cluster-allow-replica-migration`).
     """
-    moved: dict[NodeId, SlotSet] = {}
-    for action in actions:
-        if isinstance(action, MoveSlots):
-            moved[action.source] = moved.get(action.source, SlotSet()) | action.slots
+    moved = union_by_key((a.source, a.slots) for a in actions if isinstance(a, MoveSlots))
     return tuple(
         node.node_id
         for node in view.nodes

@@ -247,7 +247,6 @@ class Absent:
         cause: What was seen, with the server's or the system's own words.
         address: Where it was asked; empty when it has none yet.
         remedy: What to do, where who failed is not the pod; empty for the usual.
-        is_recent: DNS names it, and it has been silent for no longer than a restart takes.
     """
 
     name: str
@@ -256,7 +255,6 @@ class Absent:
     cause: str
     address: str = ""
     remedy: str = ""
-    is_recent: bool = False
 
     @property
     def named_cause(self) -> str:
@@ -289,8 +287,10 @@ class ClusterView:
 
     Attributes:
         slot_keys: Slots in question for which a node has keys; asked only where it matters.
-        stray_keys: Keys of slots that a node does not own; asked only of nodes that are
-            to own no slot any more.
+        stray_keys: Keys of slots that a node does not own; asked only of nodes that are to own no
+            slot any more, and, without those that they import, of servers that do not show them.
+        restarting: Names of pods that DNS names, and that have been silent for no longer than a
+            restart takes.
     """
 
     nodes: tuple[NodeView, ...]
@@ -298,6 +298,7 @@ class ClusterView:
     outsiders: tuple[Outsider, ...] = ()
     slot_keys: Mapping[NodeId, Mapping[int, int]] = field(default_factory=dict)
     stray_keys: Mapping[NodeId, int] = field(default_factory=dict)
+    restarting: frozenset[str] = frozenset()
 
     def by_id(self) -> dict[NodeId, NodeView]:
         """Return the views by node id."""

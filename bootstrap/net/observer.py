@@ -73,10 +73,16 @@ class Observer:
         self._has_answers |= bool(nodes)
         pairs = zip(endpoints, answers, strict=True)
         absent += self._misnamed([(e, a) for e, a in pairs if isinstance(a, WrongNameError)])
-        absent = self._since_when(absent, nodes)
+        now = time.monotonic()
+        silent = [each.name for each in absent if each.phase == "connect"]
+        self._silent = {name: self._silent.get(name, now) for name in silent}
         absent += self._found.absent
         self._is_sure = not absent
-        view = ClusterView(nodes=await self._with_functions(nodes), absent=tuple(absent))
+        view = ClusterView(
+            nodes=await self._with_functions(nodes),
+            absent=tuple(absent),
+            restarting=self._restarting(nodes),
+        )
         if any(self._nodes is None or a.ordinal < self._nodes for a in absent):
             self._outsiders.forget_silence()
             return view
@@ -139,15 +145,10 @@ class Observer:
         absent = tuple(a for a in found.absent if a.name not in kept)
         return Found(endpoints=tuple(endpoints), absent=absent)
 
-    def _since_when(self, absent: Sequence[Absent], nodes: Sequence[NodeView]) -> list[Absent]:
-        """Note which pods do not answer, and mark those that may be restarting."""
+    def _restarting(self, nodes: Sequence[NodeView]) -> frozenset[str]:
+        """Return the silent pods that may be restarting."""
         now, limit_s = time.monotonic(), silence_s(nodes)
-        silent = [each.name for each in absent if each.phase == "connect"]
-        self._silent = {name: self._silent.get(name, now) for name in silent}
-        return [
-            replace(each, is_recent=now - self._silent.get(each.name, -limit_s) < limit_s)
-            for each in absent
-        ]
+        return frozenset(name for name, since in self._silent.items() if now - since < limit_s)
 
     def _misnamed(self, errors: Sequence[tuple[Endpoint, WrongNameError]]) -> list[Absent]:
         """Treat pods whose certificate has another name as missing, as long as caches last.

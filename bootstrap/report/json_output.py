@@ -11,7 +11,7 @@ from ..core.facts import Facts
 from ..core.findings import Finding
 from ..core.move_costs import move_cost
 from ..core.slots import SLOT_COUNT, SlotSet
-from ..core.topology import Absent, ClusterView, NodeView
+from ..core.topology import ClusterView, NodeView
 from .layout import Look, Shard, shards
 
 Json = dict[str, "JsonValue"]
@@ -40,13 +40,8 @@ def plan_as_json(look: Look, forecast: Sequence[Plan]) -> Json:
         "findings": findings_as_json(plan),
         "notices": [_finding(notice) for notice in plan.notices],
         "refusals": [asdict(refusal) for refusal in plan.refusals],
-        "absent": [_absent(absent) for absent in view.absent],
+        "absent": [asdict(absent) for absent in view.absent],
     }
-
-
-def _absent(absent: Absent) -> Json:
-    """Return what is missing; for how long is not part of the contract, the log says it."""
-    return {name: value for name, value in asdict(absent).items() if name != "is_recent"}
 
 
 def _named(fields: dict[str, str | int | bool], view: ClusterView) -> Json:
@@ -77,7 +72,7 @@ def status_as_json(look: Look) -> Json:
         "healthy": look.is_healthy,
         "verdict": asdict(look.verdict),
         "nodes": [_node(node, facts) for node in view.nodes],
-        "absent": [_absent(absent) for absent in view.absent],
+        "absent": [asdict(absent) for absent in view.absent],
         "shards": [
             _shard(shard) for shard in shards(facts) if shard.live or shard.number is not None
         ],

@@ -154,7 +154,8 @@ def test_a_leaving_pod_that_restarts_is_waited_for(by_keys: ServerBinary) -> Non
     with formed(by_keys, nodes=4, replicas=0, keys=300, durable=True) as world:
         leaver = world.pods[3]
         leaver.kill()
-        back = threading.Timer(3.0, leaver.start)
+        # Later than a run without that would wait, and sooner than a pod counts as gone.
+        back = threading.Timer(6.0, leaver.start)
         back.start()
         result = attempt(world, {**CONSENT, "BOOTSTRAP_NODES": "3"}, replicas=0)
         back.join()

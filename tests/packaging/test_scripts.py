@@ -178,6 +178,15 @@ def test_server_starts_with_what_it_knows(pod: Callable[[], Pod]) -> None:
     assert b"start.sh" not in shell  # the server took the shell's place, and gets its signals
 
 
+@pytest.mark.parametrize("line", ["maxmemory 50mb", "\tMAXMEMORY\t50mb"])
+def test_maxmemory_of_a_file_takes_precedence(pod: Callable[[], Pod], line: str) -> None:
+    """Servers accept tabs and capitals in it, too."""
+    one = pod()
+    (one.conf / "more.conf").write_text(f"{line}\n")
+    one.start()
+    assert one.ask("config", "get", "maxmemory").split()[1] == str(50 << 20)
+
+
 def test_pod_without_slots_goes_at_once(pod: Callable[[], Pod]) -> None:
     """The preStop hook does not hold a pod that owns no slots."""
     one = pod()
@@ -220,6 +229,31 @@ def test_unanswering_server_is_not_ready(pod: Callable[[], Pod]) -> None:
         done = one.script("probe.sh", wanted)
         assert done.returncode == 1
         assert "refused" in done.stdout
+
+
+def test_pods_that_do_not_answer_do_not_delay_a_probe(tmp_path: Path) -> None:
+    """Seven of eight addresses are silent, and the last one is a member, within the time limit."""
+    programs = {
+        "redis-cli": """
+host=; while [ $# -gt 0 ]; do if [ "$1" = -h ]; then host=$2; fi; last=$1; shift; done
+case $host in
+  127.0.0.1) if [ "$last" = server ]; then echo uptime_in_seconds:60; else echo PONG; fi ;;
+  10.0.0.8) echo cluster_known_nodes:6 ;;
+  *) exec sleep 60 ;;
+esac
+""",
+        "getent": "for i in 1 2 3 4 5 6 7 8; do echo 10.0.0.$i STREAM; done\n",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SERVICE": "redis-service"}
+    done = subprocess.run(
+        ["sh", f"{MANIFESTS}/base/scripts/probe.sh", "ready"],
+        env=environment, capture_output=True, text=True, check=False, timeout=10,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "not a member of the cluster yet" in done.stdout
 
 
 @pytest.mark.parametrize("first", ["", "\ufeff"], ids=["plain", "marked"])

@@ -7,6 +7,7 @@ import pytest
 from bootstrap.core.actions import (
     BumpEpoch,
     ClaimSlots,
+    CloseSlots,
     Failover,
     FailoverMode,
     Forget,
@@ -29,6 +30,7 @@ BUMP = Plan(
     findings=(Finding(code=FindingCode.EPOCH_COLLISION),),
 )
 CLAIM = replace(BUMP, actions=(ClaimSlots(node=node_id(0), slots=slots("7"), reason=REASON),))
+CLOSE = replace(BUMP, actions=(CloseSlots(node=node_id(0), slots=slots("7"), reason=REASON),))
 FORGET = replace(BUMP, actions=(Forget(node=node_id(0), gone=node_id(1), reason=REASON),))
 TAKEOVER = replace(
     BUMP, actions=(Failover(node=node_id(0), mode=FailoverMode.TAKEOVER, reason=REASON),)
@@ -92,7 +94,7 @@ def test_a_steady_time_counts_from_the_first_healthy_observation() -> None:
     assert seen.is_proven_healthy(now=3.0, steady_s=2.0)
 
 
-@pytest.mark.parametrize("plan", [CLAIM, FORGET, TAKEOVER])
+@pytest.mark.parametrize("plan", [CLAIM, CLOSE, FORGET, TAKEOVER])
 @pytest.mark.parametrize("has_acted", [True, False])
 def test_what_cannot_be_taken_back_needs_a_second_observation(
     plan: Plan, *, has_acted: bool

@@ -19,6 +19,7 @@ from tests.support.builders import (
     node,
     node_id,
     own,
+    slots,
     view,
     without,
 )
@@ -94,6 +95,15 @@ def test_leavers_with_slots_followers_or_keys_stay_for_now() -> None:
     assert departures.remove_members(facts(owning, DesiredTopology(nodes=1, replicas=0))) == []
     followed = acquaint([node(0, of=1, epoch=2), node(1, "", epoch=2)])
     assert departures.remove_members(facts(followed, DesiredTopology(nodes=1, replicas=0))) == []
+
+
+def test_the_replica_of_an_owner_that_was_not_drained_yet_stays_for_now() -> None:
+    """The replica has the only copy of the owner's keys, also where nothing can be moved now."""
+    seen = acquaint([*view("3x1").nodes, node(6, "7", epoch=9), node(7, of=6, epoch=9, keys=5)])
+    assert departures.remove_members(facts(seen, "3x1")) == []
+    drained = own(seen, 6, slots=slots(""))
+    actions = departures.remove_members(facts(drained, "3x1"))
+    assert {a.node for a in actions if isinstance(a, Reset)} == {node_id(6), node_id(7)}
 
 
 def test_a_member_that_came_back_empty_is_forgotten_under_its_old_id() -> None:

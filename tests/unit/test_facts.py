@@ -1,9 +1,12 @@
 """What follows from a view."""
 
+from dataclasses import replace
+
 from bootstrap.core.facts import Facts
 from bootstrap.core.slots import SlotSet
 from bootstrap.core.topology import ClusterView, DesiredTopology, NodeView, Role
 from tests.support.builders import (
+    absent,
     acquaint,
     estranged,
     facts,
@@ -34,6 +37,18 @@ def test_every_id_is_staying_leaving_or_gone() -> None:
     assert ordinals(known.leaving) == [5, 4]
     assert known.gone == {node_id(2)}
     assert [*known.live] == [node_id(i) for i in (0, 1, 3, 5, 4)]
+
+
+def test_a_leaving_pod_that_may_be_restarting_blocks_where_its_data_is_missing() -> None:
+    """It is waited for where its slots, or keys that were moved to it, would be given up."""
+    healthy = acquaint([*view("3x0").nodes, node(3, "", epoch=9)])
+    owner = own(own(healthy, 0, slots=slots("1-5461")), 3, slots=slots("0"))
+    source = field(field(healthy, 0, migrating={7: node_id(3)}), 0, keys=1)
+    for seen, expected in ((owner, [3]), (source, [3]), (healthy, [])):
+        gone = absent(seen, 3)
+        silent = replace(gone, restarting=frozenset({"redis-app-3"}))
+        assert [pod.ordinal for pod in facts(silent, "3x0").blocking_pods] == expected
+        assert facts(gone, "3x0").blocking_pods == ()
 
 
 def test_a_pod_that_is_not_wanted_and_no_member_is_left_alone() -> None:

@@ -38,7 +38,7 @@ async def move(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
 
 
 async def gather(session: MigrationSession, pair: Pair, slots: SlotSet) -> None:
-    """Move the source's keys of slots that the target owns, and close the slots."""
+    """Move the source's keys of slots that the target owns or imports."""
     await _in_windows(_gather, session, pair, slots)
 
 
@@ -132,7 +132,7 @@ async def _move(link: MigrationLink, slots: list[int]) -> None:
 
 
 async def _gather(link: MigrationLink, slots: list[int]) -> None:
-    """Bring the source's keys to the target, which owns the slots, and close them at both."""
+    """Bring the source's keys to the target, and close the slots at the source and at an owner."""
     states = SlotStates(link, slots)
     await states.open_source_only()
     link.source_asks = True

@@ -67,7 +67,7 @@ async def move(session: MigrationSession, moves: Sequence[MoveSlots]) -> None:
 
 
 async def gather(session: MigrationSession, gathers: Sequence[GatherKeys]) -> None:
-    """Bring keys to the owner of their slot, and close the slots."""
+    """Bring keys to the owner of their slot, or to the target of its move."""
     pairs = _pairs(session, gathers).items()
     await _run_all(session, [key_by_key.gather(session, pair, slots) for pair, slots in pairs])
 

@@ -6,7 +6,6 @@ turns a second target away. All slots of a task come from one source.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack
 
@@ -15,14 +14,13 @@ from ...core.slots import SlotSet
 from ...core.topology import NodeView
 from .. import databases
 from ..connection import RedisNode
-from ..polling import SHORTLY, wait_for
+from ..polling import BACKGROUND, SHORTLY, wait_for
 from ..replies import reading, text
 from .server_tasks import Task, TaskRunner, bounds
 from .session import MigrationSession, Pair
 
 _SOURCE_PATIENCE_S = 1.5
-_COUNTS = 7
-_COUNT_PAUSE_S = 0.3
+_RECOUNT_S = 2.0
 _STATUS = ("MIGRATION", "STATUS")
 
 
@@ -41,16 +39,19 @@ async def _find_strays(client: RedisNode, node: NodeView) -> SlotSet:
     """Return all slots where a target has keys of slots that are not its own: it hides of which.
 
     The server also counts keys of a move that failed until it has deleted them, and clients write
-    while it counts. So more than one count has to say so.
+    while it counts. So every count within two seconds has to say so.
     """
-    for _ in range(_COUNTS):
+    last_at = time.monotonic() + _RECOUNT_S
+
+    async def find() -> SlotSet | None:
         with reading(client.name, "CLUSTER NODES"):
             reply = parse_nodes(text(await client.call("CLUSTER", "NODES")))
         own = reply.known[reply.node_id].slots | SlotSet.of(reply.importing)
         if not await databases.count_stray_keys(client, node, tuple(own)):
             return SlotSet()
-        await asyncio.sleep(_COUNT_PAUSE_S)
-    return SlotSet.all()
+        return SlotSet.all() if time.monotonic() > last_at else None
+
+    return await wait_for(find, pause=BACKGROUND)
 
 
 async def _import(runner: TaskRunner, slots: SlotSet) -> None:

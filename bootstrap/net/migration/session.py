@@ -140,7 +140,7 @@ class MigrationSession:
         return self.pool.client(primary.name)
 
     async def check(self, pair: Pair, slots: SlotSet, *, gathers: bool = False) -> None:
-        """Make sure that both ends are as the plan saw them; `gathers`: the target owns the slots.
+        """Make sure that both ends are as the plan saw them; `gathers`: keys are brought to it.
 
         Raises:
             StaleViewError: One of them is not.

@@ -40,7 +40,7 @@ def test_every_id_is_staying_leaving_or_gone() -> None:
 
 
 def test_a_leaving_pod_that_may_be_restarting_blocks_where_its_data_is_missing() -> None:
-    """It is waited for where its slots, or keys that were moved to it, would be given up."""
+    """Such a pod is waited for where its slots, or keys moved to it, would be given up."""
     healthy = acquaint([*view("3x0").nodes, node(3, "", epoch=9)])
     owner = own(own(healthy, 0, slots=slots("1-5461")), 3, slots=slots("0"))
     source = field(field(healthy, 0, migrating={7: node_id(3)}), 0, keys=1)

@@ -120,6 +120,9 @@ def test_half_moved_slot_is_finished(rig: Rig, slots: SlotSet, state: str) -> No
         rig.pods[0].command("CLUSTER", "SETSLOT", slot, "NODE", ids[2])
     if state in {"target assigned", "both assigned"}:
         rig.pods[2].command("CLUSTER", "SETSLOT", slot, "NODE", ids[2])
+    with suppress(StaleViewError):
+        rig.move((0, 2, SlotSet.of([slot])))
+    # Gossip may have made the target the owner after the view was taken: the next pass goes on.
     rig.move((0, 2, SlotSet.of([slot])))
     assert slot in _own(rig, 2)
     assert read(rig, held) == held
